@@ -1,0 +1,59 @@
+# vmferry: what can be made. `make help` prints this page's targets.
+#
+#   make            build everything into build/
+#   make demo       install what is needed, build, and move a real guest
+#   make check      install what is needed and run every test
+#   make bench      compare with nbdcopy, qemu-img and cp, in one run
+#   make install    DESTDIR=, PREFIX=; filters and plugin go to nbdkit's own directories
+#   make clean
+
+BUILD   ?= build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || cat VERSION 2>/dev/null || echo unknown)
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+# What needs packages is made by a second make, which sees them installed.
+ready = +$(MAKE) --no-print-directory -j$(shell nproc)
+
+include scripts/build.mk
+
+all: filters plugins programs manuals
+
+demo: deps
+	$(ready) all
+	scripts/demo
+
+check: deps
+	$(ready) all tests
+	scripts/run-tests
+
+check-asan: deps
+	$(ready) BUILD=build-asan SANITIZE=address,undefined all tests
+	BUILD=build-asan SANITIZE=address,undefined scripts/run-tests
+
+check-valgrind: deps
+	$(ready) all tests
+	VALGRIND=1 scripts/run-tests
+
+bench: deps
+	$(ready) all
+	bench/run
+
+lint: deps
+	scripts/lint
+
+clean:
+	rm -rf $(BUILD) build-asan build-clang compile_commands.json
+
+deps:
+	@scripts/install-deps
+
+help:
+	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
+
+.PHONY: all demo check check-asan check-valgrind bench lint clean deps help

@@ -1,0 +1,108 @@
+/* The error type; see error.h. */
+#include "error.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+/* Out of memory while reporting an error must not hide that there was one. */
+static struct error out_of_memory = { ERROR_FAILED, ENOMEM, "out of memory" };
+
+static int set(struct error **err, enum error_kind kind, int errnum, const char *fmt, va_list args)
+{
+    CLEANUP_FREE char *text = NULL;
+    struct error *e = malloc(sizeof *e);
+
+    if (vasprintf(&text, fmt, args) < 0)
+        text = NULL;
+    if (e && text) {
+        *e = (struct error){ .kind = kind, .errnum = errnum };
+        if (errnum == 0)
+            e->message = steal_ptr(text);
+        else if (asprintf(&e->message, "%s: %s", text, strerror(errnum)) < 0)
+            e->message = NULL;
+    }
+    if (!e || !e->message) {
+        free(e);
+        e = &out_of_memory;
+    }
+    *err = e;
+    return -1;
+}
+
+int error_set(struct error **err, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    set(err, ERROR_FAILED, 0, fmt, args);
+    va_end(args);
+    return -1;
+}
+
+int error_set_kind(struct error **err, enum error_kind kind, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    set(err, kind, 0, fmt, args);
+    va_end(args);
+    return -1;
+}
+
+int error_set_errno(struct error **err, int errnum, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    set(err, ERROR_FAILED, errnum, fmt, args);
+    va_end(args);
+    return -1;
+}
+
+int error_prefix(struct error **err, const char *fmt, ...)
+{
+    CLEANUP_FREE char *context = NULL;
+    char *message;
+    va_list args;
+    int r;
+
+    if (*err == NULL || *err == &out_of_memory)
+        return -1;
+    va_start(args, fmt);
+    r = vasprintf(&context, fmt, args);
+    va_end(args);
+    if (r < 0) {
+        context = NULL;
+        return -1;
+    }
+    if (asprintf(&message, "%s: %s", context, (*err)->message) >= 0) {
+        free((*err)->message);
+        (*err)->message = message;
+    }
+    return -1;
+}
+
+int error_move(struct error **err, struct error **from)
+{
+    *err = steal_ptr(*from);
+    return -1;
+}
+
+const char *error_message(const struct error *err)
+{
+    return err ? err->message : "unknown error";
+}
+
+void error_free(struct error *err)
+{
+    if (err == NULL || err == &out_of_memory)
+        return;
+    free(err->message);
+    free(err);
+}
+
+void error_clear(struct error **err)
+{
+    error_free(*err);
+    *err = NULL;
+}

@@ -1,0 +1,24 @@
+/* A command of the CLI: one file each, arguments in, output out. */
+#ifndef VMFERRY_COMMAND_H
+#define VMFERRY_COMMAND_H
+
+#include "error.h"
+
+struct command {
+    const char *name;
+    const char *summary; /* one line of `vmferry --help` */
+    /* argv[0] is the command's name; getopt is reset. Returns 0, or -1 with *err
+     * set; its kind becomes the exit status. */
+    int (*run)(int argc, char *argv[], struct error **err);
+};
+
+int command_copy(int argc, char *argv[], struct error **err);
+int command_digest(int argc, char *argv[], struct error **err);
+int command_source(int argc, char *argv[], struct error **err);
+int command_vm(int argc, char *argv[], struct error **err);
+int command_replicate(int argc, char *argv[], struct error **err);
+int command_point(int argc, char *argv[], struct error **err);
+int command_verify(int argc, char *argv[], struct error **err);
+int command_failover(int argc, char *argv[], struct error **err);
+
+#endif

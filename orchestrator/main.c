@@ -1,0 +1,52 @@
+/* vmferry: the command table, nothing else. */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "commands/command.h"
+#include "version.h"
+
+static const struct command commands[] = {
+    { NULL, NULL, NULL },
+};
+
+static void usage(FILE *out)
+{
+    fprintf(out, "usage: vmferry COMMAND [OPTIONS] ...\n\n");
+    for (const struct command *c = commands; c->name; c++)
+        fprintf(out, "  %-12s %s\n", c->name, c->summary);
+    fprintf(out, "\n`vmferry COMMAND --help` and vmferry-COMMAND(1) say more.\n");
+}
+
+static int run(const struct command *command, int argc, char *argv[])
+{
+    CLEANUP_ERROR struct error *err = NULL;
+
+    optind = 0;
+    if (command->run(argc, argv, &err) == 0)
+        return 0;
+    fprintf(stderr, "vmferry %s: %s\n", command->name, error_message(err));
+    return err ? (int)err->kind : 1;
+}
+
+int main(int argc, char *argv[])
+{
+    if (argc < 2) {
+        usage(stderr);
+        return ERROR_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        usage(stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("vmferry %s\n", VMFERRY_VERSION);
+        return 0;
+    }
+    for (const struct command *c = commands; c->name; c++) {
+        if (strcmp(argv[1], c->name) == 0)
+            return run(c, argc - 1, argv + 1);
+    }
+    fprintf(stderr, "vmferry: no command named '%s'; `vmferry --help` lists them\n", argv[1]);
+    return ERROR_USAGE;
+}

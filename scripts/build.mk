@@ -1,0 +1,114 @@
+# How things are built; what can be made is in the Makefile.
+#
+# One rule a kind of thing, sources found by their place:
+#   common/*.c                     → $(BUILD)/libcommon.a, linked into everything
+#   filters/NAME/*.c               → $(BUILD)/nbdkit-NAME-filter.so
+#   plugins/NAME/*.c               → $(BUILD)/nbdkit-NAME-plugin.so
+#   plugins/NAME/server/*.c        → $(BUILD)/nbdkit-NAME-server
+#   orchestrator/**/*.c            → $(BUILD)/vmferry
+#   **/tests/test-*.c              → $(BUILD)/…/tests/test-* (cmocka), linked with all of
+#                                    the folder's own code
+#   **/*.pod, docs/man/*.pod       → $(BUILD)/man/*.N
+
+FILTERS := $(patsubst filters/%/,%,$(sort $(dir $(wildcard filters/*/*.c))))
+PLUGINS := $(patsubst plugins/%/,%,$(sort $(dir $(wildcard plugins/*/*.c))))
+
+PACKAGES_common       := json-c
+PACKAGES_filters      := nbdkit json-c libcurl
+PACKAGES_plugins      := nbdkit json-c libnbd
+PACKAGES_orchestrator := json-c libnbd sqlite3 libxxhash inih libxml-2.0 libvirt
+PACKAGES              := $(sort $(PACKAGES_common) $(PACKAGES_filters) $(PACKAGES_plugins) \
+                           $(PACKAGES_orchestrator))
+
+pkg_cflags = $(shell pkg-config --cflags $(1) 2>/dev/null)
+pkg_libs   = $(shell pkg-config --libs $(1) 2>/dev/null)
+ifeq ($(filter clean help deps demo check,$(MAKECMDGOALS)),)
+CFLAGS_packages := $(call pkg_cflags,$(PACKAGES))
+LIBS_filters      := $(call pkg_libs,$(filter-out nbdkit,$(PACKAGES_filters)))
+LIBS_plugins      := $(call pkg_libs,$(filter-out nbdkit,$(PACKAGES_plugins)))
+LIBS_orchestrator := $(call pkg_libs,$(PACKAGES_orchestrator))
+LIBS_tests        := $(call pkg_libs,$(filter-out nbdkit,$(PACKAGES))) -lcmocka
+NBDKIT_FILTERDIR  := $(shell pkg-config --variable=filterdir nbdkit 2>/dev/null)
+NBDKIT_PLUGINDIR  := $(shell pkg-config --variable=plugindir nbdkit 2>/dev/null)
+endif
+
+OPTIMIZE ?= -O2 -g
+SANITIZE ?=
+ifneq ($(SANITIZE),)
+SANITIZE_FLAGS := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+endif
+
+override CFLAGS += -std=gnu17 $(OPTIMIZE) -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes \
+  -Wmissing-prototypes -Wvla -fPIC -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -pthread \
+  -Icommon -Iorchestrator -I$(BUILD) $(CFLAGS_packages) $(SANITIZE_FLAGS)
+override LDFLAGS += -pthread -Wl,--as-needed $(SANITIZE_FLAGS)
+
+objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
+
+COMMON       := $(BUILD)/libcommon.a
+ORCHESTRATOR := $(filter-out %/tests/%,$(shell find orchestrator -name '*.c' | sort))
+TEST_SOURCES := $(sort $(shell find common filters plugins orchestrator tests -path '*tests/*test-*.c'))
+TESTS        := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
+PODS         := $(sort $(shell find common filters plugins orchestrator docs -name '*.pod'))
+MANUALS      := $(foreach p,$(PODS),$(BUILD)/man/$(notdir $(p:.pod=)).1)
+
+filters:  $(FILTERS:%=$(BUILD)/nbdkit-%-filter.so)
+plugins:  $(PLUGINS:%=$(BUILD)/nbdkit-%-plugin.so)
+programs: $(BUILD)/vmferry $(foreach p,$(PLUGINS),$(if $(wildcard plugins/$(p)/server/*.c),$(BUILD)/nbdkit-$(p)-server))
+manuals:  $(MANUALS)
+tests:    $(TESTS)
+
+$(BUILD)/version.h: FORCE
+	@mkdir -p $(@D)
+	@echo '#define VMFERRY_VERSION "$(VERSION)"' | cmp -s - $@ || \
+	  echo '#define VMFERRY_VERSION "$(VERSION)"' > $@
+
+$(BUILD)/%.o: %.c | $(BUILD)/version.h
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(COMMON): $(call objects,$(wildcard common/*.c))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+.SECONDEXPANSION:
+$(BUILD)/nbdkit-%-filter.so: $$(call objects,$$(wildcard filters/$$*/*.c)) $(COMMON)
+	$(CC) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $^ $(LIBS_filters)
+
+$(BUILD)/nbdkit-%-plugin.so: $$(call objects,$$(wildcard plugins/$$*/*.c)) $(COMMON)
+	$(CC) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $^ $(LIBS_plugins)
+
+$(BUILD)/nbdkit-%-server: $$(call objects,$$(wildcard plugins/$$*/server/*.c)) $(COMMON)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_plugins)
+
+$(BUILD)/libvmferry.a: $(call objects,$(filter-out orchestrator/main.c,$(ORCHESTRATOR)))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/vmferry: $(BUILD)/orchestrator/main.o $(BUILD)/libvmferry.a $(COMMON)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_orchestrator)
+
+# A unit test sees the orchestrator and common/; a filter's or plugin's test sees
+# the pure parts of its own folder (the files that do not register with nbdkit).
+own_objects = $(call objects,$(filter-out %/$(notdir $(1)).c,$(wildcard $(1)/*.c)))
+$(TESTS): $(BUILD)/%: $(BUILD)/%.o $$(if $$(filter filters/% plugins/%,$$*),$$(call own_objects,$$(patsubst %/tests/,%,$$(dir $$*)))) $(BUILD)/libvmferry.a $(COMMON)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_tests)
+
+define manual_rule
+$(BUILD)/man/$(notdir $(1:.pod=)).1: $(1)
+	@mkdir -p $$(@D)
+	@podchecker -warnings -warnings $$< 2>$$@.log || { cat $$@.log; exit 1; }
+	pod2man --section=1 --center="vmferry" --release="$(VERSION)" --name=$(notdir $(1:.pod=)) $$< $$@
+endef
+$(foreach p,$(PODS),$(eval $(call manual_rule,$(p))))
+
+compile_commands.json: $(ORCHESTRATOR)
+	scripts/compile-commands > $@
+
+include scripts/install.mk
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+FORCE:
+.PHONY: filters plugins programs manuals tests FORCE
+.DEFAULT_GOAL := all

@@ -1,0 +1,131 @@
+# Shared by the shell tests: `. "$(dirname "$0")/…/tests/lib.sh"`. TAP out; each
+# test file says `plan N` or ends with `done_testing`.
+#
+#   ok COMMAND… -- NAME     passes when COMMAND succeeds
+#   is GOT EXPECTED NAME    passes when both are equal
+#   like GOT REGEX NAME     passes when the extended regex matches
+#
+# $BUILD is the build directory, $tmp a directory that is removed at the end.
+# Everything started in the background is killed at the end: use `background`.
+# shellcheck shell=bash
+set -u
+# shellcheck disable=SC2034
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+BUILD=$(cd "$top" && realpath -m "${BUILD:-build}")
+PATH=$BUILD:$PATH
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/vmferry-test.XXXXXX")
+tests=0
+failures=0
+background_pids=()
+
+# Absolute names of our modules, so that nbdkit takes these and not installed ones.
+# shellcheck disable=SC2034
+CBT=$BUILD/nbdkit-cbt-filter.so
+# shellcheck disable=SC2034
+PROGRESS=$BUILD/nbdkit-progress-filter.so
+# shellcheck disable=SC2034
+EXPORTMAP=$BUILD/nbdkit-exportmap-plugin.so
+
+# nbdkit under the sanitizer or valgrind of this run, else plain. The modules are
+# loaded by a plain nbdkit, so the sanitizer's library has to be there first.
+nbdkit() {
+    if [ -n "${SANITIZE:-}" ]; then
+        LD_PRELOAD=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so) \
+            ASAN_OPTIONS=detect_leaks=0 command nbdkit "$@"
+    elif [ -n "${VALGRIND:-}" ]; then
+        NBDKIT_VALGRIND=1 valgrind -q --error-exitcode=119 --trace-children=no \
+            "$(command -v nbdkit)" "$@"
+    else
+        command nbdkit "$@"
+    fi
+}
+
+diag() {
+    printf '%s\n' "$*" | sed 's/^/# /'
+}
+
+result() { # STATUS NAME
+    tests=$((tests + 1))
+    if [ "$1" = 0 ]; then
+        echo "ok $tests - $2"
+    else
+        failures=$((failures + 1))
+        echo "not ok $tests - $2"
+    fi
+    return "$1"
+}
+
+ok() {
+    local command=() out status=0
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do
+        command+=("$1")
+        shift
+    done
+    shift
+    out=$("${command[@]}" 2>&1) || status=$?
+    result $((status != 0)) "$*" || { diag "${command[*]}: exit $status"; diag "$out"; }
+}
+
+is() {
+    local status=0
+    [ "$1" = "$2" ] || status=1
+    result $status "$3" || { diag "got:      $1"; diag "expected: $2"; }
+}
+
+like() {
+    local status=0
+    [[ $1 =~ $2 ]] || status=1
+    result $status "$3" || { diag "got:       $1"; diag "not like:  $2"; }
+}
+
+skip() { # REASON NAME
+    tests=$((tests + 1))
+    echo "ok $tests - $2 # SKIP $1"
+}
+
+skip_all() {
+    echo "1..0 # SKIP $1"
+    exit 0
+}
+
+background() { # COMMAND…; its pid is in $!
+    "$@" &
+    background_pids+=($!)
+}
+
+# Poll COMMAND until it succeeds, at most SECONDS.
+wait_for() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -lt $deadline ] || { diag "gave up waiting for: $*"; return 1; }
+        sleep 0.05
+    done
+}
+
+done_testing() {
+    echo "1..$tests"
+    exit $((failures > 0))
+}
+
+plan() {
+    echo "1..$1"
+}
+
+cleanup_hooks=()
+at_exit() { # COMMAND as one string, run last-in first-out
+    cleanup_hooks=("$1" "${cleanup_hooks[@]}")
+}
+
+finish() {
+    local status=$?
+    for hook in "${cleanup_hooks[@]}"; do
+        eval "$hook" >/dev/null 2>&1
+    done
+    [ ${#background_pids[@]} = 0 ] || kill "${background_pids[@]}" 2>/dev/null
+    wait 2>/dev/null
+    rm -rf "$tmp"
+    exit $status
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
