@@ -1,0 +1,42 @@
+/* Starting other programs: argv arrays, never a shell. Thread-safe; allocates
+ * only before fork. Children die with the thread's process (PR_SET_PDEATHSIG) when asked. */
+#ifndef VMFERRY_PROCESS_H
+#define VMFERRY_PROCESS_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "error.h"
+
+struct process_options {
+    int stdin_fd;           /* -1: /dev/null */
+    int stdout_fd;          /* -1: /dev/null */
+    int stderr_fd;          /* -1: ours */
+    const int *keep_fds;    /* stay open in the child, -1 ends the list; NULL: none but 0, 1, 2 */
+    const char *const *env; /* "NAME=value" to add or replace, NULL ends the list; or NULL */
+    bool die_with_parent;   /* SIGTERM when the process that started it dies, even by kill -9 */
+};
+#define PROCESS_OPTIONS_INIT                                                                       \
+    {                                                                                              \
+        .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1                                           \
+    }
+
+/* Start argv[0], looked up in PATH. Returns the pid, or -1 when it could not be
+ * executed (the error names the program and the package hint is the caller's). */
+pid_t process_start(const char *const argv[], const struct process_options *options,
+                    struct error **err);
+
+/* Wait for it to end, at most timeout_ms (-1: for ever). Returns its wait status
+ * in *status; a time-out returns -1 and leaves it running. */
+int process_wait(pid_t pid, int timeout_ms, int *status, struct error **err);
+
+/* SIGTERM, after grace_ms SIGKILL, and reap. Nothing to do when pid <= 0. */
+void process_stop(pid_t pid, int grace_ms);
+
+/* Run to the end. An exit status other than 0 is an error that holds the last
+ * lines of its stderr. When `out` is not NULL it receives stdout (at most
+ * 64 MiB), NUL-terminated, the caller's to free. timeout_ms -1: none; when it
+ * passes, the program is killed and that is an error. */
+int process_run(const char *const argv[], int timeout_ms, char **out, struct error **err);
+
+#endif
