@@ -5,7 +5,8 @@
  *   last block of a disk may be short. A block of zeroes has the leaf "all 16
  *   bytes zero", so holes cost nothing.
  * - A node is XXH3-128 over its DIGEST_FANOUT children (missing ones are zero);
- *   a node whose children are all zero is zero.
+ *   a node whose children are all zero is zero. Levels are added until one node
+ *   is left, the top: the leaf itself on a disk of one block, zero on one of none.
  * - The root is XXH3-128 over "vmferry-digest-1", the size (64-bit little
  *   endian) and the top node. Its text form is "xxh3-64k:" and 32 hex digits.
  *
