@@ -9,6 +9,7 @@
 #   **/tests/test-*.c              → $(BUILD)/…/tests/test-* (cmocka), linked with all of
 #                                    the folder's own code
 #   **/*.pod, docs/man/*.pod       → $(BUILD)/man/*.N
+#   sql/sqlite/*.sql               → a table in vmferry
 
 FILTERS := $(patsubst filters/%/,%,$(sort $(dir $(wildcard filters/*/*.c))))
 PLUGINS := $(patsubst plugins/%/,%,$(sort $(dir $(wildcard plugins/*/*.c))))
@@ -81,7 +82,15 @@ $(BUILD)/nbdkit-%-plugin.so: $$(call objects,$$(wildcard plugins/$$*/*.c)) $(COM
 $(BUILD)/nbdkit-%-server: $$(call objects,$$(wildcard plugins/$$*/server/*.c)) $(COMMON)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_plugins)
 
-$(BUILD)/libvmferry.a: $(call objects,$(filter-out orchestrator/main.c,$(ORCHESTRATOR)))
+# The schema travels inside the program.
+MIGRATIONS := $(sort $(wildcard sql/sqlite/*.sql))
+$(BUILD)/sql/migrations.c: $(MIGRATIONS) scripts/embed-sql
+	@mkdir -p $(@D)
+	scripts/embed-sql $(MIGRATIONS) > $@.tmp && mv $@.tmp $@
+$(BUILD)/sql/migrations.o: $(BUILD)/sql/migrations.c
+	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/libvmferry.a: $(call objects,$(filter-out orchestrator/main.c,$(ORCHESTRATOR))) $(BUILD)/sql/migrations.o
 	@rm -f $@
 	$(AR) rcs $@ $^
 

@@ -1,0 +1,80 @@
+/* Export mappings and the audit log; see store.h. */
+#include <string.h>
+
+#include "store/statement.h"
+
+static void read_id(struct statement *s, void *id)
+{
+    *(int64_t *)id = take_int(s);
+}
+
+int store_export_upsert(struct store *store, struct store_export *mapping, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s = statement(
+        store, "INSERT INTO vm_export_mappings (vm_id, disk_unit_number, vm_name, export_name, "
+               "device_path, identity, lease, status, created_at, updated_at) "
+               "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9) "
+               "ON CONFLICT (vm_id, disk_unit_number) DO UPDATE SET vm_name = excluded.vm_name, "
+               "export_name = excluded.export_name, device_path = excluded.device_path, "
+               "identity = excluded.identity, lease = excluded.lease, status = excluded.status, "
+               "updated_at = excluded.updated_at RETURNING id");
+    bool found;
+
+    bind_int(&s, mapping->vm_id);
+    bind_int(&s, mapping->unit);
+    bind_text(&s, mapping->vm_name);
+    bind_text(&s, mapping->name);
+    bind_text(&s, mapping->path);
+    bind_text(&s, mapping->identity);
+    bind_text(&s, mapping->lease);
+    bind_text(&s, mapping->active ? "active" : "inactive");
+    bind_int(&s, store_now_ms());
+    return read_first(&s, read_id, &mapping->id, &found, err);
+}
+
+static void read_export(struct statement *s, void *record)
+{
+    struct store_export *mapping = record;
+
+    mapping->id = take_int(s);
+    mapping->vm_id = take_int(s);
+    mapping->unit = (int)take_int(s);
+    take_text(s, mapping->vm_name, sizeof mapping->vm_name);
+    take_text(s, mapping->name, sizeof mapping->name);
+    take_text(s, mapping->path, sizeof mapping->path);
+    take_text(s, mapping->identity, sizeof mapping->identity);
+    take_text(s, mapping->lease, sizeof mapping->lease);
+    mapping->active = take_int(s) != 0;
+}
+
+int store_exports(struct store *store, int64_t vm_id, struct store_export **exports, size_t *count,
+                  struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s = statement(
+        store, "SELECT id, vm_id, disk_unit_number, vm_name, export_name, device_path, identity, "
+               "lease, status = 'active' FROM vm_export_mappings WHERE vm_id = ? "
+               "ORDER BY disk_unit_number");
+
+    bind_int(&s, vm_id);
+    return read_all(&s, read_export, sizeof **exports, exports, count, err);
+}
+
+int store_audit(struct store *store, const char *what, const char *subject, const char *before,
+                const char *after, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "INSERT INTO audit_log (who, what, subject, before, after, created_at) "
+                         "VALUES (?, ?, ?, ?, ?, ?)");
+    const char *sudo = getenv("SUDO_USER");
+    char who[STORE_NAME];
+
+    snprintf(who, sizeof who, "uid %u%s%s", (unsigned)getuid(), sudo ? ", sudo by " : "",
+             sudo ? sudo : "");
+    bind_text(&s, who);
+    bind_text(&s, what);
+    bind_text(&s, subject);
+    bind_text(&s, before);
+    bind_text(&s, after);
+    bind_int(&s, store_now_ms());
+    return run(&s, err);
+}

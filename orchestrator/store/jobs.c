@@ -1,0 +1,154 @@
+/* Replication jobs, their steps and the history of syncs; see store.h. */
+#include <string.h>
+
+#include "store/statement.h"
+
+#define JOB_SELECT                                                                                 \
+    "SELECT id, vm_id, replication_type, sync_type, status, current_operation, bytes_total, "      \
+    "bytes_done, throughput, ifnull(eta_seconds, -1), percent, error, lease, owner_boot, "         \
+    "owner_pid, owner_start, created_at, updated_at, completed_at FROM replication_jobs "
+
+static void read_job(struct statement *s, void *record)
+{
+    struct store_job *job = record;
+
+    job->id = take_int(s);
+    job->vm_id = take_int(s);
+    take_text(s, job->type, sizeof job->type);
+    take_text(s, job->sync_type, sizeof job->sync_type);
+    take_text(s, job->status, sizeof job->status);
+    take_text(s, job->operation, sizeof job->operation);
+    job->bytes_total = (uint64_t)take_int(s);
+    job->bytes_done = (uint64_t)take_int(s);
+    job->throughput = (uint64_t)take_int(s);
+    job->eta_seconds = take_int(s);
+    job->percent = take_double(s);
+    take_text(s, job->error, sizeof job->error);
+    take_text(s, job->lease, sizeof job->lease);
+    take_text(s, job->owner_boot, sizeof job->owner_boot);
+    job->owner_pid = take_int(s);
+    job->owner_start = take_int(s);
+    job->created_ms = take_int(s);
+    job->updated_ms = take_int(s);
+    job->completed_ms = take_int(s);
+}
+
+int store_job_start(struct store *store, struct store_job *job, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s = statement(
+        store, "INSERT INTO replication_jobs (vm_id, replication_type, sync_type, status, lease, "
+               "owner_boot, owner_pid, owner_start, created_at, updated_at) "
+               "VALUES (?1, ?2, ?3, 'running', ?4, ?5, ?6, ?7, ?8, ?8)");
+
+    job->created_ms = store_now_ms();
+    bind_int(&s, job->vm_id);
+    bind_text(&s, job->type);
+    bind_text(&s, job->sync_type);
+    bind_text(&s, job->lease);
+    bind_text(&s, job->owner_boot);
+    bind_int(&s, job->owner_pid);
+    bind_int(&s, job->owner_start);
+    bind_int(&s, job->created_ms);
+    if (run_insert(&s, &job->id, err) == 0)
+        return 0;
+    if (sqlite3_extended_errcode(store->db) == SQLITE_CONSTRAINT_UNIQUE) {
+        error_clear(err);
+        return error_set(err, "another job of this VM is running");
+    }
+    return -1;
+}
+
+int store_job_update(struct store *store, const struct store_job *job, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s = statement(
+        store, "UPDATE replication_jobs SET sync_type = ?, current_operation = ?, "
+               "bytes_total = ?, bytes_done = ?, throughput = ?, eta_seconds = ?, percent = ?, "
+               "updated_at = ? WHERE id = ?");
+
+    bind_text(&s, job->sync_type);
+    bind_text(&s, job->operation);
+    bind_int(&s, (int64_t)job->bytes_total);
+    bind_int(&s, (int64_t)job->bytes_done);
+    bind_int(&s, (int64_t)job->throughput);
+    bind_int(&s, job->eta_seconds);
+    bind_double(&s, job->percent);
+    bind_int(&s, store_now_ms());
+    bind_int(&s, job->id);
+    return run_on_one(&s, err);
+}
+
+int store_job_end(struct store *store, int64_t job_id, const char *status, const char *error,
+                  struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "UPDATE replication_jobs SET status = ?1, error = ?2, completed_at = ?3, "
+                         "updated_at = ?3 WHERE id = ?4");
+    char text[STORE_TEXT];
+
+    snprintf(text, sizeof text, "%s", error ? error : "");
+    bind_text(&s, status);
+    bind_text(&s, text);
+    bind_int(&s, store_now_ms());
+    bind_int(&s, job_id);
+    return run_on_one(&s, err);
+}
+
+int store_jobs(struct store *store, int64_t vm_id, unsigned limit, struct store_job **jobs,
+               size_t *count, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, JOB_SELECT "WHERE ?1 = 0 OR vm_id = ?1 ORDER BY id DESC LIMIT ?2");
+
+    bind_int(&s, vm_id);
+    bind_int(&s, limit ? (int64_t)limit : -1);
+    return read_all(&s, read_job, sizeof **jobs, jobs, count, err);
+}
+
+int store_job_running(struct store *store, int64_t vm_id, bool *found, struct store_job *job,
+                      struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, JOB_SELECT "WHERE vm_id = ? AND status = 'running'");
+
+    bind_int(&s, vm_id);
+    return read_first(&s, read_job, job, found, err);
+}
+
+int store_step(struct store *store, int64_t job_id, int64_t disk_id, const char *step,
+               const char *state, const char *detail, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s = statement(
+        store, "INSERT INTO job_steps (job_id, disk_id, step, state, started_at, completed_at, "
+               "detail) VALUES (?1, ?2, ?3, ?4, ?5, iif(?4 = 'running', NULL, ?5), ?6) "
+               "ON CONFLICT (job_id, ifnull(disk_id, 0), step) DO UPDATE SET "
+               "state = excluded.state, completed_at = excluded.completed_at, "
+               "detail = ifnull(excluded.detail, detail)");
+
+    bind_int(&s, job_id);
+    bind_id(&s, disk_id);
+    bind_text(&s, step);
+    bind_text(&s, state);
+    bind_int(&s, store_now_ms());
+    bind_text(&s, detail);
+    return run(&s, err);
+}
+
+int store_history_add(struct store *store, const struct store_history *entry, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s = statement(
+        store, "INSERT INTO cbt_history (disk_id, job_id, change_id_before, change_id_after, "
+               "sync_type, bytes, areas, duration_ms, outcome, created_at) "
+               "VALUES (?, ?, ?, ?, ?, ?, nullif(?, -1), ?, ?, ?)");
+
+    bind_int(&s, entry->disk_id);
+    bind_int(&s, entry->job_id);
+    bind_text(&s, entry->before);
+    bind_text(&s, entry->after);
+    bind_text(&s, entry->sync_type);
+    bind_int(&s, (int64_t)entry->bytes);
+    bind_int(&s, entry->areas);
+    bind_int(&s, entry->duration_ms);
+    bind_text(&s, entry->outcome);
+    bind_int(&s, store_now_ms());
+    return run(&s, err);
+}

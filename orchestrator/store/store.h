@@ -1,0 +1,293 @@
+/* The store: the truth about sources, VMs, disks, points, exports and jobs. SQLite
+ * is behind it now; nothing above this folder sees SQL.
+ *
+ * Records are plain structs: fixed text fields, "" where the database has NULL
+ * and 0 for a missing id. Lists are arrays that the caller frees with free(), so
+ * that CLEANUP_FREE serves. Sizes are bytes, times milliseconds since 1970 UTC,
+ * paths relative to the state directory. One handle belongs to one thread at a
+ * time; several processes may have the same store open.
+ *
+ * A finder that finds nothing is an error (errnum ENOENT) that says what is there
+ * instead. Each call is a transaction of its own, unless store_begin() opened one. */
+#ifndef VMFERRY_STORE_H
+#define VMFERRY_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "copy/digest.h"
+#include "error.h"
+
+#define STORE_UUID 40
+#define STORE_NAME 256
+#define STORE_PATH 1024
+#define STORE_TEXT 2048
+
+struct store;
+
+/* Open or make the database at `path` (its folder must exist) and bring its
+ * schema up to date. A schema newer than this program is refused. */
+int store_open(const char *path, struct store **store, struct error **err);
+void store_close(struct store *store);
+
+/* One transaction at a time; nothing of it is kept before the commit returns 0.
+ * CLEANUP_ROLLBACK struct store *transaction = store; undoes it on early return. */
+int store_begin(struct store *store, struct error **err);
+int store_commit(struct store *store, struct error **err);
+void store_rollback(struct store *store); /* nothing to do when none is open */
+
+static inline void cleanup_store(struct store **store)
+{
+    store_close(*store);
+}
+static inline void cleanup_rollback(struct store **store)
+{
+    if (*store)
+        store_rollback(*store);
+}
+#define CLEANUP_STORE    CLEANUP(cleanup_store)
+#define CLEANUP_ROLLBACK CLEANUP(cleanup_rollback)
+
+int64_t store_now_ms(void);
+
+/* Sources (vms.c) */
+
+struct store_source {
+    int64_t id;
+    char name[STORE_NAME];
+    char kind[16];             /* nbd */
+    char location[STORE_PATH]; /* absolute path of the description file or directory */
+    int64_t created_ms;
+};
+
+int store_source_add(struct store *store, const char *name, const char *kind, const char *location,
+                     int64_t *id, struct error **err);
+int store_source_find(struct store *store, const char *name, struct store_source *source,
+                      struct error **err);
+int store_source_get(struct store *store, int64_t id, struct store_source *source,
+                     struct error **err);
+int store_sources(struct store *store, struct store_source **sources, size_t *count,
+                  struct error **err);
+/* Refused while one of its VMs has a replica; forgets its other VMs. */
+int store_source_remove(struct store *store, int64_t id, struct error **err);
+
+/* VMs and disks (vms.c) */
+
+struct store_vm {
+    int64_t id;
+    int64_t source_id;
+    char source[STORE_NAME]; /* the source's name; read only */
+    char uuid[STORE_UUID];
+    char name[STORE_NAME];
+    char path[STORE_PATH];
+    char state[24]; /* discovered, replicating, ready_for_failover, failed_over_test … */
+    int64_t created_ms;
+    int64_t updated_ms;
+};
+
+struct store_disk {
+    int64_t id;
+    int64_t vm_id;
+    int key;  /* the hypervisor's stable key */
+    int unit; /* unit number: names the export, orders the disks */
+    char backing_uuid[STORE_NAME];
+    uint64_t capacity;
+    char change_id[STORE_NAME]; /* of the newest complete point; "" before the first */
+    char replica[STORE_PATH];   /* newest complete point's image; "" before the first */
+};
+
+/* Insert, or update the row with this uuid: id, state and creation stay. vm->id is set. */
+int store_vm_upsert(struct store *store, struct store_vm *vm, const char *spec, struct error **err);
+/* By uuid (any case) or by name; a name that two VMs have is an error that lists both. */
+int store_vm_find(struct store *store, const char *name_or_uuid, struct store_vm *vm,
+                  struct error **err);
+int store_vms(struct store *store, struct store_vm **vms, size_t *count, struct error **err);
+/* The spec JSON as it was when last discovered or replicated (source/spec.h parses it). */
+int store_vm_spec(struct store *store, int64_t vm_id, char **json, struct error **err);
+int store_vm_set_state(struct store *store, int64_t vm_id, const char *state, struct error **err);
+/* Only when the state is `from`; returns 0 also when it is another one. */
+int store_vm_change_state(struct store *store, int64_t vm_id, const char *from, const char *to,
+                          struct error **err);
+
+/* Insert, or update the row of this VM and key; change id and replica stay. disk->id is set. */
+int store_disk_upsert(struct store *store, struct store_disk *disk, struct error **err);
+/* In unit order. */
+int store_disks(struct store *store, int64_t vm_id, struct store_disk **disks, size_t *count,
+                struct error **err);
+/* Forget the disks of a VM that never had a point. */
+int store_disks_forget(struct store *store, int64_t vm_id, struct error **err);
+/* What a finished sync says: part of the transaction that completes the point. */
+int store_disk_synced(struct store *store, int64_t disk_id, const char *change_id,
+                      const char *replica, struct error **err);
+
+/* Restore points (points.c) */
+
+struct store_point {
+    int64_t id;
+    int64_t vm_id;
+    int64_t job_id;
+    unsigned number; /* 1, 2, … in the VM */
+    bool complete;
+    int64_t created_ms;
+    int64_t completed_ms;
+};
+
+struct store_point_disk {
+    int64_t id;
+    int64_t point_id;
+    int64_t disk_id;
+    int64_t parent_id; /* restore_point_disks.id of the image below; 0: none, this is the base */
+    int key;           /* of the disk; read only, as are unit and capacity */
+    int unit;
+    uint64_t capacity;
+    char image[STORE_PATH];
+    char format[8]; /* raw, qcow2 */
+    char leaves[STORE_PATH];
+    char sync_type[16];         /* initial, incremental, resync */
+    char change_id[STORE_NAME]; /* the moment that it holds; "" when the source names none */
+    char digest[DIGEST_TEXT];   /* "" until complete */
+    uint64_t bytes;             /* that had to move */
+    bool complete;
+};
+
+/* The next point of the VM, not complete yet: number is one above the newest. */
+int store_point_create(struct store *store, struct store_point *point, struct error **err);
+int store_point_disk_create(struct store *store, struct store_point_disk *disk, struct error **err);
+/* digest and bytes of one disk, whose data is durable. */
+int store_point_disk_complete(struct store *store, const struct store_point_disk *disk,
+                              struct error **err);
+/* Refused unless every disk of the point is complete. */
+int store_point_complete(struct store *store, int64_t point_id, struct error **err);
+/* Only a point that is not complete can be forgotten. */
+int store_point_forget(struct store *store, int64_t point_id, struct error **err);
+/* Hand an unfinished point over to the job that resumes it. */
+int store_point_adopt(struct store *store, int64_t point_id, int64_t job_id, struct error **err);
+/* A complete point by number, 0: the newest. */
+int store_point_find(struct store *store, int64_t vm_id, unsigned number, struct store_point *point,
+                     struct error **err);
+/* The unfinished point that a dead or paused job left, if any. */
+int store_point_unfinished(struct store *store, int64_t vm_id, bool *found,
+                           struct store_point *point, struct error **err);
+/* Complete ones only, oldest first. */
+int store_points(struct store *store, int64_t vm_id, struct store_point **points, size_t *count,
+                 struct error **err);
+/* In unit order. */
+int store_point_disks(struct store *store, int64_t point_id, struct store_point_disk **disks,
+                      size_t *count, struct error **err);
+int store_point_disk_get(struct store *store, int64_t id, struct store_point_disk *disk,
+                         struct error **err);
+
+/* Export mappings (exports.c) */
+
+struct store_export {
+    int64_t id;
+    int64_t vm_id;
+    int unit;
+    char vm_name[STORE_NAME];
+    char name[STORE_NAME];
+    char path[STORE_PATH]; /* relative to the state directory */
+    char identity[STORE_TEXT];
+    char lease[STORE_NAME]; /* "" when nobody may write */
+    bool active;
+};
+
+int store_export_upsert(struct store *store, struct store_export *mapping, struct error **err);
+int store_exports(struct store *store, int64_t vm_id, struct store_export **exports, size_t *count,
+                  struct error **err);
+
+/* Replication jobs (jobs.c) */
+
+struct store_job {
+    int64_t id;
+    int64_t vm_id;
+    char type[24];      /* replication_type: manual */
+    char sync_type[16]; /* of its most expensive disk: initial, resync, incremental */
+    char status[16];    /* running, completed, failed, paused */
+    char operation[64];
+    uint64_t bytes_total;
+    uint64_t bytes_done;
+    uint64_t throughput;
+    int64_t eta_seconds; /* -1: not known */
+    double percent;
+    char error[STORE_TEXT];
+    char lease[STORE_NAME];
+    char owner_boot[STORE_UUID];
+    int64_t owner_pid;
+    int64_t owner_start;
+    int64_t created_ms;
+    int64_t updated_ms;
+    int64_t completed_ms;
+};
+
+/* Insert with status running. A VM that has a running job already is refused. */
+int store_job_start(struct store *store, struct store_job *job, struct error **err);
+/* operation, sync_type, the progress columns and updated_at. */
+int store_job_update(struct store *store, const struct store_job *job, struct error **err);
+/* status, error, completed_at. */
+int store_job_end(struct store *store, int64_t job_id, const char *status, const char *error,
+                  struct error **err);
+/* Newest first; vm_id 0: of all VMs; limit 0: all. */
+int store_jobs(struct store *store, int64_t vm_id, unsigned limit, struct store_job **jobs,
+               size_t *count, struct error **err);
+/* The VM's job whose status is running, if any. */
+int store_job_running(struct store *store, int64_t vm_id, bool *found, struct store_job *job,
+                      struct error **err);
+
+/* A step is written down before it is done ("running") and after ("done", "failed").
+ * disk_id 0: a step of the whole job. detail may be NULL. */
+int store_step(struct store *store, int64_t job_id, int64_t disk_id, const char *step,
+               const char *state, const char *detail, struct error **err);
+
+struct store_history {
+    int64_t disk_id;
+    int64_t job_id;
+    const char *before; /* change ids; NULL: none */
+    const char *after;
+    const char *sync_type;
+    uint64_t bytes;
+    int64_t areas; /* -1: not known */
+    int64_t duration_ms;
+    const char *outcome; /* completed, failed, paused */
+};
+
+int store_history_add(struct store *store, const struct store_history *entry, struct error **err);
+
+/* Failovers (failovers.c) */
+
+struct store_failover {
+    int64_t id;
+    int64_t vm_id;
+    char kind[8];   /* test, live */
+    char state[24]; /* the failover's own words */
+    int64_t point_id;
+    char domain_uuid[STORE_UUID];
+    char domain_name[STORE_NAME];
+    char network[STORE_NAME];
+    int64_t replication_job_id;
+    char error[STORE_TEXT];
+    int64_t created_ms;
+    int64_t updated_ms;
+    int64_t completed_ms; /* 0 while something of it may still exist */
+};
+
+/* Insert; `spec` is the VM's spec JSON at this moment. failover->id is set. */
+int store_failover_create(struct store *store, struct store_failover *failover, const char *spec,
+                          struct error **err);
+/* state, domain, network, error, completed_ms. */
+int store_failover_update(struct store *store, const struct store_failover *failover,
+                          struct error **err);
+/* evidence: JSON; the other columns stay. */
+int store_failover_evidence(struct store *store, int64_t id, const char *json, struct error **err);
+int store_failover_get_evidence(struct store *store, int64_t id, char **json, struct error **err);
+int store_failover_spec(struct store *store, int64_t id, char **json, struct error **err);
+/* Newest first; vm_id 0: of all VMs; open: only those whose completed_ms is 0. */
+int store_failovers(struct store *store, int64_t vm_id, bool open, struct store_failover **list,
+                    size_t *count, struct error **err);
+int store_failover_get(struct store *store, int64_t id, struct store_failover *failover,
+                       struct error **err);
+
+/* Audit: who did what to which; before and after are free text or JSON, or NULL. */
+int store_audit(struct store *store, const char *what, const char *subject, const char *before,
+                const char *after, struct error **err);
+
+#endif
