@@ -1,0 +1,182 @@
+/* vmferry.conf; see context.h. */
+#include <ini.h>
+#include <stddef.h>
+#include <string.h>
+#include <strings.h>
+
+#include "commands/context.h"
+
+enum kind { TEXT, NUMBER, BOOLEAN };
+
+static const struct key {
+    const char *section;
+    const char *name;
+    enum kind kind;
+    size_t offset;
+    uint64_t minimum, maximum; /* of a NUMBER; maximum is the field's size for TEXT */
+    const char *allowed;       /* of a TEXT: words separated by |, or NULL */
+} keys[] = {
+#define FIELD(member) offsetof(struct config, member)
+    { "general", "state", TEXT, FIELD(state), 0, PATH_MAX, NULL },
+    { "replicate", "rate", NUMBER, FIELD(rate), 0, INT64_MAX, NULL },
+    { "replicate", "parallel_disks", NUMBER, FIELD(parallel_disks), 1, 64, NULL },
+    { "replicate", "connections", NUMBER, FIELD(connections), 0, 64, NULL },
+    { "replicate", "verify", BOOLEAN, FIELD(verify), 0, 0, NULL },
+    { "failover", "virt_type", TEXT, FIELD(virt_type), 0, 16, "auto|kvm|qemu" },
+    { "failover", "boot_timeout", NUMBER, FIELD(boot_timeout), 1, 86400, NULL },
+#undef FIELD
+};
+
+struct parsing {
+    const char *path;
+    struct config *config;
+    struct error **err;
+};
+
+int parse_size(const char *text, uint64_t *bytes, struct error **err)
+{
+    static const char suffixes[] = "kMGT";
+    char *end;
+    unsigned long long n;
+    unsigned shift = 0;
+
+    errno = 0;
+    n = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || errno)
+        return error_set_kind(err, ERROR_USAGE, "'%s' is not a size such as 512k, 50M or 2G", text);
+    if (*end) {
+        const char *suffix = strchr(suffixes, *end == 'K' ? 'k' : *end);
+
+        if (!suffix || end[1])
+            return error_set_kind(err, ERROR_USAGE, "'%s' is not a size such as 512k, 50M or 2G",
+                                  text);
+        shift = 10 * (unsigned)(suffix - suffixes + 1);
+    }
+    if (n > (unsigned long long)INT64_MAX >> shift)
+        return error_set_kind(err, ERROR_USAGE, "'%s' is too large", text);
+    *bytes = (uint64_t)n << shift;
+    return 0;
+}
+
+static int set_boolean(bool *field, const char *value)
+{
+    static const char *const words[] = { "no", "yes", "false", "true", "0", "1", "off", "on" };
+
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcasecmp(value, words[i]) == 0) {
+            *field = i % 2;
+            return 0;
+        }
+    }
+    return -1;
+}
+
+/* Whether `value` is one of the words in "a|b|c". */
+static bool is_allowed(const char *allowed, const char *value)
+{
+    size_t length = strlen(value);
+
+    for (const char *word = allowed; word && length; word = strchr(word, '|')) {
+        word += *word == '|';
+        if (strncmp(word, value, length) == 0 && strchr("|", word[length]))
+            return true;
+    }
+    return !allowed;
+}
+
+static int set_key(const struct key *key, void *field, const char *value, struct error **err)
+{
+    uint64_t number;
+
+    switch (key->kind) {
+    case BOOLEAN:
+        if (set_boolean(field, value) < 0)
+            return error_set(err, "'%s' is neither yes nor no", value);
+        return 0;
+    case NUMBER:
+        if (parse_size(value, &number, err) < 0)
+            return -1;
+        if (number < key->minimum || number > key->maximum)
+            return error_set(err, "%s is not between %llu and %llu", value,
+                             (unsigned long long)key->minimum, (unsigned long long)key->maximum);
+        *(uint64_t *)field = number;
+        return 0;
+    case TEXT:
+        if (strlen(value) >= key->maximum)
+            return error_set(err, "the value is too long");
+        if (!is_allowed(key->allowed, value))
+            return error_set(err, "'%s' is none of %s", value, key->allowed);
+        strcpy(field, value);
+        return 0;
+    }
+    return 0;
+}
+
+/* inih's callback: 0 stops at this line. */
+static int handle(void *user, const char *section, const char *name, const char *value)
+{
+    struct parsing *p = user;
+
+    if (*p->err)
+        return 0; /* inih goes on after an error; the first one is the one to tell */
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        if (strcmp(keys[i].section, section) || strcmp(keys[i].name, name))
+            continue;
+        if (set_key(&keys[i], (char *)p->config + keys[i].offset, value ? value : "", p->err) < 0) {
+            error_prefix(p->err, "%s", name);
+            return 0;
+        }
+        return 1;
+    }
+    error_set(p->err, "there is no key '%s' in section [%s]; vmferry.conf(5) lists them", name,
+              section);
+    return 0;
+}
+
+static int default_path(char *path, size_t size, bool *required)
+{
+    const char *given = getenv("VMFERRY_CONFIG");
+    const char *xdg = getenv("XDG_CONFIG_HOME");
+    const char *home = getenv("HOME");
+
+    *required = given && *given;
+    if (*required)
+        return snprintf(path, size, "%s", given);
+    if (geteuid() == 0)
+        return snprintf(path, size, "/etc/vmferry/vmferry.conf");
+    if (xdg && xdg[0] == '/')
+        return snprintf(path, size, "%s/vmferry/vmferry.conf", xdg);
+    return snprintf(path, size, "%s/.config/vmferry/vmferry.conf", home ? home : "");
+}
+
+int config_load(const char *path, struct config *config, struct error **err)
+{
+    struct parsing p = { .config = config, .err = err };
+    CLEANUP_FCLOSE FILE *file = NULL;
+    char found[PATH_MAX];
+    bool required = true;
+    int line;
+
+    *config = (struct config){
+        .parallel_disks = 2, .verify = true, .virt_type = "auto", .boot_timeout = 120
+    };
+    if (!path) {
+        if (default_path(found, sizeof found, &required) >= (int)sizeof found)
+            return error_set_errno(err, ENAMETOOLONG, "the configuration file");
+        path = found;
+    }
+    file = fopen(path, "re");
+    if (!file)
+        return errno == ENOENT && !required
+                   ? 0
+                   : error_set_errno(err, errno, "configuration file %s", path);
+    line = ini_parse_file(file, handle, &p);
+    if (*err) {
+        (*err)->kind = ERROR_USAGE;
+        return error_prefix(err, "%s: line %d", path, line);
+    }
+    if (line > 0)
+        return error_set_kind(err, ERROR_USAGE,
+                              "%s: line %d: neither a [section] nor a name = value", path, line);
+    return line < 0 ? error_set(err, "%s: can't be read", path) : 0;
+}

@@ -1,0 +1,74 @@
+/* State directory and store; see context.h. */
+#include "commands/context.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+/* Guests that boot from a replica run as another user: they may pass through the
+ * state directory, and list or read nothing in it. */
+#define STATE_MODE 0711
+
+static int make_directories(char *path, struct error **err)
+{
+    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(path, 0755) < 0 && errno != EEXIST) {
+            error_set_errno(err, errno, "making %s", path);
+            *slash = '/';
+            return -1;
+        }
+        *slash = '/';
+    }
+    if (mkdir(path, STATE_MODE) < 0 && errno != EEXIST)
+        return error_set_errno(err, errno, "making %s", path);
+    return 0;
+}
+
+static int choose(const char *option, const struct config *config, char *path, size_t size)
+{
+    const char *environment = getenv("VMFERRY_STATE");
+    const char *xdg = getenv("XDG_STATE_HOME");
+    const char *home = getenv("HOME");
+
+    if (option && *option)
+        return snprintf(path, size, "%s", option);
+    if (environment && *environment)
+        return snprintf(path, size, "%s", environment);
+    if (config->state[0])
+        return snprintf(path, size, "%s", config->state);
+    if (geteuid() == 0)
+        return snprintf(path, size, "/var/lib/vmferry");
+    if (xdg && xdg[0] == '/')
+        return snprintf(path, size, "%s/vmferry", xdg);
+    return snprintf(path, size, "%s/.local/state/vmferry", home ? home : "");
+}
+
+static int open_state(const char *option, struct context *context, struct error **err)
+{
+    char path[PATH_MAX], database[PATH_MAX];
+
+    if (choose(option, &context->config, path, sizeof path) >= (int)sizeof path)
+        return error_set_errno(err, ENAMETOOLONG, "the state directory");
+    if (make_directories(path, err) < 0)
+        return error_prefix(err, "state directory %s", path);
+    if (!realpath(path, context->state_dir))
+        return error_set_errno(err, errno, "state directory %s", path);
+    if (snprintf(database, sizeof database, "%s/vmferry.db", context->state_dir) >=
+        (int)sizeof database)
+        return error_set_errno(err, ENAMETOOLONG, "state directory %s", path);
+    return store_open(database, &context->store, err);
+}
+
+int context_open(const char *state_option, struct context *context, struct error **err)
+{
+    *context = (struct context){ 0 };
+    if (config_load(NULL, &context->config, err) < 0)
+        return -1;
+    return open_state(state_option, context, err);
+}
+
+void context_close(struct context *context)
+{
+    store_close(context->store);
+    context->store = NULL;
+}

@@ -1,0 +1,46 @@
+/* What most commands start with: the configuration file, the state directory and
+ * the store in it. */
+#ifndef VMFERRY_CONTEXT_H
+#define VMFERRY_CONTEXT_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "store/store.h"
+
+/* vmferry.conf, every key optional; vmferry.conf(5) explains them. A new key is a
+ * field here and a row in the table of config.c. */
+struct config {
+    char state[PATH_MAX];    /* [general] state */
+    uint64_t rate;           /* [replicate] rate: bytes/s over all disks, 0: unlimited */
+    uint64_t parallel_disks; /* [replicate] parallel_disks: copied at the same time */
+    uint64_t connections;    /* [replicate] connections: per NBD end, 0: chosen */
+    bool verify;             /* [replicate] verify: re-read what was written */
+    char virt_type[16];      /* [failover] virt_type: auto, kvm, qemu */
+    uint64_t boot_timeout;   /* [failover] boot_timeout: seconds */
+};
+
+struct context {
+    struct config config;
+    char state_dir[PATH_MAX]; /* absolute */
+    struct store *store;
+};
+
+/* Read `path`, or the default place (which may be missing) when it is NULL:
+ * $VMFERRY_CONFIG, /etc/vmferry/vmferry.conf for root, else
+ * $XDG_CONFIG_HOME/vmferry/vmferry.conf. Errors name file and line. */
+int config_load(const char *path, struct config *config, struct error **err);
+
+/* A number with a nbdkit-like suffix (k, M, G, T: powers of 1024). */
+int parse_size(const char *text, uint64_t *bytes, struct error **err);
+
+/* Load the configuration and open the state directory, made when missing:
+ * `state_option` (--state, or NULL), then VMFERRY_STATE, then the configuration's,
+ * then /var/lib/vmferry for root and $XDG_STATE_HOME/vmferry for others. */
+int context_open(const char *state_option, struct context *context, struct error **err);
+void context_close(struct context *context);
+#define CLEANUP_CONTEXT CLEANUP(context_close)
+
+#endif
