@@ -41,7 +41,7 @@ check-valgrind: deps
 	VALGRIND=1 scripts/run-tests
 
 bench: deps
-	$(ready) all
+	$(ready) all benchmarks
 	bench/run
 
 lint: deps

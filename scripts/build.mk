@@ -8,6 +8,7 @@
 #   orchestrator/**/*.c            → $(BUILD)/vmferry
 #   **/tests/test-*.c              → $(BUILD)/…/tests/test-* (cmocka), linked with all of
 #                                    the folder's own code
+#   bench/*.c                      → $(BUILD)/bench/*, programs of the benchmarks
 #   **/*.pod, docs/man/*.pod       → $(BUILD)/man/*.N
 #   sql/sqlite/*.sql               → a table in vmferry
 
@@ -58,6 +59,7 @@ plugins:  $(PLUGINS:%=$(BUILD)/nbdkit-%-plugin.so)
 programs: $(BUILD)/vmferry $(foreach p,$(PLUGINS),$(if $(wildcard plugins/$(p)/server/*.c),$(BUILD)/nbdkit-$(p)-server))
 manuals:  $(MANUALS)
 tests:    $(TESTS)
+benchmarks: $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 
 $(BUILD)/version.h: FORCE
 	@mkdir -p $(@D)
@@ -103,6 +105,10 @@ own_objects = $(call objects,$(filter-out %/$(notdir $(1)).c,$(wildcard $(1)/*.c
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $$(if $$(filter filters/% plugins/%,$$*),$$(call own_objects,$$(patsubst %/tests/,%,$$(dir $$*)))) $(BUILD)/libvmferry.a $(COMMON)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_tests)
 
+.PRECIOUS: $(BUILD)/bench/%.o
+$(BUILD)/bench/%: $(BUILD)/bench/%.o
+	$(CC) $(LDFLAGS) -o $@ $^ $(call pkg_libs,libnbd)
+
 define manual_rule
 $(BUILD)/man/$(notdir $(1:.pod=)).1: $(1)
 	@mkdir -p $$(@D)
@@ -119,5 +125,5 @@ include scripts/install.mk
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
 FORCE:
-.PHONY: filters plugins programs manuals tests FORCE
+.PHONY: filters plugins programs manuals tests benchmarks FORCE
 .DEFAULT_GOAL := all
