@@ -93,6 +93,11 @@ static void tree_put(struct tree *tree, unsigned level, uint64_t index, const st
     l->children[index % DIGEST_FANOUT] = *digest;
 }
 
+static uint64_t leaves_of(uint64_t size)
+{
+    return size / DIGEST_BLOCK + (size % DIGEST_BLOCK != 0);
+}
+
 static unsigned tree_depth(uint64_t leaves)
 {
     unsigned depth = 0;
@@ -159,7 +164,7 @@ static int next_data(int fd, uint64_t *start, uint64_t *stop, uint64_t end, stru
 
 int digest_root(int leaves_fd, uint64_t size, struct digest *root, struct error **err)
 {
-    uint64_t leaves = size / DIGEST_BLOCK + (size % DIGEST_BLOCK != 0);
+    uint64_t leaves = leaves_of(size);
     uint64_t end = leaves * LEAF, start = 0, stop = 0;
     struct {
         char label[16];
@@ -186,6 +191,95 @@ int digest_root(int leaves_fd, uint64_t size, struct digest *root, struct error 
     covered.size_le = htole64(size);
     covered.top = tree->top;
     *root = hash(&covered, sizeof covered);
+    return 0;
+}
+
+/* Exactly `length` bytes; what the file does not have is zero. */
+static int read_leaves(int fd, void *buf, size_t length, uint64_t offset, struct error **err)
+{
+    size_t done = 0;
+
+    while (done < length) {
+        ssize_t got = pread(fd, (char *)buf + done, length - done, offset + done);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return error_set_errno(err, errno, "reading the leaves at byte %" PRIu64, offset);
+        if (got == 0)
+            break;
+        done += got;
+    }
+    memset((char *)buf + done, 0, length - done);
+    return 0;
+}
+
+/* The run of differing blocks that is being put together. */
+struct run {
+    uint64_t offset, length;
+    void (*differs)(void *opaque, uint64_t offset, uint64_t length);
+    void *opaque;
+};
+
+static void run_add(struct run *run, uint64_t offset, uint64_t length)
+{
+    if (run->offset + run->length != offset) {
+        if (run->length)
+            run->differs(run->opaque, run->offset, run->length);
+        run->offset = offset;
+        run->length = 0;
+    }
+    run->length += length;
+}
+
+/* The start of the next data of either file; `end` when there is none. */
+static int next_of_both(int a_fd, int b_fd, uint64_t *at, uint64_t end, struct error **err)
+{
+    uint64_t a = *at, b = *at, stop;
+    int a_more = next_data(a_fd, &a, &stop, end, err);
+    int b_more = a_more < 0 ? -1 : next_data(b_fd, &b, &stop, end, err);
+
+    if (b_more < 0)
+        return -1;
+    if (!a_more)
+        a = end;
+    if (!b_more)
+        b = end;
+    *at = a < b ? a : b;
+    return 0;
+}
+
+int digest_diff(int a_fd, uint64_t a_size, int b_fd, uint64_t b_size,
+                void (*differs)(void *opaque, uint64_t offset, uint64_t length), void *opaque,
+                struct error **err)
+{
+    uint64_t shorter = a_size < b_size ? a_size : b_size;
+    uint64_t longer = a_size < b_size ? b_size : a_size;
+    uint64_t common = shorter == longer ? leaves_of(longer) : shorter / DIGEST_BLOCK;
+    uint64_t end = common * LEAF, at = 0;
+    struct run run = { .differs = differs, .opaque = opaque };
+    struct digest a[1024], b[1024];
+
+    while (at < end) {
+        size_t length;
+
+        if (next_of_both(a_fd, b_fd, &at, end, err) < 0)
+            return -1;
+        length = end - at < sizeof a ? end - at : sizeof a;
+        if (read_leaves(a_fd, a, length, at, err) < 0 || read_leaves(b_fd, b, length, at, err) < 0)
+            return -1;
+        for (size_t i = 0; i < length / LEAF; i++) {
+            uint64_t block = (at / LEAF + i) * DIGEST_BLOCK;
+
+            if (!digest_equal(&a[i], &b[i]))
+                run_add(&run, block, longer - block < DIGEST_BLOCK ? longer - block : DIGEST_BLOCK);
+        }
+        at += length;
+    }
+    if (shorter != longer)
+        run_add(&run, common * DIGEST_BLOCK, longer - common * DIGEST_BLOCK);
+    if (run.length)
+        differs(opaque, run.offset, run.length);
     return 0;
 }
 

@@ -37,6 +37,13 @@ struct digest digest_leaf(const void *block, size_t length);
  * than the disk asks: what is missing is zero. */
 int digest_root(int leaves_fd, uint64_t size, struct digest *root, struct error **err);
 
+/* Call `differs` for each run of blocks whose leaves differ, in order. What one disk
+ * has and the other, shorter one has not always differs; a run ends at most at
+ * the end of the longer disk. O(1) memory; what is a hole in both is not read. */
+int digest_diff(int a_fd, uint64_t a_size, int b_fd, uint64_t b_size,
+                void (*differs)(void *opaque, uint64_t offset, uint64_t length), void *opaque,
+                struct error **err);
+
 void digest_to_text(const struct digest *digest, char text[DIGEST_TEXT]);
 int digest_from_text(const char *text, struct digest *digest, struct error **err);
 bool digest_equal(const struct digest *a, const struct digest *b);

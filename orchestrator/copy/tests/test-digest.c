@@ -222,6 +222,74 @@ static void test_file_size(void **state)
     assert_non_null(strstr(error_message(err), "ends inside a leaf"));
 }
 
+#define DIFF_BLOCKS 5000
+
+struct expected_diff {
+    bool differs[DIFF_BLOCKS + 1]; /* [DIFF_BLOCKS] stays false */
+    uint64_t at, size;
+};
+
+/* Runs must be maximal, in order, and hold exactly the blocks expected. */
+static void check_run(void *opaque, uint64_t offset, uint64_t length)
+{
+    struct expected_diff *e = opaque;
+    uint64_t end = offset + length;
+
+    assert_true(length > 0 && offset % DIGEST_BLOCK == 0);
+    assert_true(end % DIGEST_BLOCK == 0 || end == e->size);
+    for (; e->at * DIGEST_BLOCK < offset; e->at++)
+        assert_false(e->differs[e->at]);
+    for (; e->at * DIGEST_BLOCK < end; e->at++)
+        assert_true(e->differs[e->at]);
+    assert_false(e->differs[e->at]);
+}
+
+static void diff(int a, uint64_t a_size, int b, uint64_t b_size, struct expected_diff *e)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+
+    e->at = 0;
+    e->size = a_size > b_size ? a_size : b_size;
+    assert_int_equal(digest_diff(a, a_size, b, b_size, check_run, e, &err), 0);
+    for (; e->at < DIFF_BLOCKS; e->at++)
+        assert_false(e->differs[e->at]);
+}
+
+static void test_diff(void **state)
+{
+    uint64_t size = DIFF_BLOCKS * DIGEST_BLOCK - 100;
+    CLEANUP_CLOSE int a = leaves_file();
+    CLEANUP_CLOSE int b = leaves_file();
+    struct expected_diff *e = calloc(1, sizeof *e);
+    struct digest leaf = digest_leaf("a", 1), other = digest_leaf("b", 1);
+
+    (void)state;
+    diff(a, size, b, size, e);
+    for (int i = 0; i < 300; i++) {
+        uint64_t at = i == 0 ? DIFF_BLOCKS - 1 : random() % DIFF_BLOCKS;
+
+        /* Data only here, only there, the same in both, unlike in both. */
+        if (i % 4 != 1)
+            assert_int_equal(pwrite(a, &leaf, 16, at * 16), 16);
+        if (i % 4 != 0)
+            assert_int_equal(pwrite(b, i % 4 == 3 ? &other : &leaf, 16, at * 16), 16);
+    }
+    for (uint64_t i = 0; i < DIFF_BLOCKS; i++) {
+        uint8_t x[16] = { 0 }, y[16] = { 0 };
+
+        assert_true(pread(a, x, 16, i * 16) >= 0 && pread(b, y, 16, i * 16) >= 0);
+        e->differs[i] = memcmp(x, y, 16) != 0;
+    }
+    diff(a, size, b, size, e);
+    diff(b, size, a, size, e);
+    /* A shorter disk lacks the rest. */
+    for (uint64_t i = 3000; i < DIFF_BLOCKS; i++)
+        e->differs[i] = true;
+    diff(a, 3000 * DIGEST_BLOCK + 1, b, size, e);
+    diff(b, size, a, 3000 * DIGEST_BLOCK, e);
+    free(e);
+}
+
 /* printf '%65536s' | tr ' ' x | xxhsum -H2 and so on, by hand through the tree. */
 static void test_known(void **state)
 {
@@ -282,8 +350,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),     cmocka_unit_test(test_every_byte_counts),
         cmocka_unit_test(test_sparse),    cmocka_unit_test(test_huge_is_instant),
-        cmocka_unit_test(test_file_size), cmocka_unit_test(test_known),
-        cmocka_unit_test(test_bad_text),
+        cmocka_unit_test(test_file_size), cmocka_unit_test(test_diff),
+        cmocka_unit_test(test_known),     cmocka_unit_test(test_bad_text),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
