@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "commands/context.h"
+#include "size.h"
 
 enum kind { TEXT, NUMBER, BOOLEAN };
 
@@ -35,26 +36,10 @@ struct parsing {
 
 int parse_size(const char *text, uint64_t *bytes, struct error **err)
 {
-    static const char suffixes[] = "kMGT";
-    char *end;
-    unsigned long long n;
-    unsigned shift = 0;
+    const char *problem = size_parse(text, bytes);
 
-    errno = 0;
-    n = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || errno)
-        return error_set_kind(err, ERROR_USAGE, "'%s' is not a size such as 512k, 50M or 2G", text);
-    if (*end) {
-        const char *suffix = strchr(suffixes, *end == 'K' ? 'k' : *end);
-
-        if (!suffix || end[1])
-            return error_set_kind(err, ERROR_USAGE, "'%s' is not a size such as 512k, 50M or 2G",
-                                  text);
-        shift = 10 * (unsigned)(suffix - suffixes + 1);
-    }
-    if (n > (unsigned long long)INT64_MAX >> shift)
-        return error_set_kind(err, ERROR_USAGE, "'%s' is too large", text);
-    *bytes = (uint64_t)n << shift;
+    if (problem)
+        return error_set_kind(err, ERROR_USAGE, "'%s' %s", text, problem);
     return 0;
 }
 

@@ -33,7 +33,7 @@ struct context {
  * $XDG_CONFIG_HOME/vmferry/vmferry.conf. Errors name file and line. */
 int config_load(const char *path, struct config *config, struct error **err);
 
-/* A number with a nbdkit-like suffix (k, M, G, T: powers of 1024). */
+/* A size as nbdkit writes them (size.h); ERROR_USAGE when it is none. */
 int parse_size(const char *text, uint64_t *bytes, struct error **err);
 
 /* Load the configuration and open the state directory, made when missing:

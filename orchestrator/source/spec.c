@@ -332,7 +332,7 @@ static int parse_vm(struct context *c, json_object *object, struct vm_spec *spec
     if (check_members(c, object, known, err) < 0 ||
         get_text(c, object, "uuid", true, uuid, sizeof uuid, err) < 0 ||
         get_text(c, object, "name", true, spec->name, sizeof spec->name, err) < 0 ||
-        get_text(c, object, "path", false, spec->path, 1024, err) < 0 ||
+        get_text(c, object, "path", false, spec->path, sizeof spec->path, err) < 0 ||
         get_text(c, object, "firmware", true, firmware, sizeof firmware, err) < 0 ||
         get_number(c, object, "cpus", 1, CPUS_MAX, &cpus, err) < 0 ||
         get_number(c, object, "memory", 1 << 20, MEMORY_MAX, &spec->memory, err) < 0)

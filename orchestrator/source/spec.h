@@ -49,7 +49,7 @@ struct spec_disk {
 struct vm_spec {
     char uuid[SPEC_UUID]; /* lower case */
     char name[SPEC_TEXT];
-    char path[SPEC_PLACE]; /* in the source's inventory, or "" */
+    char path[1024]; /* in the source's inventory, or "" */
     bool uefi;
     unsigned cpus;
     uint64_t memory; /* bytes */

@@ -1,0 +1,50 @@
+/* Shared options; see options.h. */
+#include "commands/options.h"
+
+#include <json.h>
+#include <stdio.h>
+
+int common_option(int c, char *argv[], struct common_options *common, struct error **err)
+{
+    switch (c) {
+    case OPTION_STATE:
+        common->state = optarg;
+        return 0;
+    case OPTION_JSON:
+        common->json = true;
+        return 0;
+    case OPTION_HELP:
+        common->help = true;
+        return 0;
+    case ':':
+        return error_set_kind(err, ERROR_USAGE, "option '%s' needs a value", argv[optind - 1]);
+    default:
+        return error_set_kind(err, ERROR_USAGE,
+                              "unknown or ambiguous option '%s'; --help says more",
+                              argv[optind - 1]);
+    }
+}
+
+int print_help(const char *text)
+{
+    fputs(text, stdout);
+    return 0;
+}
+
+int print_json(json_object *object, struct error **err)
+{
+    printf("%s\n", json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
+                                                              JSON_C_TO_STRING_SPACED |
+                                                              JSON_C_TO_STRING_NOSLASHESCAPE));
+    json_object_put(object);
+    if (fflush(stdout) != 0)
+        return error_set_errno(err, errno, "writing the result");
+    return 0;
+}
+
+int expect_arguments(int argc, int count, const char *usage, struct error **err)
+{
+    if (argc - optind == count)
+        return 0;
+    return error_set_kind(err, ERROR_USAGE, "usage: %s", usage);
+}

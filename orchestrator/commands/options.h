@@ -1,0 +1,48 @@
+/* What the commands' option tables share.
+ *
+ *     static const struct option options[] = { { "force", no_argument, NULL, 'f' },
+ *                                              COMMON_OPTIONS };
+ *     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
+ *         switch (c) {
+ *         case 'f': …
+ *         default: if (common_option(c, argv, &common, err) < 0) return -1;
+ *         }
+ *     if (common.help) return print_help(help);                                    */
+#ifndef VMFERRY_OPTIONS_H
+#define VMFERRY_OPTIONS_H
+
+#include <getopt.h>
+#include <stdbool.h>
+
+#include "error.h"
+
+struct json_object;
+
+struct common_options {
+    const char *state; /* NULL: not given */
+    bool json;
+    bool help;
+};
+
+enum { OPTION_STATE = 1000, OPTION_JSON, OPTION_HELP };
+
+#define COMMON_OPTIONS                                                                             \
+    { "state", required_argument, NULL, OPTION_STATE },                                            \
+        { "json", no_argument, NULL, OPTION_JSON }, { "help", no_argument, NULL, OPTION_HELP },    \
+    {                                                                                              \
+        NULL, 0, NULL, 0                                                                           \
+    }
+
+/* One of COMMON_OPTIONS, or ERROR_USAGE that names the wrong option. */
+int common_option(int c, char *argv[], struct common_options *common, struct error **err);
+
+/* Print to stdout; returns 0, for `return print_help(…)`. */
+int print_help(const char *text);
+
+/* Print the object on stdout and put it. An error when stdout can't take it. */
+int print_json(struct json_object *object, struct error **err);
+
+/* Exactly `count` arguments are left behind the options; else ERROR_USAGE with `usage`. */
+int expect_arguments(int argc, int count, const char *usage, struct error **err);
+
+#endif

@@ -1,0 +1,101 @@
+/* Tables for people; see table.h. */
+#include "commands/table.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <string.h>
+#include <time.h>
+
+void table_cell(struct table *table, const char *fmt, ...)
+{
+    char **bigger = reallocarray(table->cells, table->count + 1, sizeof *bigger);
+    char *text = NULL;
+    va_list args;
+
+    if (!bigger)
+        return;
+    table->cells = bigger;
+    va_start(args, fmt);
+    if (vasprintf(&text, fmt, args) < 0)
+        text = NULL;
+    va_end(args);
+    table->cells[table->count++] = text;
+}
+
+static const char *shown(const char *text)
+{
+    return text && *text ? text : "-";
+}
+
+/* Characters, not bytes: UTF-8 continuation bytes take no column. */
+static int columns_of(const char *text)
+{
+    int n = 0;
+
+    for (; *text; text++)
+        n += (*text & 0xc0) != 0x80;
+    return n;
+}
+
+static int width_of(const struct table *table, size_t column)
+{
+    int width = columns_of(table->heads[column] + (table->heads[column][0] == '>'));
+
+    for (size_t i = column; i < table->count; i += table->columns) {
+        int cell = columns_of(shown(table->cells[i]));
+
+        width = cell > width ? cell : width;
+    }
+    return width;
+}
+
+static void print_cell(FILE *out, const char *text, int width, bool right, bool last)
+{
+    int blanks = width - columns_of(text);
+
+    if (right)
+        fprintf(out, "%*s", blanks, "");
+    fputs(text, out);
+    if (!right && !last)
+        fprintf(out, "%*s", blanks, "");
+    fputs(last ? "\n" : "  ", out);
+}
+
+void table_print(const struct table *table, FILE *out)
+{
+    CLEANUP_FREE int *widths = calloc(table->columns, sizeof *widths);
+
+    if (!widths)
+        return;
+    for (size_t c = 0; c < table->columns; c++)
+        widths[c] = width_of(table, c);
+    for (size_t c = 0; c < table->columns; c++) {
+        bool right = table->heads[c][0] == '>';
+
+        print_cell(out, table->heads[c] + right, widths[c], right, c + 1 == table->columns);
+    }
+    for (size_t i = 0; i < table->count; i++) {
+        size_t c = i % table->columns;
+
+        print_cell(out, shown(table->cells[i]), widths[c], table->heads[c][0] == '>',
+                   c + 1 == table->columns);
+    }
+}
+
+void table_free(struct table *table)
+{
+    for (size_t i = 0; i < table->count; i++)
+        free(table->cells[i]);
+    free(table->cells);
+}
+
+const char *time_text(char buf[TIME_TEXT], int64_t ms)
+{
+    time_t seconds = ms / 1000;
+    struct tm tm;
+
+    if (ms == 0 || !localtime_r(&seconds, &tm) ||
+        strftime(buf, TIME_TEXT, "%Y-%m-%d %H:%M:%S", &tm) == 0)
+        strcpy(buf, "-");
+    return buf;
+}

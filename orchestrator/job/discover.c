@@ -1,0 +1,62 @@
+/* Discovery; see discover.h. */
+#include "job/discover.h"
+
+#include <string.h>
+
+static int check_source(struct store *store, int64_t source_id, const char *uuid,
+                        struct error **err)
+{
+    CLEANUP_ERROR struct error *unknown = NULL;
+    struct store_vm vm;
+
+    if (store_vm_find(store, uuid, &vm, &unknown) < 0)
+        return unknown->errnum == ENOENT ? 0 : error_move(err, &unknown);
+    if (vm.source_id != source_id)
+        return error_set(err, "VM %s is already known as '%s' from source '%s'", uuid, vm.name,
+                         vm.source);
+    return 0;
+}
+
+/* Only a VM without any point, finished or not, takes its disks from here. */
+static int discover_disks(struct store *store, int64_t vm_id, const struct vm_spec *spec,
+                          struct error **err)
+{
+    CLEANUP_FREE struct store_disk *kept = NULL;
+    size_t count;
+
+    if (store_disks_forget(store, vm_id, err) < 0 ||
+        store_disks(store, vm_id, &kept, &count, err) < 0)
+        return -1;
+    if (count > 0)
+        return 0;
+    for (size_t i = 0; i < spec->disk_count; i++) {
+        const struct spec_disk *offered = &spec->disks[i];
+        struct store_disk disk = { .vm_id = vm_id,
+                                   .key = offered->key,
+                                   .unit = offered->unit,
+                                   .capacity = offered->capacity };
+
+        snprintf(disk.backing_uuid, sizeof disk.backing_uuid, "%s", offered->backing_uuid);
+        if (store_disk_upsert(store, &disk, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int job_discover(struct store *store, int64_t source_id, const struct vm_spec *spec,
+                 struct store_vm *vm, struct error **err)
+{
+    CLEANUP_FREE char *json = spec_to_json(spec);
+    struct store_vm row = { .source_id = source_id };
+
+    if (!json)
+        return error_set_errno(err, ENOMEM, "%s", spec->name);
+    if (check_source(store, source_id, spec->uuid, err) < 0)
+        return -1;
+    snprintf(row.uuid, sizeof row.uuid, "%s", spec->uuid);
+    snprintf(row.name, sizeof row.name, "%s", spec->name);
+    snprintf(row.path, sizeof row.path, "%s", spec->path);
+    if (store_vm_upsert(store, &row, json, err) < 0 || discover_disks(store, row.id, spec, err) < 0)
+        return -1;
+    return store_vm_find(store, row.uuid, vm, err);
+}
