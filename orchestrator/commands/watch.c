@@ -1,0 +1,62 @@
+/* Progress and signals of a command that copies; see watch.h. */
+#include "watch.h"
+
+#include <signal.h>
+#include <string.h>
+
+void watch_init(struct watch *watch, struct bar *bar, unsigned row, const char *label,
+                const char *sync_type)
+{
+    *watch = (struct watch){ .bar = bar, .row = row };
+    progress_meter_init(&watch->meter, label, sync_type);
+}
+
+void watch_progress(void *opaque, const struct copy_progress *now)
+{
+    struct watch *watch = opaque;
+
+    progress_meter_update(&watch->meter, now->bytes_done, now->bytes_total, progress_now_ns());
+    bar_show(watch->bar, watch->row, &watch->meter.record, now->operation);
+}
+
+void watch_finish(struct watch *watch, enum progress_state state)
+{
+    progress_meter_finish(&watch->meter, state, progress_now_ns());
+    bar_show(watch->bar, watch->row, &watch->meter.record, NULL);
+}
+
+static atomic_int cancelled;
+
+static void on_signal(int number)
+{
+    if (atomic_exchange(&cancelled, number))
+        _exit(128 + number);
+}
+
+atomic_int *cancel_on_signals(void)
+{
+    static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
+    struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        struct sigaction old;
+
+        /* What nohup(1) ignores stays ignored. */
+        if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaction(numbers[i], &action, NULL);
+    }
+    return &cancelled;
+}
+
+int parse_bar_style(const char *text, enum bar_style *style, struct error **err)
+{
+    if (strcmp(text, "auto") == 0)
+        *style = BAR_AUTO;
+    else if (strcmp(text, "json") == 0)
+        *style = BAR_JSON;
+    else if (strcmp(text, "none") == 0)
+        *style = BAR_QUIET;
+    else
+        return error_set_kind(err, ERROR_USAGE, "--progress=%s: say auto, json or none", text);
+    return 0;
+}
