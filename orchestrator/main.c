@@ -10,6 +10,7 @@ static const struct command commands[] = {
     { "source", "add, list or remove where VMs come from", command_source },
     { "vm", "list VMs, show one with its disk map", command_vm },
     { "point", "list the restore points of a VM", command_point },
+    { "export", "serve a disk by the export map, or withdraw it", command_export },
     { NULL, NULL, NULL },
 };
 

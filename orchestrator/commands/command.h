@@ -19,6 +19,7 @@ int command_vm(int argc, char *argv[], struct error **err);
 int command_replicate(int argc, char *argv[], struct error **err);
 int command_point(int argc, char *argv[], struct error **err);
 int command_verify(int argc, char *argv[], struct error **err);
+int command_export(int argc, char *argv[], struct error **err);
 int command_failover(int argc, char *argv[], struct error **err);
 
 #endif

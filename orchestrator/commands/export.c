@@ -1,0 +1,158 @@
+/* vmferry export: map files by hand, for nbdkit-exportmap-plugin. */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "commands/command.h"
+#include "exportmap-file.h"
+
+static const char help[] =
+    "usage: vmferry export put --map=DIR [OPTIONS] NAME DISK   add or replace an export\n"
+    "       vmferry export remove --map=DIR NAME               withdraw it\n"
+    "       vmferry export probe [--format=raw|qcow2] DISK     print a map file for it\n"
+    "\n"
+    "  --map=DIR            the directory of map files\n"
+    "  --format=raw|qcow2   what the disk is (default: raw)\n"
+    "  --mode=ro|rw         default: ro\n"
+    "  --lease=TOKEN        who may write; default: anyone where the mode is rw\n"
+    "  --description=TEXT\n";
+
+struct options {
+    const char *dir;
+    enum exportmap_format format;
+    bool writable;
+    const char *lease;
+    const char *description;
+};
+
+enum { OPT_MAP = 1000, OPT_FORMAT, OPT_MODE, OPT_LEASE, OPT_DESCRIPTION, OPT_HELP };
+
+static const struct option long_options[] = {
+    { "map", required_argument, NULL, OPT_MAP },
+    { "format", required_argument, NULL, OPT_FORMAT },
+    { "mode", required_argument, NULL, OPT_MODE },
+    { "lease", required_argument, NULL, OPT_LEASE },
+    { "description", required_argument, NULL, OPT_DESCRIPTION },
+    { "help", no_argument, NULL, OPT_HELP },
+    { NULL, 0, NULL, 0 },
+};
+
+static int parse_format(const char *text, enum exportmap_format *format, struct error **err)
+{
+    if (strcmp(text, "raw") == 0)
+        *format = EXPORTMAP_RAW;
+    else if (strcmp(text, "qcow2") == 0)
+        *format = EXPORTMAP_QCOW2;
+    else
+        return error_set_kind(err, ERROR_USAGE, "--format: '%s' is not raw or qcow2", text);
+    return 0;
+}
+
+static int parse_mode(const char *text, bool *writable, struct error **err)
+{
+    *writable = strcmp(text, "rw") == 0;
+    if (!*writable && strcmp(text, "ro") != 0)
+        return error_set_kind(err, ERROR_USAGE, "--mode: '%s' is not ro or rw", text);
+    return 0;
+}
+
+/* Returns 1 when help was asked for. */
+static int parse_options(int argc, char *argv[], struct options *options, struct error **err)
+{
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+        int r = 0;
+
+        switch (c) {
+        case OPT_MAP:
+            options->dir = optarg;
+            break;
+        case OPT_FORMAT:
+            r = parse_format(optarg, &options->format, err);
+            break;
+        case OPT_MODE:
+            r = parse_mode(optarg, &options->writable, err);
+            break;
+        case OPT_LEASE:
+            options->lease = optarg;
+            break;
+        case OPT_DESCRIPTION:
+            options->description = optarg;
+            break;
+        case OPT_HELP:
+            return 1;
+        default:
+            r = error_set_kind(err, ERROR_USAGE, "see `vmferry export --help`");
+        }
+        if (r < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int copy_text(const char *text, char **copy, struct error **err)
+{
+    *copy = text ? strdup(text) : NULL;
+    return text && !*copy ? error_set_errno(err, ENOMEM, "reading options") : 0;
+}
+
+static int describe(const struct options *options, const char *disk, struct exportmap_file *map,
+                    struct error **err)
+{
+    if (exportmap_file_probe(disk, options->format, map, err) < 0)
+        return -1;
+    map->writable = options->writable;
+    if (copy_text(options->lease, &map->lease, err) < 0 ||
+        copy_text(options->description, &map->description, err) < 0)
+        return -1;
+    return 0;
+}
+
+static int put(const struct options *options, const char *name, const char *disk,
+               struct error **err)
+{
+    CLEANUP(exportmap_file_free) struct exportmap_file map = { 0 };
+
+    if (describe(options, disk, &map, err) < 0)
+        return -1;
+    return exportmap_file_write(options->dir, name, &map, err);
+}
+
+static int probe(const struct options *options, const char *disk, struct error **err)
+{
+    CLEANUP(exportmap_file_free) struct exportmap_file map = { 0 };
+    CLEANUP_FREE char *text = NULL;
+
+    if (describe(options, disk, &map, err) < 0)
+        return -1;
+    text = exportmap_file_format(&map);
+    if (!text)
+        return error_set_errno(err, ENOMEM, "%s", disk);
+    fputs(text, stdout);
+    return 0;
+}
+
+int command_export(int argc, char *argv[], struct error **err)
+{
+    struct options options = { .format = EXPORTMAP_RAW };
+    int r = parse_options(argc, argv, &options, err);
+    char **args = argv + optind;
+    int n = argc - optind;
+
+    if (r < 0)
+        return -1;
+    if (r > 0) {
+        fputs(help, stdout);
+        return 0;
+    }
+    if (n == 2 && strcmp(args[0], "probe") == 0)
+        return probe(&options, args[1], err);
+    if (n > 0 && strcmp(args[0], "probe") != 0 && !options.dir)
+        return error_set_kind(err, ERROR_USAGE, "--map=DIR is missing");
+    if (n == 3 && strcmp(args[0], "put") == 0)
+        return put(&options, args[1], args[2], err);
+    if (n == 2 && strcmp(args[0], "remove") == 0)
+        return exportmap_file_remove(options.dir, args[1], err);
+    return error_set_kind(err, ERROR_USAGE, "wrong arguments; see `vmferry export --help`");
+}

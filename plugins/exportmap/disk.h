@@ -1,0 +1,51 @@
+/* An open disk: raw (raw.c) or qcow2 (qcow2.c).
+ *
+ * Functions return 0 or an errno, and may be called by several threads at once,
+ * except close. Offsets and counts are bytes inside the disk; the caller splits
+ * requests to DISK_REQUEST_MAX, and zeroes to DISK_ZERO_MAX. */
+#ifndef EXPORTMAP_DISK_H
+#define EXPORTMAP_DISK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "error.h"
+#include "exportmap-file.h"
+#include "mapdir.h"
+
+#define DISK_REQUEST_MAX ((uint32_t)8 << 20)
+#define DISK_ZERO_MAX    ((uint32_t)256 << 20)
+
+struct disk {
+    const struct disk_ops *ops;
+    bool fast_zero;
+    bool extents;
+};
+
+struct disk_ops {
+    int (*pread)(struct disk *disk, void *buf, uint32_t count, uint64_t offset);
+    int (*pwrite)(struct disk *disk, const void *buf, uint32_t count, uint64_t offset, bool fua);
+    /* flags: NBDKIT_FLAG_MAY_TRIM, NBDKIT_FLAG_FAST_ZERO */
+    int (*zero)(struct disk *disk, uint32_t count, uint64_t offset, uint32_t flags);
+    int (*trim)(struct disk *disk, uint32_t count, uint64_t offset);
+    /* Makes durable what any connection to the disk was told is written. */
+    int (*flush)(struct disk *disk);
+    /* Instead of flush, where it may take long: a descriptor to call fdatasync on,
+     * the caller's to close; -1 and errno. NULL: use flush. */
+    int (*sync_fd)(struct disk *disk);
+    int (*extents)(struct disk *disk, uint32_t count, uint64_t offset, bool only_first,
+                   struct nbdkit_extents *extents);
+    int (*cache)(struct disk *disk, uint32_t count, uint64_t offset);
+    /* Make requests that are under way fail soon; may be NULL. */
+    void (*cut)(struct disk *disk);
+    void (*close)(struct disk *disk);
+};
+
+/* Open the file or device of the map, for writing if so asked, and make sure that it
+ * is the one that was mapped. NULL: *err says why not. */
+struct disk *raw_open(const struct exportmap_file *map, bool writable, struct error **err);
+
+#endif

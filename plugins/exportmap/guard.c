@@ -1,0 +1,265 @@
+/* Fencing; see guard.h. */
+#include "guard.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#define LOOK_MS  200 /* how often to look without being told: inotify can lose events */
+#define DRAIN_MS 5   /* how often to look whether the last request has left */
+
+static struct {
+    pthread_mutex_t lock; /* protects guards, and each guard's release */
+    struct guard *guards;
+    pthread_t thread;
+    bool running;
+    atomic_bool stop;
+    int wake_fd;   /* eventfd */
+    int notify_fd; /* inotify; -1: only looking */
+} watcher = { .lock = PTHREAD_MUTEX_INITIALIZER, .wake_fd = -1, .notify_fd = -1 };
+
+static void wake_watcher(void)
+{
+    if (watcher.wake_fd >= 0)
+        eventfd_write(watcher.wake_fd, 1);
+}
+
+static void fence(struct guard *guard, int errnum, const char *why)
+{
+    int expected = 0;
+
+    if (atomic_compare_exchange_strong(&guard->fenced, &expected, errnum) && guard->watched)
+        nbdkit_error("export %s: cutting off a writer: %s", guard->name, why);
+    wake_watcher();
+}
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
+           a->st_mode == b->st_mode && a->st_uid == b->st_uid &&
+           a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* The file is another one: does it say the same? */
+static void read_again(struct guard *guard)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP(exportmap_file_free) struct exportmap_file map = { 0 };
+    CLEANUP_FREE char *terms = NULL;
+    struct stat st;
+    CLEANUP_CLOSE int fd = exportmap_file_read(guard->dir->fd, guard->name, &map, &st, &err);
+
+    if (fd < 0) {
+        fence(guard, ESHUTDOWN,
+              err->errnum == ENOENT ? "its map file was withdrawn" : error_message(err));
+        return;
+    }
+    if (!map.writable) {
+        fence(guard, EPERM, "its mode is ro now");
+        return;
+    }
+    terms = exportmap_file_terms(&map);
+    if (!terms || strcmp(terms, guard->terms) != 0) {
+        fence(guard, ESHUTDOWN, "its lease or disk was changed");
+        return;
+    }
+    LOCK_SCOPE(&guard->seen_lock);
+    int old = guard->seen_fd;
+    guard->seen_fd = steal_fd(fd);
+    guard->seen = st;
+    close(old);
+}
+
+static void look(struct guard *guard)
+{
+    struct stat st;
+    bool same;
+
+    if (fstatat(guard->dir->fd, guard->name, &st, 0) < 0) {
+        fence(guard, ESHUTDOWN, errno == ENOENT ? "its map file was withdrawn" : strerror(errno));
+        return;
+    }
+    pthread_mutex_lock(&guard->seen_lock);
+    same = same_file(&st, &guard->seen);
+    pthread_mutex_unlock(&guard->seen_lock);
+    if (!same)
+        read_again(guard);
+}
+
+/* Asked while the disk is being opened: nobody is cut off yet. */
+bool guard_unchanged(struct guard *guard)
+{
+    look(guard);
+    return atomic_load(&guard->fenced) == 0;
+}
+
+int guard_enter(struct guard *guard)
+{
+    int errnum = atomic_load(&guard->fenced);
+
+    /* Seen before the lock is taken, so that a client that goes on sending can't
+     * keep the watcher from having the lock to itself. */
+    if (errnum != 0)
+        return errnum;
+    pthread_rwlock_rdlock(&guard->requests);
+    if (guard->terms)
+        look(guard);
+    errnum = atomic_load(&guard->fenced);
+    if (errnum != 0)
+        pthread_rwlock_unlock(&guard->requests);
+    return errnum;
+}
+
+void guard_leave(struct guard *guard)
+{
+    pthread_rwlock_unlock(&guard->requests);
+}
+
+/* Whether it is done: false while requests are under way. */
+static bool try_release(struct guard *guard)
+{
+    if (guard->released)
+        return true;
+    if (guard->cut)
+        guard->cut(guard->opaque);
+    if (pthread_rwlock_trywrlock(&guard->requests) != 0)
+        return false;
+    guard->release(guard->opaque);
+    guard->released = true;
+    pthread_rwlock_unlock(&guard->requests);
+    return true;
+}
+
+/* Returns how long to sleep, ms. */
+static int look_at_all(void)
+{
+    int sleep_ms = watcher.guards ? LOOK_MS : -1;
+
+    for (struct guard *g = watcher.guards; g; g = g->next) {
+        if (atomic_load(&g->fenced) == 0)
+            look(g);
+        if (atomic_load(&g->fenced) != 0 && !try_release(g))
+            sleep_ms = DRAIN_MS;
+    }
+    return sleep_ms;
+}
+
+static void drain_events(const struct pollfd *fds, size_t n)
+{
+    char buf[4096];
+
+    for (size_t i = 0; i < n; i++) {
+        while (fds[i].fd >= 0 && read(fds[i].fd, buf, sizeof buf) > 0)
+            ;
+    }
+}
+
+static void *watch(void *unused)
+{
+    (void)unused;
+    while (!atomic_load(&watcher.stop)) {
+        struct pollfd fds[2] = { { .fd = watcher.wake_fd, .events = POLLIN },
+                                 { .fd = watcher.notify_fd, .events = POLLIN } };
+        int sleep_ms;
+
+        pthread_mutex_lock(&watcher.lock);
+        sleep_ms = look_at_all();
+        pthread_mutex_unlock(&watcher.lock);
+        poll(fds, 2, sleep_ms);
+        drain_events(fds, 2);
+    }
+    return NULL;
+}
+
+int watcher_start(const struct mapdir *dir, struct error **err)
+{
+    char path[32];
+    sigset_t all;
+    sigset_t before;
+    int errnum;
+
+    watcher.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (watcher.wake_fd < 0)
+        return error_set_errno(err, errno, "eventfd");
+    watcher.notify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", dir->fd);
+    if (watcher.notify_fd < 0 ||
+        inotify_add_watch(watcher.notify_fd, path,
+                          IN_MOVE | IN_CREATE | IN_DELETE | IN_CLOSE_WRITE | IN_ATTRIB) < 0)
+        nbdkit_debug("inotify: %m; looking at the map every %d ms", LOOK_MS);
+    /* nbdkit's signals are nbdkit's own threads' business. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    errnum = pthread_create(&watcher.thread, NULL, watch, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (errnum != 0)
+        return error_set_errno(err, errnum, "starting the watcher");
+    watcher.running = true;
+    return 0;
+}
+
+void watcher_stop(void)
+{
+    if (watcher.running) {
+        atomic_store(&watcher.stop, true);
+        wake_watcher();
+        pthread_join(watcher.thread, NULL);
+        watcher.running = false;
+    }
+    if (watcher.wake_fd >= 0)
+        close(watcher.wake_fd);
+    if (watcher.notify_fd >= 0)
+        close(watcher.notify_fd);
+    watcher.wake_fd = watcher.notify_fd = -1;
+}
+
+int guard_init(struct guard *guard, const struct mapdir *dir, const char *name, char *terms,
+               int seen_fd, const struct stat *seen)
+{
+    *guard = (struct guard){
+        .dir = dir, .name = strdup(name), .terms = terms, .seen = *seen, .seen_fd = seen_fd
+    };
+    pthread_rwlock_init(&guard->requests, NULL);
+    pthread_mutex_init(&guard->seen_lock, NULL);
+    return guard->name ? 0 : ENOMEM;
+}
+
+void guard_watch(struct guard *guard)
+{
+    if (!guard->terms)
+        return;
+    guard->watched = true;
+    pthread_mutex_lock(&watcher.lock);
+    guard->next = watcher.guards;
+    watcher.guards = guard;
+    pthread_mutex_unlock(&watcher.lock);
+    wake_watcher();
+}
+
+void guard_finish(struct guard *guard)
+{
+    pthread_mutex_lock(&watcher.lock);
+    for (struct guard **p = &watcher.guards; *p; p = &(*p)->next) {
+        if (*p == guard) {
+            *p = guard->next;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&watcher.lock);
+    if (!guard->released && guard->release)
+        guard->release(guard->opaque);
+    guard->released = true;
+    pthread_rwlock_destroy(&guard->requests);
+    pthread_mutex_destroy(&guard->seen_lock);
+    if (guard->seen_fd >= 0)
+        close(guard->seen_fd);
+    free(guard->name);
+    free(guard->terms);
+}
