@@ -100,9 +100,15 @@ $(BUILD)/vmferry: $(BUILD)/orchestrator/main.o $(BUILD)/libvmferry.a $(COMMON)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_orchestrator)
 
 # A unit test sees the orchestrator and common/; a filter's or plugin's test sees
-# the pure parts of its own folder (the files that do not register with nbdkit).
+# the parts of its own folder (but the file that registers with nbdkit), as an archive:
+# what calls into nbdkit is linked only when a test uses it.
 own_objects = $(call objects,$(filter-out %/$(notdir $(1)).c,$(wildcard $(1)/*.c)))
-$(TESTS): $(BUILD)/%: $(BUILD)/%.o $$(if $$(filter filters/% plugins/%,$$*),$$(call own_objects,$$(patsubst %/tests/,%,$$(dir $$*)))) $(BUILD)/libvmferry.a $(COMMON)
+own_archive = $(if $(filter filters/% plugins/%,$(1)),$(BUILD)/$(patsubst %/tests/,%,$(dir $(1)))/own.a)
+$(BUILD)/%/own.a: $$(call own_objects,$$*)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(TESTS): $(BUILD)/%: $(BUILD)/%.o $$(call own_archive,$$*) $(BUILD)/libvmferry.a $(COMMON)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_tests)
 
 .PRECIOUS: $(BUILD)/bench/%.o
