@@ -71,8 +71,9 @@ static bool kept(const int *keep_fds, int fd)
     return false;
 }
 
-/* From here to exec only async-signal-safe calls: other threads may hold locks. */
-static void set_up_descriptors(const struct process_options *options)
+/* From here to exec only async-signal-safe calls: other threads may hold locks. Returns -1
+ * with errno: a program must not run with another's stdin. */
+static int set_up_descriptors(const struct process_options *options)
 {
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     int wanted[3] = { options->stdin_fd, options->stdout_fd, options->stderr_fd };
@@ -85,8 +86,11 @@ static void set_up_descriptors(const struct process_options *options)
     if (wanted[2] < 0)
         wanted[2] = STDERR_FILENO;
     /* Lift them out of 0..2 first, so that no dup2 overwrites one still needed. */
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         wanted[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, 3);
+        if (wanted[i] < 0)
+            return -1;
+    }
     for (int i = 0; i < 3; i++)
         dup2(wanted[i], i);
 
@@ -104,6 +108,7 @@ static void set_up_descriptors(const struct process_options *options)
             break;
         first = last + 1;
     }
+    return 0;
 }
 
 static void __attribute__((noreturn))
@@ -113,9 +118,10 @@ run_child(const char *const argv[], const char **environment, const struct proce
     sigset_t none;
     int errnum;
 
-    set_up_descriptors(options);
+    if (set_up_descriptors(options) < 0)
+        goto failed;
     if (options->die_with_parent) {
-        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        prctl(PR_SET_PDEATHSIG, options->death_signal ? options->death_signal : SIGTERM);
         if (getppid() != parent)
             _exit(127); /* it died before we asked */
     }
@@ -123,6 +129,7 @@ run_child(const char *const argv[], const char **environment, const struct proce
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
     execvpe(argv[0], (char *const *)argv, (char *const *)environment);
+failed:
     errnum = errno;
     while (write(report_fd, &errnum, sizeof errnum) < 0 && errno == EINTR)
         ;

@@ -1,0 +1,138 @@
+/* The connections and their nbdkit processes; see children.h. */
+#include "children.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "process.h"
+#include "server.h"
+
+int children_init(struct children *children, unsigned max, int handshake_ms, bool exit_with_parent,
+                  struct error **err)
+{
+    *children = (struct children){ .max = max,
+                                   .handshake_ms = handshake_ms,
+                                   .opened = { -1, -1 },
+                                   .exit_with_parent = exit_with_parent };
+    children->list = calloc(max, sizeof *children->list);
+    if (!children->list || pipe2(children->opened, O_CLOEXEC | O_NONBLOCK) < 0)
+        return error_set_errno(err, errno, "starting the server");
+    snprintf(children->opened_env, sizeof children->opened_env, "EXPORTMAP_OPENED_FD=%d",
+             children->opened[1]);
+    return 0;
+}
+
+void children_free(struct children *children)
+{
+    for (int i = 0; i < 2; i++) {
+        if (children->opened[i] >= 0)
+            close(children->opened[i]);
+    }
+    free(children->list);
+}
+
+int children_start(struct children *children, const char *const argv[], int fd, const char *peer,
+                   struct error **err)
+{
+    CLEANUP_CLOSE int socket = fd;
+    const int keep[] = { children->opened[1], -1 };
+    const char *const env[] = { children->opened_env, NULL };
+    const struct process_options options = {
+        .stdin_fd = socket,
+        .stdout_fd = socket,
+        .stderr_fd = -1,
+        .keep_fds = children->handshake_ms ? keep : NULL,
+        .env = children->handshake_ms ? env : NULL,
+        .die_with_parent = children->exit_with_parent,
+        .death_signal = SIGKILL,
+    };
+    struct child *child = &children->list[children->count];
+    pid_t pid = process_start(argv, &options, err);
+
+    if (pid < 0)
+        return -1;
+    child->pid = pid;
+    child->fd = steal_fd(socket);
+    child->deadline_ms = children->handshake_ms ? now_ms() + children->handshake_ms : INT64_MAX;
+    snprintf(child->peer, sizeof child->peer, "%s", peer);
+    children->count++;
+    return 0;
+}
+
+static struct child *find(struct children *children, pid_t pid)
+{
+    for (unsigned i = 0; i < children->count; i++) {
+        if (children->list[i].pid == pid)
+            return &children->list[i];
+    }
+    return NULL;
+}
+
+void children_reap(struct children *children)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        struct child *child = find(children, pid);
+
+        if (!child)
+            continue;
+        if (WIFSIGNALED(status))
+            log_line("%s: its nbdkit (process %d) was ended by signal %d, %s; no other connection "
+                     "is concerned",
+                     child->peer, (int)pid, WTERMSIG(status), strsignal(WTERMSIG(status)));
+        else if (WEXITSTATUS(status) != 0)
+            log_line("%s: its nbdkit (process %d) failed with exit status %d", child->peer,
+                     (int)pid, WEXITSTATUS(status));
+        close(child->fd);
+        *child = children->list[--children->count];
+    }
+}
+
+void children_note_opened(struct children *children)
+{
+    pid_t pid;
+
+    while (read(children->opened[0], &pid, sizeof pid) == (ssize_t)sizeof pid) {
+        struct child *child = find(children, pid);
+
+        if (child)
+            child->deadline_ms = INT64_MAX;
+    }
+}
+
+int64_t children_expire(struct children *children)
+{
+    int64_t now = now_ms();
+    int64_t next = INT64_MAX;
+
+    for (unsigned i = 0; i < children->count; i++) {
+        struct child *child = &children->list[i];
+
+        if (child->deadline_ms <= now) {
+            log_line("%s: it has opened no export in %d s: ended", child->peer,
+                     children->handshake_ms / 1000);
+            kill(child->pid, SIGKILL);
+            child->deadline_ms = INT64_MAX;
+        }
+        if (child->deadline_ms < next)
+            next = child->deadline_ms;
+    }
+    return next;
+}
+
+void children_shut_down(struct children *children)
+{
+    for (unsigned i = 0; i < children->count; i++)
+        shutdown(children->list[i].fd, SHUT_RD);
+}
+
+void children_kill(struct children *children)
+{
+    for (unsigned i = 0; i < children->count; i++)
+        kill(children->list[i].pid, SIGKILL);
+}

@@ -1,0 +1,55 @@
+/* The connections, each with its own nbdkit process. We keep a descriptor of each connection's
+ * socket, never to read or write but to end it: nbdkit -s pays no heed to SIGTERM while it
+ * waits for its client, but it does to the end of its input. Not thread-safe. */
+#ifndef EXPORTMAP_CHILDREN_H
+#define EXPORTMAP_CHILDREN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "error.h"
+#include "listen.h"
+
+struct child {
+    pid_t pid;
+    int fd;              /* the connection's socket */
+    int64_t deadline_ms; /* to have opened an export by; INT64_MAX: has, or no limit */
+    char peer[ADDRESS_MAX];
+};
+
+struct children {
+    struct child *list;
+    unsigned count;
+    unsigned max;
+    int handshake_ms;    /* 0: no limit */
+    int opened[2];       /* pipe: a child's plugin writes its pid_t when an export is opened */
+    char opened_env[40]; /* tells it where */
+    bool exit_with_parent;
+};
+
+int children_init(struct children *children, unsigned max, int handshake_ms, bool exit_with_parent,
+                  struct error **err);
+void children_free(struct children *children);
+
+/* Give the connection FD to a new process of ARGV, as its stdin and stdout. Takes FD over,
+ * also when it fails. */
+int children_start(struct children *children, const char *const argv[], int fd, const char *peer,
+                   struct error **err);
+
+/* Forget those that have ended, and log those that ended badly. */
+void children_reap(struct children *children);
+
+/* Read from the pipe who has opened an export. */
+void children_note_opened(struct children *children);
+
+/* Kill those that have not opened an export in time. Returns the next deadline, INT64_MAX for
+ * none. */
+int64_t children_expire(struct children *children);
+
+/* Let each finish what it has been asked and end. */
+void children_shut_down(struct children *children);
+
+void children_kill(struct children *children);
+
+#endif
