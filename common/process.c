@@ -115,18 +115,20 @@ static void __attribute__((noreturn))
 run_child(const char *const argv[], const char **environment, const struct process_options *options,
           pid_t parent, int report_fd)
 {
-    sigset_t none;
+    sigset_t blocked;
     int errnum;
 
     if (set_up_descriptors(options) < 0)
         goto failed;
     if (options->die_with_parent) {
-        prctl(PR_SET_PDEATHSIG, options->death_signal ? options->death_signal : SIGTERM);
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
         if (getppid() != parent)
             _exit(127); /* it died before we asked */
     }
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    sigemptyset(&blocked);
+    if (options->block_sigterm)
+        sigaddset(&blocked, SIGTERM);
+    sigprocmask(SIG_SETMASK, &blocked, NULL);
     signal(SIGPIPE, SIG_DFL);
     execvpe(argv[0], (char *const *)argv, (char *const *)environment);
 failed:

@@ -14,8 +14,8 @@ struct process_options {
     int stderr_fd;          /* -1: ours */
     const int *keep_fds;    /* stay open in the child, -1 ends the list; NULL: none but 0, 1, 2 */
     const char *const *env; /* "NAME=value" to add or replace, NULL ends the list; or NULL */
-    bool die_with_parent;   /* a signal when the process that started it dies, even by kill -9 */
-    int death_signal;       /* which; 0: SIGTERM */
+    bool die_with_parent;   /* SIGTERM when the process that started it dies, even by kill -9 */
+    bool block_sigterm;     /* it starts with SIGTERM blocked */
 };
 #define PROCESS_OPTIONS_INIT                                                                       \
     {                                                                                              \

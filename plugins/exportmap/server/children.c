@@ -47,7 +47,8 @@ int children_start(struct children *children, const char *const argv[], int fd, 
         .keep_fds = children->handshake_ms ? keep : NULL,
         .env = children->handshake_ms ? env : NULL,
         .die_with_parent = children->exit_with_parent,
-        .death_signal = SIGKILL,
+        /* nbdkit -s asks for SIGTERM when its parent dies: blocked, it outlives us. */
+        .block_sigterm = !children->exit_with_parent,
     };
     struct child *child = &children->list[children->count];
     pid_t pid = process_start(argv, &options, err);
