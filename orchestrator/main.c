@@ -7,6 +7,7 @@
 #include "version.h"
 
 static const struct command commands[] = {
+    { "copy", "copy a disk: in full, or what changed", command_copy },
     { "source", "add, list or remove where VMs come from", command_source },
     { "vm", "list VMs, show one with its disk map", command_vm },
     { "point", "list the restore points of a VM", command_point },

@@ -32,10 +32,13 @@ struct copy_options {
     atomic_uint_fast64_t *rate; /* bytes/s, may change while running; NULL or 0: unlimited */
     bool verify;                /* re-read what was written and compare with its digest */
     const char *journal;        /* --resume: durable ranges are kept here and not copied again */
+    const char *journal_key;    /* what the journal is of; NULL: the names of src and dst */
+    bool digest;                /* say the digest of the disk, also without a leaves file */
     const char *leaves; /* the leaves file of the digest: made by a full copy, updated in place
                            by a delta (see digest.h). NULL: no digest */
     bool compare;       /* resync: `leaves` describes DST now; move only the blocks that differ */
     unsigned retries;   /* of one range, over all reconnects, before giving up; 0: chosen */
+    int timeout_s;      /* without an answer a connection counts as lost; 0: chosen */
     atomic_int *cancel; /* non-zero: stop cleanly, ERROR_PAUSED when there is a journal.
                            May be set by a signal handler. NULL: never */
     void (*progress)(void *opaque, const struct copy_progress *now); /* about 5 times a second,
@@ -49,6 +52,7 @@ struct copy_result {
     uint64_t bytes_read;    /* from the source */
     uint64_t bytes_written; /* as data */
     uint64_t bytes_zeroed;  /* as zeroes */
+    uint64_t bytes_same;    /* compared, and left alone */
     uint64_t bytes_resumed; /* found durable in the journal */
     uint64_t bytes_verified;
     unsigned reconnects;

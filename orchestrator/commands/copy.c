@@ -1,0 +1,300 @@
+/* vmferry copy: one disk from one place to another. */
+#include <getopt.h>
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "human.h"
+#include "options.h"
+#include "size.h"
+#include "tls.h"
+#include "watch.h"
+
+static const char usage[] =
+    "usage: vmferry copy [OPTIONS] SRC DST\n"
+    "\n"
+    "  SRC, DST              an NBD URI, a file or block device, null:, or a server to\n"
+    "                        start: [ nbdkit ... ]\n"
+    "  --changes=FILE|qemu:dirty-bitmap:NAME|base:allocation-hole\n"
+    "                        move only what changed\n"
+    "  --target-zero         DST reads as zeroes: do not write them (first copy only)\n"
+    "  --compare             move only what differs from the leaves file\n"
+    "  --leaves=FILE         keep the digests of all 64 KiB blocks in FILE\n"
+    "  --digest              print the digest of the disk\n"
+    "  --verify              read again what was written, and compare\n"
+    "  --resume=JOURNAL      keep a journal, and go on where it says\n"
+    "  --rate=BYTES|@FILE    bytes a second at most; FILE is read again when it changes\n"
+    "  --connections=N, --requests=N, --request-size=BYTES\n"
+    "                        instead of what is chosen\n"
+    "  --retries=N           of one range before giving up (12)\n"
+    "  --timeout=SECONDS     without an answer a connection counts as lost (60)\n"
+    "  --progress=auto|json|none\n"
+    "  --json                the result for programs\n";
+
+struct arguments {
+    struct copy_options copy;
+    const char *rate;
+    enum bar_style progress;
+    bool json;
+    char *src;
+    char *dst;
+};
+
+static int parse_number(const char *option, unsigned limit, unsigned *value, struct error **err)
+{
+    char *end;
+    unsigned long number;
+
+    errno = 0;
+    number = strtoul(optarg, &end, 10);
+    if (*optarg < '0' || *optarg > '9' || *end || errno || number == 0 || number > limit)
+        return error_set_kind(err, ERROR_USAGE, "--%s=%s: say a number from 1 to %u", option,
+                              optarg, limit);
+    *value = (unsigned)number;
+    return 0;
+}
+
+static int parse_bytes(const char *option, const char *text, uint64_t *value, struct error **err)
+{
+    const char *wrong = size_parse(text, value);
+
+    if (wrong)
+        return error_set_kind(err, ERROR_USAGE, "--%s: '%s' %s", option, text, wrong);
+    return 0;
+}
+
+static int parse_option(int c, struct arguments *args, struct error **err)
+{
+    struct copy_options *copy = &args->copy;
+    unsigned number;
+
+    switch (c) {
+    case 'C':
+        copy->changes = optarg;
+        return 0;
+    case 'z':
+        copy->target_zero = true;
+        return 0;
+    case 'c':
+        copy->compare = true;
+        return 0;
+    case 'l':
+        copy->leaves = optarg;
+        return 0;
+    case 'd':
+        copy->digest = true;
+        return 0;
+    case 'v':
+        copy->verify = true;
+        return 0;
+    case 'J':
+        copy->journal = optarg;
+        return 0;
+    case 'R':
+        args->rate = optarg;
+        return 0;
+    case 'n':
+        return parse_number("connections", 64, &copy->connections, err);
+    case 'r':
+        return parse_number("requests", 1024, &copy->requests, err);
+    case 's':
+        return parse_bytes("request-size", optarg, &copy->request_size, err);
+    case 't':
+        return parse_number("retries", 1000, &copy->retries, err);
+    case 'T':
+        if (parse_number("timeout", 86400, &number, err) < 0)
+            return -1;
+        copy->timeout_s = (int)number;
+        return 0;
+    case 'p':
+        return parse_bar_style(optarg, &args->progress, err);
+    case 'j':
+        args->json = true;
+        return 0;
+    default:
+        return error_set_kind(err, ERROR_USAGE, "wrong use; `vmferry copy --help` says more");
+    }
+}
+
+/* One word of a command in brackets, quoted so that the engine splits it again
+ * exactly there. */
+static void print_word(FILE *out, const char *word)
+{
+    fputc('\'', out);
+    for (; *word; word++) {
+        if (*word == '\'')
+            fputs("'\\''", out);
+        else
+            fputc(*word, out);
+    }
+    fputc('\'', out);
+}
+
+/* The end at optind: one argument, or all from "[" to its "]". The caller frees it. */
+static char *take_end(int argc, char *argv[], struct error **err)
+{
+    char *text = NULL;
+    size_t length;
+    FILE *out;
+
+    if (strcmp(argv[optind], "[") != 0)
+        return strdup(argv[optind++]);
+    out = open_memstream(&text, &length);
+    if (!out) {
+        error_set_errno(err, errno, "copy");
+        return NULL;
+    }
+    fputs("[ ", out);
+    for (optind++; optind < argc && strcmp(argv[optind], "]") != 0; optind++) {
+        print_word(out, argv[optind]);
+        fputc(' ', out);
+    }
+    fputs("]", out);
+    fclose(out);
+    if (optind == argc) {
+        free(text);
+        error_set_kind(err, ERROR_USAGE, "a command in brackets has no closing ]");
+        return NULL;
+    }
+    optind++;
+    return text;
+}
+
+/* Returns 1 after --help. */
+static int parse_arguments(int argc, char *argv[], struct arguments *args, struct error **err)
+{
+    static const struct option options[] = {
+        { "changes", required_argument, NULL, 'C' },
+        { "target-zero", no_argument, NULL, 'z' },
+        { "compare", no_argument, NULL, 'c' },
+        { "leaves", required_argument, NULL, 'l' },
+        { "digest", no_argument, NULL, 'd' },
+        { "verify", no_argument, NULL, 'v' },
+        { "resume", required_argument, NULL, 'J' },
+        { "rate", required_argument, NULL, 'R' },
+        { "connections", required_argument, NULL, 'n' },
+        { "requests", required_argument, NULL, 'r' },
+        { "request-size", required_argument, NULL, 's' },
+        { "retries", required_argument, NULL, 't' },
+        { "timeout", required_argument, NULL, 'T' },
+        { "progress", optional_argument, NULL, 'p' },
+        { "json", no_argument, NULL, 'j' },
+        { "help", no_argument, NULL, 'h' },
+        { NULL, 0, NULL, 0 },
+    };
+    char **ends[] = { &args->src, &args->dst };
+    size_t count = 0;
+
+    /* "+" stops at an end, as what stands between brackets has options of its own. */
+    for (;;) {
+        int c = getopt_long(argc, argv, "+h", options, NULL);
+
+        if (c == 'h') {
+            fputs(usage, stdout);
+            return 1;
+        }
+        if (c == 'p' && !optarg)
+            continue; /* a bar is what there is anyway */
+        if (c != -1) {
+            if (parse_option(c, args, err) < 0)
+                return -1;
+        } else if (optind == argc) {
+            break;
+        } else if (count == 2) {
+            return error_set_kind(err, ERROR_USAGE, "'%s' is too much: SRC and DST are all",
+                                  argv[optind]);
+        } else {
+            *ends[count] = take_end(argc, argv, err);
+            if (!*ends[count++])
+                return -1;
+        }
+    }
+    if (count < 2)
+        return error_set_kind(err, ERROR_USAGE,
+                              "say a source and a destination; `vmferry copy --help` says more");
+    return 0;
+}
+
+static void print_json_result(const struct arguments *args, const struct copy_result *result)
+{
+    struct json_object *json = json_object_new_object();
+    char text[DIGEST_TEXT];
+
+    json_object_object_add(json, "source", json_object_new_string(args->src));
+    json_object_object_add(json, "destination", json_object_new_string(args->dst));
+    json_object_object_add(json, "size", json_object_new_uint64(result->size));
+    json_object_object_add(json, "bytes_total", json_object_new_uint64(result->bytes_total));
+    json_object_object_add(json, "bytes_read", json_object_new_uint64(result->bytes_read));
+    json_object_object_add(json, "bytes_written", json_object_new_uint64(result->bytes_written));
+    json_object_object_add(json, "bytes_zeroed", json_object_new_uint64(result->bytes_zeroed));
+    json_object_object_add(json, "bytes_same", json_object_new_uint64(result->bytes_same));
+    json_object_object_add(json, "bytes_resumed", json_object_new_uint64(result->bytes_resumed));
+    json_object_object_add(json, "bytes_verified", json_object_new_uint64(result->bytes_verified));
+    json_object_object_add(json, "reconnects", json_object_new_uint64(result->reconnects));
+    json_object_object_add(json, "seconds", json_object_new_double(result->seconds));
+    if (result->has_digest) {
+        digest_to_text(&result->digest, text);
+        json_object_object_add(json, "digest", json_object_new_string(text));
+    }
+    puts(json_object_to_json_string_ext(json,
+                                        JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE));
+    json_object_put(json);
+}
+
+static void print_result(const struct arguments *args, const struct copy_result *result)
+{
+    char text[DIGEST_TEXT];
+
+    if (args->json) {
+        print_json_result(args, result);
+    } else if (result->has_digest) {
+        digest_to_text(&result->digest, text);
+        printf("%s\n", text);
+    }
+}
+
+static int copy(struct arguments *args, struct error **err)
+{
+    struct copy_result result;
+    struct watch watch;
+    struct bar *bar = bar_open(stderr, args->progress);
+    int r;
+
+    watch_init(&watch, bar, 0, "", args->copy.changes ? "incremental" : "initial");
+    args->copy.progress = watch_progress;
+    args->copy.opaque = &watch;
+    args->copy.cancel = cancel_on_signals();
+    r = copy_disk(args->src, args->dst, &args->copy, &result, err);
+    watch_finish(&watch, r == 0                         ? PROGRESS_COMPLETED
+                         : (*err)->kind == ERROR_PAUSED ? PROGRESS_PAUSED
+                                                        : PROGRESS_FAILED);
+    bar_close(bar);
+    if (r < 0)
+        return -1;
+    print_result(args, &result);
+    if (fflush(stdout) == EOF)
+        return error_set_errno(err, errno, "writing the result");
+    return 0;
+}
+
+int command_copy(int argc, char *argv[], struct error **err)
+{
+    struct arguments args = { 0 };
+    atomic_uint_fast64_t rate = 0;
+    uint64_t bytes;
+    int r = parse_arguments(argc, argv, &args, err);
+
+    if (r == 0 && args.rate) {
+        r = parse_bytes("rate", args.rate, &bytes, err);
+        atomic_store(&rate, bytes);
+        args.copy.rate = &rate;
+    }
+    if (r == 0)
+        r = copy(&args, err);
+    free(args.src);
+    free(args.dst);
+    return r < 0 ? -1 : 0;
+}

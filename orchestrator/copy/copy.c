@@ -1,0 +1,494 @@
+/* The copy engine from above; see copy.h. What comes in: names and options. What
+ * goes out: the result. It opens the ends, checks that they fit, decides the
+ * geometry, lets the plan be moved, and has it verified. It never touches data
+ * itself. */
+#include "copy/copy.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <xxhash.h>
+
+#include "changemap.h"
+#include "copy/durable.h"
+#include "copy/end.h"
+#include "copy/journal.h"
+#include "copy/move.h"
+#include "copy/plan.h"
+#include "copy/retry.h"
+
+#define REQUEST_DEFAULT     (UINT64_C(256) << 10)
+#define ZERO_MAX            (UINT64_C(1) << 30)
+#define ZERO_MAX_COMPARED   (UINT64_C(64) << 20)
+#define CONNECTIONS         2
+#define CONNECTIONS_TLS     4 /* one thread encrypts slower than one copies */
+#define CONNECTIONS_MAX     64
+#define FLUSH_BYTES         (UINT64_C(1) << 30)
+#define FLUSH_BYTES_JOURNAL (UINT64_C(256) << 20)
+#define FLUSH_NS            (INT64_C(60) * 1000000000)
+#define FLUSH_NS_JOURNAL    (INT64_C(3) * 1000000000)
+#define TIMEOUT_S           60
+
+/* One call of copy_disk() or copy_digest(). */
+struct run {
+    const char *src_name;
+    const char *dst_name;
+    const struct copy_options *options;
+    struct copy_result *result;
+    atomic_bool stop;
+    struct end *src;
+    struct end *dst;
+    bool changes_loaded;
+    struct changemap changes; /* from a file */
+    bool changes_context;     /* …or by a metadata context: */
+    bool holes_unchanged;     /* base:allocation-hole */
+    struct journal *journal;
+    struct changemap durable; /* what an earlier run did */
+    int leaves_fd;
+    bool make_leaves;
+    uint64_t align; /* of what is read */
+    uint64_t request_size;
+    unsigned lanes;
+    struct plan *plan;
+    const char *operation;
+};
+
+static uint64_t max(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t min(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Options */
+
+static bool is_delta(const struct run *run)
+{
+    return run->options->changes != NULL;
+}
+
+static int check_options(const struct copy_options *options, struct error **err)
+{
+    if (options->target_zero && (options->changes || options->compare))
+        return error_set_kind(err, ERROR_USAGE,
+                              "a destination that reads as zeroes (--target-zero) is for a first "
+                              "copy: with changes the zeroes have to be written");
+    if (options->compare && options->changes)
+        return error_set_kind(err, ERROR_USAGE,
+                              "comparing looks at the whole disk, a change map does not fit");
+    if (options->compare && !options->leaves)
+        return error_set_kind(err, ERROR_USAGE,
+                              "comparing needs the leaves file that describes the destination");
+    if (options->digest && options->changes && !options->leaves)
+        return error_set_kind(err, ERROR_USAGE,
+                              "a digest after changes needs the leaves file (--leaves) that an "
+                              "earlier copy of the whole disk made");
+    if (options->connections > CONNECTIONS_MAX)
+        return error_set_kind(err, ERROR_USAGE, "more than %d connections", CONNECTIONS_MAX);
+    if (options->request_size > MOVE_REQUEST_MAX)
+        return error_set_kind(err, ERROR_USAGE, "a request size above %" PRIu64 " bytes",
+                              (uint64_t)MOVE_REQUEST_MAX);
+    return 0;
+}
+
+static int load_changes(struct run *run, struct error **err)
+{
+    const char *changes = run->options->changes;
+
+    if (!changes)
+        return 0;
+    if (strcmp(changes, "base:allocation-hole") == 0) {
+        run->holes_unchanged = true;
+        return 0;
+    }
+    if (strncmp(changes, "qemu:", 5) == 0) {
+        run->changes_context = true;
+        return 0;
+    }
+    if (changemap_load(changes, &run->changes, err) < 0)
+        return -1;
+    run->changes_loaded = true;
+    return 0;
+}
+
+/* Ends */
+
+static struct end *open_end(struct run *run, enum end_role role, uint64_t size, struct error **err)
+{
+    bool is_source = role == END_SOURCE;
+    struct end_wants wants = {
+        .role = role,
+        .changes = is_source && run->changes_context ? run->options->changes : NULL,
+        .create = !is_source && !is_delta(run) && !run->options->compare,
+        .size = size,
+        .timeout_s = run->options->timeout_s ? run->options->timeout_s : TIMEOUT_S,
+        .stop = &run->stop,
+    };
+
+    return end_open(is_source ? run->src_name : run->dst_name, &wants, err);
+}
+
+static int open_ends(struct run *run, struct error **err)
+{
+    /* A source of zeroes is as long as the destination. */
+    if (strcmp(run->src_name, "null:") == 0) {
+        run->dst = open_end(run, END_DESTINATION, 0, err);
+        if (!run->dst)
+            return error_prefix(err, "destination");
+    }
+    run->src = open_end(run, END_SOURCE, run->dst ? run->dst->size : 0, err);
+    if (!run->src)
+        return error_prefix(err, "source");
+    if (!run->dst)
+        run->dst = open_end(run, END_DESTINATION, run->src->size, err);
+    if (!run->dst)
+        return error_prefix(err, "destination");
+    return 0;
+}
+
+static int check_ends(struct run *run, struct error **err)
+{
+    uint64_t size = run->src->size;
+
+    if (end_is_same(run->src, run->dst))
+        return error_set_kind(err, ERROR_USAGE, "source and destination are the same: %s",
+                              run->src_name);
+    if (run->dst->size < size)
+        return error_set_kind(err, ERROR_USAGE,
+                              "the destination %s has %" PRIu64
+                              " bytes, the source %s has more: %" PRIu64,
+                              run->dst_name, run->dst->size, run->src_name, size);
+    if (run->dst->must_fit && run->dst->size != size)
+        return error_set_kind(err, ERROR_USAGE,
+                              "the file %s has %" PRIu64 " bytes, the source %s has %" PRIu64
+                              "; it is not cut off here: remove it, or name another",
+                              run->dst_name, run->dst->size, run->src_name, size);
+    if (run->holes_unchanged && !run->src->has_extents[EXTENTS_ALLOCATION])
+        return error_set_kind(err, ERROR_USAGE,
+                              "%s does not offer the metadata context base:allocation",
+                              run->src_name);
+    if (size % run->dst->block_min)
+        return error_set_kind(err, ERROR_USAGE,
+                              "the destination takes multiples of %" PRIu64
+                              " bytes, and the source's size %" PRIu64 " is none",
+                              run->dst->block_min, size);
+    if (run->changes_loaded && changemap_check_size(&run->changes, size, err) < 0)
+        return -1;
+    return 0;
+}
+
+/* Geometry */
+
+static uint64_t power_of_two_up_to(uint64_t n)
+{
+    uint64_t power = 1;
+
+    while (power <= n / 2)
+        power *= 2;
+    return power;
+}
+
+static int choose_geometry(struct run *run, struct error **err)
+{
+    const struct copy_options *options = run->options;
+    const struct end *src = run->src;
+    const struct end *dst = run->dst;
+    uint64_t longest = power_of_two_up_to(min(src->block_max, dst->block_max));
+    unsigned lanes = options->connections;
+
+    run->align = max(src->block_min, dst->block_min);
+    if (run->make_leaves)
+        run->align = max(run->align, DIGEST_BLOCK);
+    if (run->align > longest)
+        return error_set(err,
+                         "%s takes requests of at most %" PRIu64 " bytes, but %" PRIu64
+                         " are needed at once",
+                         src->block_max < dst->block_max ? run->src_name : run->dst_name,
+                         min(src->block_max, dst->block_max), run->align);
+    run->request_size = options->request_size ? options->request_size : REQUEST_DEFAULT;
+    run->request_size = max(min(run->request_size, longest) / run->align, 1) * run->align;
+
+    if (!lanes)
+        lanes = src->is_tls || dst->is_tls ? CONNECTIONS_TLS : CONNECTIONS;
+    if (!src->can_multi || !dst->can_multi)
+        lanes = 1;
+    run->lanes = (unsigned)min(lanes, max(src->size / run->request_size, 1));
+    return 0;
+}
+
+static struct plan *make_plan(struct run *run, struct error **err)
+{
+    const struct copy_options *options = run->options;
+    const struct end *src = run->src;
+    uint64_t zero_max = !run->dst->can_zero ? run->request_size
+                        : options->compare  ? ZERO_MAX_COMPARED
+                                            : ZERO_MAX;
+    struct plan_config config = {
+        .size = src->size,
+        .request_size = run->request_size,
+        .zero_size = zero_max,
+        .read_align = run->align,
+        .write_align = run->dst->block_min,
+        .status_align = src->block_min,
+        .has_allocation = src->has_extents[EXTENTS_ALLOCATION],
+        .has_changes = run->changes_context,
+        .holes_unchanged = run->holes_unchanged,
+        .skip_zeroes = options->target_zero || run->dst->reads_zero,
+        .changes = run->changes_loaded ? &run->changes : NULL,
+        .durable = run->durable.count ? &run->durable : NULL,
+    };
+
+    return plan_new(&config, err);
+}
+
+/* Leaves and journal */
+
+static int open_temporary(struct error **err)
+{
+    const char *directory = getenv("TMPDIR");
+    int fd;
+
+    if (!directory || !*directory)
+        directory = "/var/tmp";
+    fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_set_errno(err, errno, "a temporary file in %s", directory);
+    return fd;
+}
+
+/* Beside a journal the leaves need a name, as they have to outlive us too. */
+static char *leaves_path(const struct run *run)
+{
+    const struct copy_options *options = run->options;
+    char *path = NULL;
+
+    if (options->leaves)
+        return strdup(options->leaves);
+    if (options->journal && asprintf(&path, "%s.leaves", options->journal) < 0)
+        return NULL;
+    return path;
+}
+
+static int open_leaves(struct run *run, struct error **err)
+{
+    const struct copy_options *options = run->options;
+    CLEANUP_FREE char *path = leaves_path(run);
+    bool describes_destination = options->leaves && (is_delta(run) || options->compare);
+
+    if (!run->make_leaves)
+        return 0;
+    if (!path) {
+        run->leaves_fd = open_temporary(err);
+        return run->leaves_fd < 0 ? -1 : 0;
+    }
+    run->leaves_fd = open(path, O_RDWR | O_CLOEXEC | (describes_destination ? 0 : O_CREAT), 0666);
+    if (run->leaves_fd < 0)
+        return error_set_errno(err, errno, "opening the leaves file %s", path);
+    if (!describes_destination && run->durable.count == 0 && ftruncate(run->leaves_fd, 0) < 0)
+        return error_set_errno(err, errno, "emptying the leaves file %s", path);
+    return 0;
+}
+
+static void hash_string(XXH3_state_t *state, const char *string)
+{
+    XXH3_128bits_update(state, string ? string : "", string ? strlen(string) + 1 : 1);
+}
+
+/* What the journal is of: it must not be used for anything else. */
+static struct digest fingerprint(const struct run *run)
+{
+    const struct copy_options *options = run->options;
+    XXH128_canonical_t canonical;
+    struct digest digest;
+    uint64_t numbers[] = { run->src->size,     run->dst->size,   run->dst->block_min,
+                           run->changes.count, options->compare, options->target_zero,
+                           run->make_leaves };
+    XXH3_state_t *state = XXH3_createState();
+
+    XXH3_128bits_reset(state);
+    XXH3_128bits_update(state, numbers, sizeof numbers);
+    if (options->journal_key) {
+        hash_string(state, options->journal_key);
+    } else {
+        hash_string(state, run->src_name);
+        hash_string(state, run->dst_name);
+    }
+    if (run->changes_loaded)
+        XXH3_128bits_update(state, run->changes.ranges,
+                            run->changes.count * sizeof *run->changes.ranges);
+    else
+        hash_string(state, options->changes);
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));
+    XXH3_freeState(state);
+    memcpy(digest.bytes, canonical.digest, sizeof digest.bytes);
+    return digest;
+}
+
+static int open_journal(struct run *run, struct error **err)
+{
+    struct digest of = fingerprint(run);
+
+    if (!run->options->journal && !run->options->verify)
+        return 0;
+    run->journal = journal_open(run->options->journal, &of, &run->durable, err);
+    if (!run->journal)
+        return -1;
+    for (size_t i = 0; i < run->durable.count; i++)
+        run->result->bytes_resumed += run->durable.ranges[i].length;
+    return 0;
+}
+
+/* Moving */
+
+static void report(void *opaque, uint64_t done)
+{
+    struct run *run = opaque;
+    struct copy_progress now = { .operation = run->operation };
+
+    if (!run->options->progress)
+        return;
+    now.bytes_total = plan_total(run->plan, &now.total_known);
+    now.bytes_done = min(done, now.bytes_total);
+    run->options->progress(run->options->opaque, &now);
+}
+
+static struct move_config move_defaults(struct run *run)
+{
+    const struct copy_options *options = run->options;
+
+    return (struct move_config){
+        .plan = run->plan,
+        .lanes = run->lanes,
+        .requests = options->requests,
+        .request_size = run->request_size,
+        .retries = options->retries ? options->retries : RETRIES_DEFAULT,
+        .timeout_s = options->timeout_s ? options->timeout_s : TIMEOUT_S,
+        .make_leaves = run->make_leaves,
+        .expected_leaves_fd = -1,
+        .rate = options->rate,
+        .stop = &run->stop,
+        .cancel = options->cancel,
+        .progress = report,
+        .opaque = run,
+    };
+}
+
+static int move_data(struct run *run, struct error **err)
+{
+    const struct copy_options *options = run->options;
+    bool has_journal = options->journal != NULL;
+    struct durable_config durable_config = {
+        .leaves_fd = run->leaves_fd,
+        .sync_leaves = has_journal,
+        .journal = run->journal,
+        .flush_bytes = has_journal ? FLUSH_BYTES_JOURNAL : FLUSH_BYTES,
+        .flush_ns = has_journal ? FLUSH_NS_JOURNAL : FLUSH_NS,
+    };
+    struct move_config config = move_defaults(run);
+    struct move_stats stats = { 0 };
+    int r;
+
+    config.durable = durable_new(&durable_config, err);
+    if (!config.durable)
+        return -1;
+    config.src = run->src;
+    config.dst = run->dst;
+    config.expected_leaves_fd = options->compare ? run->leaves_fd : -1;
+    run->operation = "copying";
+    r = move_run(&config, &stats, err);
+    durable_free(config.durable);
+    run->result->bytes_read = stats.read;
+    run->result->bytes_written = stats.written;
+    run->result->bytes_zeroed = stats.zeroed;
+    run->result->bytes_same = stats.same;
+    run->result->reconnects = stats.reconnects;
+    if (r == 0) {
+        bool known;
+
+        run->result->bytes_total = plan_total(run->plan, &known);
+    }
+    return r;
+}
+
+/* The digest */
+
+static int finish_leaves(struct run *run, struct error **err)
+{
+    const struct copy_options *options = run->options;
+
+    if (!run->make_leaves || !(options->leaves || options->digest))
+        return 0;
+    if (options->leaves && fsync(run->leaves_fd) < 0)
+        return error_set_errno(err, errno, "syncing the leaves file %s", options->leaves);
+    if (digest_root(run->leaves_fd, run->src->size, &run->result->digest, err) < 0)
+        return -1;
+    run->result->has_digest = true;
+    return 0;
+}
+
+static void close_run(struct run *run)
+{
+    plan_free(run->plan);
+    end_close(run->src);
+    end_close(run->dst);
+    journal_close(run->journal);
+    changemap_free(&run->changes);
+    changemap_free(&run->durable);
+    if (run->leaves_fd >= 0)
+        close(run->leaves_fd);
+}
+
+static int execute(struct run *run, struct error **err)
+{
+    const struct copy_options *options = run->options;
+
+    run->make_leaves = options->leaves || options->digest || options->verify;
+    if (check_options(options, err) < 0 || load_changes(run, err) < 0 || open_ends(run, err) < 0 ||
+        check_ends(run, err) < 0 || choose_geometry(run, err) < 0)
+        return -1;
+    run->result->size = run->src->size;
+    if (open_journal(run, err) < 0 || open_leaves(run, err) < 0)
+        return -1;
+    run->plan = make_plan(run, err);
+    if (!run->plan || move_data(run, err) < 0)
+        return -1;
+    return finish_leaves(run, err);
+}
+
+int copy_disk(const char *src, const char *dst, const struct copy_options *options,
+              struct copy_result *result, struct error **err)
+{
+    static const struct copy_options defaults;
+    int64_t started_ns = monotonic_ns();
+    struct run run = { .src_name = src,
+                       .dst_name = dst,
+                       .options = options ? options : &defaults,
+                       .result = result,
+                       .leaves_fd = -1,
+                       .changes = CHANGEMAP_INIT,
+                       .durable = CHANGEMAP_INIT };
+    int r;
+
+    *result = (struct copy_result){ 0 };
+    r = execute(&run, err);
+    close_run(&run);
+    result->seconds = (double)(monotonic_ns() - started_ns) / 1e9;
+    if (r < 0 && (*err)->kind == ERROR_PAUSED && !run.options->journal)
+        (*err)->kind = ERROR_FAILED;
+    return r;
+}
+
+int copy_digest(const char *disk, const char *leaves, const struct copy_options *options,
+                struct copy_result *result, struct error **err)
+{
+    struct copy_options digest_options = options ? *options : (struct copy_options){ 0 };
+
+    digest_options.digest = true;
+    digest_options.leaves = leaves;
+    return copy_disk(disk, "null:", &digest_options, result, err);
+}

@@ -1,0 +1,67 @@
+/* Which kind of end a name means; see end.h. */
+#include "end.h"
+
+#include <string.h>
+#include <time.h>
+
+int64_t monotonic_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static bool is_nbd_uri(const char *name)
+{
+    static const char *const schemes[] = { "nbd:",       "nbds:",      "nbd+unix:",
+                                           "nbds+unix:", "nbd+vsock:", "nbds+vsock:" };
+
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+        if (strncmp(name, schemes[i], strlen(schemes[i])) == 0)
+            return true;
+    }
+    return false;
+}
+
+struct end *end_open(const char *name, const struct end_wants *wants, struct error **err)
+{
+    struct end *end;
+
+    if (strcmp(name, "null:") == 0)
+        end = end_null_open(wants, err);
+    else if (is_nbd_uri(name))
+        end = end_nbd_open(name, wants, err);
+    else if (name[0] == '[' && (name[1] == ' ' || name[1] == '\0'))
+        end = end_command_open(name, wants, err);
+    else
+        end = end_file_open(name, wants, err);
+    if (!end)
+        return NULL;
+
+    end->role = wants->role;
+    end->stop = wants->stop;
+    end->name = strdup(name);
+    if (!end->name) {
+        end_close(end);
+        error_set_errno(err, ENOMEM, "opening %s", name);
+        return NULL;
+    }
+    if (wants->role == END_DESTINATION && end->read_only) {
+        error_set_kind(err, ERROR_USAGE, "%s is read-only, it cannot be the destination", name);
+        end_close(end);
+        return NULL;
+    }
+    return end;
+}
+
+void end_close(struct end *end)
+{
+    char *name;
+
+    if (!end)
+        return;
+    name = end->name;
+    end->ops->close(end);
+    free(name);
+}
