@@ -12,6 +12,7 @@
 #include "disk.h"
 #include "guard.h"
 #include "lease.h"
+#include "opened.h"
 #include "version.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
@@ -76,6 +77,7 @@ static int exportmap_get_ready(void)
 {
     CLEANUP_ERROR struct error *err = NULL;
 
+    opened_init();
     if (mapdir_open(&map_dir, map_path, &err) < 0) {
         nbdkit_error("map: %s", error_message(err));
         return -1;
@@ -289,6 +291,8 @@ static void *exportmap_open(int readonly)
     }
     if (!h)
         nbdkit_error("export '%s' is refused: %s", export, error_message(err));
+    else
+        opened_report();
     return h;
 }
 

@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import sys
 import time
 
@@ -72,6 +73,7 @@ def do_copy(uri, path, done, rounds=1):
     if handle.get_size() != len(expected):
         return False
     complete = 0
+    print("connected", flush=True)
     while complete < int(rounds) or not os.path.exists(done):
         for offset in range(0, len(expected), BLOCK):
             data = handle.pread(min(BLOCK, len(expected) - offset), offset)
@@ -173,6 +175,40 @@ def do_cycle(uri, count):
         handle.pread(512, 0)
         handle.shutdown()
     return True
+
+
+def do_cipher(port, directory):
+    """Print the TLS cipher that the server chooses from all that OpenSSL offers."""
+    context = ssl.create_default_context(cafile=directory + "/ca-cert.pem")
+    context.load_cert_chain(directory + "/client-cert.pem", directory + "/client-key.pem")
+    sock = tcp(port)
+    if sock.recv(18, socket.MSG_WAITALL)[:16] != b"NBDMAGICIHAVEOPT":
+        return False
+    sock.sendall(b"\0\0\0\3" + b"IHAVEOPT" + b"\0\0\0\5" + b"\0\0\0\0")
+    reply = sock.recv(20, socket.MSG_WAITALL)
+    if reply[12:16] != b"\0\0\0\1":
+        return False
+    with context.wrap_socket(sock, server_hostname="localhost") as tls:
+        print(tls.cipher()[0])
+    return True
+
+
+def do_flushed(uri, disk):
+    """What connection A wrote is in the file DISK, the disk under the filesystem that the
+    export is on, when a flush on connection B is answered; and was not before."""
+    def on_disk():
+        with open(disk, "rb") as f:
+            return pattern in f.read()
+
+    pattern = random.randbytes(512)
+    a = connect(uri)
+    b = connect(uri)
+    a.pwrite(pattern * 8, 1 << 20)
+    before = on_disk()
+    b.flush()
+    after = on_disk()
+    print(f"on disk before the flush: {before}, after: {after}")
+    return after and not before
 
 
 def do_hold(uri, commands="/dev/stdin"):

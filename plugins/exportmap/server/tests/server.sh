@@ -14,7 +14,7 @@ elif [ -n "${VALGRIND:-}" ]; then
 fi
 
 # Start the server on a port of the kernel's choice. Sets $server (its pid) and $port; its log
-# is $tmp/server.log. Fails when it ends instead of listening.
+# is $tmp/server.log. Ends the test when it does not start.
 start_server() { # OPTION…
     local kind address
     rm -f "$tmp/ready"
@@ -27,7 +27,7 @@ start_server() { # OPTION…
     while read -r kind address; do
         [ "$kind" != tcp ] || port=${address##*:}
     done <"$tmp/ready"
-    [ -n "$port" ] || { sed 's/^/# /' "$tmp/server.log"; return 1; }
+    [ -n "$port" ] || { sed 's/^/# /' "$tmp/server.log"; exit 1; }
 }
 
 # SIGTERM, and wait for it. Returns its exit status.
