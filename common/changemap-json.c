@@ -230,14 +230,14 @@ static int parse_scalar(struct json *json, struct scalar *scalar)
     }
     if (parse_word(json, scalar->text) < 0)
         return -1;
-    if (strcmp(scalar->text, "true") == 0)
+    if (is_number(scalar->text))
+        scalar->kind = KIND_NUMBER;
+    else if (strcmp(scalar->text, "true") == 0)
         scalar->kind = KIND_TRUE;
     else if (strcmp(scalar->text, "false") == 0)
         scalar->kind = KIND_FALSE;
     else if (strcmp(scalar->text, "null") == 0)
         scalar->kind = KIND_NULL;
-    else if (is_number(scalar->text))
-        scalar->kind = KIND_NUMBER;
     else
         return FAIL(json, "`%s' is no JSON value", scalar->text);
     return 0;
@@ -277,29 +277,35 @@ static bool is_false(const struct scalar *scalar)
             (strcasecmp(scalar->text, "false") == 0 || strcmp(scalar->text, "0") == 0));
 }
 
+/* In either case. The first letter alone settles most. */
+static inline bool same_name(const char *name, const char *wanted)
+{
+    return (name[0] | 0x20) == wanted[0] && strcasecmp(name, wanted) == 0;
+}
+
 /* One member that is no list: its name has been read. Of a wrapping object only
  * what makes it a page of vSphere's answer counts. */
 static int parse_member(struct json *json, struct entry *entry, const char *name, bool wrapper)
 {
     struct scalar scalar;
 
-    if (strcasecmp(name, "startOffset") == 0)
+    if (same_name(name, "startOffset"))
         return parse_bytes(json, name, &entry->has_start_offset, &entry->start_offset);
-    if (strcasecmp(name, "length") == 0)
+    if (same_name(name, "length"))
         return parse_bytes(json, name, &entry->has_length, &entry->length);
     if (wrapper)
         return parse_scalar(json, &scalar);
-    if (strcasecmp(name, "start") == 0)
+    if (same_name(name, "start"))
         return parse_bytes(json, name, &entry->has_start, &entry->start);
-    if (strcasecmp(name, "offset") == 0)
+    if (same_name(name, "offset"))
         return parse_bytes(json, name, &entry->has_offset, &entry->offset);
     if (parse_scalar(json, &scalar) < 0)
         return -1;
-    if (strcasecmp(name, "dirty") == 0)
+    if (same_name(name, "dirty"))
         entry->not_dirty = is_false(&scalar);
-    else if (strcasecmp(name, "type") == 0)
+    else if (same_name(name, "type"))
         entry->type_set = !is_false(&scalar);
-    else if (strcasecmp(name, "description") == 0)
+    else if (same_name(name, "description"))
         entry->clean = scalar.kind == KIND_STRING && strcmp(scalar.text, "clean") == 0;
     return 0;
 }
@@ -340,7 +346,7 @@ static int parse_object(struct json *json, struct entry *entry, bool wrapper)
 
         if (parse_string(json, name) < 0 || expect(json, ':', "`:'") < 0)
             return -1;
-        if (strcasecmp(name, "changedArea") == 0) {
+        if (same_name(name, "changedArea")) {
             entry->has_list = true;
             r = parse_list(json);
         } else if (wrapper && peek(json) == '{') {

@@ -15,6 +15,9 @@
 #define STDERR_KEPT  ((size_t)2048)
 #define RUN_GRACE_MS 2000
 
+#define LISTEN_FD  3 /* where systemd's protocol has the first socket */
+#define PID_DIGITS 10
+
 static int64_t now_ms(void)
 {
     struct timespec ts;
@@ -39,10 +42,9 @@ static bool same_variable(const char *a, const char *b)
     return strncmp(a, b, length) == 0 && b[length] == '=';
 }
 
-/* Our environment with `add` over it. Only the array is allocated. */
-static const char **merge_environment(const char *const *add)
+/* The environment `own` with `add` over it. Only the array is allocated. */
+static const char **merge_environment(const char *const *own, const char *const *add)
 {
-    const char *const *own = (const char *const *)environ;
     size_t n = 0;
     const char **merged = calloc(count_strings(own) + count_strings(add) + 1, sizeof *merged);
 
@@ -71,13 +73,18 @@ static bool kept(const int *keep_fds, int fd)
     return false;
 }
 
+static bool listening(const struct process_options *options)
+{
+    return options->listen_fd >= LISTEN_FD;
+}
+
 /* From here to exec only async-signal-safe calls: other threads may hold locks. Returns -1
  * with errno: a program must not run with another's stdin. */
 static int set_up_descriptors(const struct process_options *options)
 {
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     int wanted[3] = { options->stdin_fd, options->stdout_fd, options->stderr_fd };
-    unsigned first = 3;
+    unsigned first = LISTEN_FD;
 
     if (wanted[0] < 0)
         wanted[0] = null_fd;
@@ -93,6 +100,13 @@ static int set_up_descriptors(const struct process_options *options)
     }
     for (int i = 0; i < 3; i++)
         dup2(wanted[i], i);
+    if (listening(options)) {
+        if (options->listen_fd == LISTEN_FD)
+            fcntl(LISTEN_FD, F_SETFD, 0);
+        else
+            dup2(options->listen_fd, LISTEN_FD);
+        first = LISTEN_FD + 1;
+    }
 
     for (size_t i = 0; options->keep_fds && options->keep_fds[i] >= 0; i++)
         fcntl(options->keep_fds[i], F_SETFD, 0);
@@ -111,15 +125,29 @@ static int set_up_descriptors(const struct process_options *options)
     return 0;
 }
 
+/* LISTEN_PID must be the pid of the program itself, so the child writes it. */
+static void write_pid(char *to)
+{
+    char digits[PID_DIGITS];
+    size_t n = 0;
+
+    for (pid_t pid = getpid(); pid > 0; pid /= 10)
+        digits[n++] = (char)('0' + pid % 10);
+    while (n > 0)
+        *to++ = digits[--n];
+    *to = '\0';
+}
+
 static void __attribute__((noreturn))
 run_child(const char *const argv[], const char **environment, const struct process_options *options,
-          pid_t parent, int report_fd)
+          pid_t parent, int report_fd, char *pid_digits)
 {
     sigset_t blocked;
     int errnum;
 
     if (set_up_descriptors(options) < 0)
         goto failed;
+    write_pid(pid_digits);
     if (options->die_with_parent) {
         prctl(PR_SET_PDEATHSIG, SIGTERM);
         if (getppid() != parent)
@@ -143,6 +171,8 @@ pid_t process_start(const char *const argv[], const struct process_options *opti
 {
     static const struct process_options defaults = PROCESS_OPTIONS_INIT;
     CLEANUP_FREE const char **environment = NULL;
+    char listen_pid[sizeof "LISTEN_PID=" + PID_DIGITS] = "LISTEN_PID=";
+    const char *activation[] = { "LISTEN_FDS=1", listen_pid, NULL };
     int report[2];
     int errnum = 0;
     ssize_t n;
@@ -151,12 +181,23 @@ pid_t process_start(const char *const argv[], const struct process_options *opti
 
     if (!options)
         options = &defaults;
-    environment = merge_environment(options->env);
+    environment = merge_environment((const char *const *)environ, options->env);
+    if (environment && listening(options)) {
+        CLEANUP_FREE const char **without = steal_ptr(environment);
+
+        if (kept(options->keep_fds, LISTEN_FD))
+            return error_set_errno(err, EINVAL, "starting %s: descriptor %d", argv[0], LISTEN_FD);
+        environment = merge_environment(without, activation);
+    }
     if (!environment)
         return error_set_errno(err, ENOMEM, "starting %s", argv[0]);
     /* The pipe closes on exec: end of file says that the program runs. */
     if (pipe2(report, O_CLOEXEC) < 0)
         return error_set_errno(err, errno, "starting %s: pipe", argv[0]);
+    if (report[1] == LISTEN_FD) {
+        report[1] = fcntl(LISTEN_FD, F_DUPFD_CLOEXEC, LISTEN_FD + 1);
+        close(LISTEN_FD);
+    }
     pid = fork();
     if (pid < 0) {
         errnum = errno;
@@ -165,7 +206,8 @@ pid_t process_start(const char *const argv[], const struct process_options *opti
         return error_set_errno(err, errnum, "starting %s: fork", argv[0]);
     }
     if (pid == 0)
-        run_child(argv, environment, options, parent, report[1]);
+        run_child(argv, environment, options, parent, report[1],
+                  listen_pid + strlen("LISTEN_PID="));
     close(report[1]);
     do
         n = read(report[0], &errnum, sizeof errnum);

@@ -9,17 +9,19 @@
 #include "error.h"
 
 struct process_options {
-    int stdin_fd;           /* -1: /dev/null */
-    int stdout_fd;          /* -1: /dev/null */
-    int stderr_fd;          /* -1: ours */
-    const int *keep_fds;    /* stay open in the child, -1 ends the list; NULL: none but 0, 1, 2 */
+    int stdin_fd;        /* -1: /dev/null */
+    int stdout_fd;       /* -1: /dev/null */
+    int stderr_fd;       /* -1: ours */
+    const int *keep_fds; /* stay open in the child, -1 ends the list; NULL: none but 0, 1, 2 */
+    int listen_fd;       /* a listening socket to hand over as descriptor 3, by systemd's protocol
+                            (LISTEN_FDS, LISTEN_PID); -1: none. keep_fds may not hold 3 then */
     const char *const *env; /* "NAME=value" to add or replace, NULL ends the list; or NULL */
     bool die_with_parent;   /* SIGTERM when the process that started it dies, even by kill -9 */
     bool block_sigterm;     /* it starts with SIGTERM blocked */
 };
 #define PROCESS_OPTIONS_INIT                                                                       \
     {                                                                                              \
-        .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1                                           \
+        .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .listen_fd = -1                          \
     }
 
 /* Start argv[0], looked up in PATH. Returns the pid, or -1 when it could not be

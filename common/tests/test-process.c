@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "process.h"
@@ -96,12 +97,57 @@ static void test_descriptors_and_environment(void **state)
     close(pipes[1]);
 }
 
+/* A listening socket arrives as descriptor 3, wherever it was, and is meant for the child. */
+static void check_activation(int listen_fd)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    struct process_options options = PROCESS_OPTIONS_INIT;
+    const char *argv[] = { "bash", "-c",
+                           "test $LISTEN_PID = $$ && test $LISTEN_FDS = 1 && test -S /dev/fd/3",
+                           NULL };
+    int status = -1;
+    pid_t pid;
+
+    options.listen_fd = listen_fd;
+    pid = process_start(argv, &options, &err);
+    assert_true(pid > 0);
+    assert_int_equal(process_wait(pid, 5000, &status, &err), 0);
+    assert_int_equal(status, 0);
+}
+
+static void test_socket_activation(void **state)
+{
+    int saved = dup(3); /* cmocka's or nobody's */
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int other = fcntl(fd, F_DUPFD_CLOEXEC, 20);
+
+    (void)state;
+    assert_int_equal(setenv("LISTEN_PID", "1", 1), 0);
+    close(3);
+    check_activation(other); /* the report pipe may take 3 now */
+    assert_int_equal(dup2(other, 3), 3);
+    check_activation(3);
+    close(other);
+    if (fd != 3)
+        close(fd);
+    if (saved >= 0) {
+        dup2(saved, 3);
+        close(saved);
+    } else {
+        close(3);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_output),          cmocka_unit_test(test_failure_says_why),
-        cmocka_unit_test(test_missing_program), cmocka_unit_test(test_timeout_kills),
-        cmocka_unit_test(test_large_output),    cmocka_unit_test(test_descriptors_and_environment),
+        cmocka_unit_test(test_output),
+        cmocka_unit_test(test_failure_says_why),
+        cmocka_unit_test(test_missing_program),
+        cmocka_unit_test(test_timeout_kills),
+        cmocka_unit_test(test_large_output),
+        cmocka_unit_test(test_descriptors_and_environment),
+        cmocka_unit_test(test_socket_activation),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

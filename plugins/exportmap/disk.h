@@ -44,8 +44,19 @@ struct disk_ops {
     void (*close)(struct disk *disk);
 };
 
-/* Open the file or device of the map, for writing if so asked, and make sure that it
- * is the one that was mapped. NULL: *err says why not. */
-struct disk *raw_open(const struct exportmap_file *map, bool writable, struct error **err);
+/* Whether the opened file or device is the one that was mapped, and for writing
+ * whether nobody else uses it. *block: it is a block device. */
+int disk_check_identity(int fd, const struct exportmap_file *map, bool writable, bool *block,
+                        struct error **err);
+int disk_check_size(uint64_t found, const struct exportmap_file *map, struct error **err);
+
+/* Open the disk of the map and make sure that it is the one that was mapped. NULL: *err
+ * says why not. lease_fd is the writers' lock, or -1 to read; it stays the caller's. */
+struct disk *raw_open(const struct exportmap_file *map, int lease_fd, struct error **err);
+struct disk *qcow2_open(const struct exportmap_file *map, const struct mapdir *dir,
+                        const char *name, int lease_fd, struct error **err);
+
+/* When the plugin is unloaded: wait for the threads that qcow2_open left. */
+void qcow2_unload(void);
 
 #endif

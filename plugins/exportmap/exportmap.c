@@ -99,6 +99,7 @@ static int exportmap_after_fork(void)
 static void exportmap_unload(void)
 {
     watcher_stop();
+    qcow2_unload();
     mapdir_close(&map_dir);
     free(map_path);
 }
@@ -227,8 +228,9 @@ static int take_lease(struct handle *h, struct error **err)
 static int open_disk(struct handle *h, const struct exportmap_file *map, struct error **err)
 {
     if (map->format == EXPORTMAP_QCOW2)
-        return error_set(err, "qcow2 is not served yet");
-    h->disk = raw_open(map, h->writable, err);
+        h->disk = qcow2_open(map, &map_dir, h->guard.name, h->lease_fd, err);
+    else
+        h->disk = raw_open(map, h->lease_fd, err);
     return h->disk ? 0 : -1;
 }
 

@@ -13,12 +13,9 @@
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
-#include <time.h>
 
-#define SMALL_ZERO     ((uint32_t)64 << 10) /* writing so few zeroes is fast anyway */
-#define EXTENTS_MAX    16384                /* a reply; the client asks on from there */
-#define CLAIM_ATTEMPTS 100
-#define CLAIM_RETRY_NS 2000000L
+#define SMALL_ZERO  ((uint32_t)64 << 10) /* writing so few zeroes is fast anyway */
+#define EXTENTS_MAX 16384                /* a reply; the client asks on from there */
 
 struct raw {
     struct disk disk;
@@ -261,25 +258,6 @@ static const struct disk_ops raw_ops = {
     .close = raw_close,
 };
 
-/* The kernel gives a block device exclusively only when nobody has mounted it or
- * built something on it. Other connections ask the same for a moment. */
-static int check_unused(int fd, struct error **err)
-{
-    char path[32];
-
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    for (int i = 0; i < CLAIM_ATTEMPTS; i++) {
-        CLEANUP_CLOSE int claim = open(path, O_RDONLY | O_EXCL | O_CLOEXEC | O_NONBLOCK);
-
-        if (claim >= 0)
-            return 0;
-        if (errno != EBUSY)
-            return error_set_errno(err, errno, "claiming it");
-        nanosleep(&(struct timespec){ .tv_nsec = CLAIM_RETRY_NS }, NULL);
-    }
-    return error_set(err, "is mounted or otherwise in use, and is not opened for writing");
-}
-
 /* Whether the device zeroes by itself; else the kernel would write zeroes. */
 static bool has_zero_offload(int fd)
 {
@@ -303,7 +281,7 @@ static bool has_zero_offload(int fd)
     return false;
 }
 
-static int set_up_block(struct raw *raw, bool writable, struct error **err)
+static int set_up_block(struct raw *raw, struct error **err)
 {
     int sector;
 
@@ -311,27 +289,12 @@ static int set_up_block(struct raw *raw, bool writable, struct error **err)
         return error_set_errno(err, errno, "reading the block device's sector size");
     raw->sector = (uint32_t)sector;
     raw->zero_offload = has_zero_offload(raw->fd);
-    return writable ? check_unused(raw->fd, err) : 0;
+    return 0;
 }
 
-static int check_disk(struct raw *raw, const struct exportmap_file *map, bool writable,
-                      struct error **err)
+struct disk *raw_open(const struct exportmap_file *map, int lease_fd, struct error **err)
 {
-    CLEANUP(exportmap_disk_free) struct exportmap_disk found = { 0 };
-
-    if (exportmap_disk_probe(raw->fd, &found, err) < 0)
-        return -1;
-    if (exportmap_identity_check(&map->identity, &found, writable, err) < 0)
-        return -1;
-    if (found.size != map->size)
-        return error_set(err, "its size is %llu bytes, the map says %llu",
-                         (unsigned long long)found.size, (unsigned long long)map->size);
-    raw->block = found.block;
-    return raw->block ? set_up_block(raw, writable, err) : 0;
-}
-
-struct disk *raw_open(const struct exportmap_file *map, bool writable, struct error **err)
-{
+    bool writable = lease_fd >= 0;
     struct raw *raw = calloc(1, sizeof *raw);
 
     if (!raw) {
@@ -347,7 +310,8 @@ struct disk *raw_open(const struct exportmap_file *map, bool writable, struct er
         free(raw);
         return NULL;
     }
-    if (check_disk(raw, map, writable, err) < 0) {
+    if (disk_check_identity(raw->fd, map, writable, &raw->block, err) < 0 ||
+        (raw->block && set_up_block(raw, err) < 0)) {
         error_prefix(err, "%s", map->path);
         raw_close(&raw->disk);
         return NULL;

@@ -1,0 +1,379 @@
+/* A qcow2 disk, by way of its qemu-nbd (qemu.h).
+ *
+ * nbdkit's threads send requests at once, libnbd's calls are one at a time for a
+ * connection: so each client connection has a few to qemu-nbd, made when they are first
+ * needed. All lead to one process, which has one cache, so a flush on any of them
+ * covers what was written by all. That it is one process is made sure by the
+ * description, which a qemu-nbd is given anew at each start: what an earlier one was
+ * told and had not flushed may be lost, and nobody must be told that it is safe. */
+#include "disk.h"
+
+#include <fcntl.h>
+#include <libnbd.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "qcow2-header.h"
+#include "qemu.h"
+
+#define LINKS_MAX       8
+#define DESCRIPTION_MAX 128
+
+/* A connection to qemu-nbd. */
+struct link {
+    struct nbd_handle *nbd;
+    int sock; /* our copy, to shut it down while libnbd waits on it; -1: not connected */
+};
+
+struct qcow2 {
+    struct disk disk;
+    int state_fd;
+    char key[QEMU_KEY_MAX];
+    uint64_t size;
+    char instance[DESCRIPTION_MAX]; /* of the qemu-nbd; "" until the first link has it */
+
+    pthread_mutex_t lock; /* protects what follows */
+    pthread_cond_t freed; /* a link is free, or all is lost */
+    struct link links[LINKS_MAX];
+    bool busy[LINKS_MAX];
+    int made;  /* links[0..made) are connected */
+    bool lost; /* qemu-nbd died or was cut off; every request fails from now on */
+};
+
+static struct qcow2 *as_qcow2(struct disk *disk)
+{
+    return (struct qcow2 *)disk;
+}
+
+/* ---- links ---- */
+
+static void close_link(struct link *link)
+{
+    nbd_close(link->nbd);
+    if (link->sock >= 0)
+        close(link->sock);
+    *link = (struct link){ .sock = -1 };
+}
+
+/* Called by libnbd's errno-less failures too. */
+static int nbd_failed(const char *what, struct error **err)
+{
+    return error_set(err, "%s: %s", what, nbd_get_error() ? nbd_get_error() : "unknown error");
+}
+
+/* The NBD handshake on a connected socket, which is taken. */
+static int greet_link(struct link *link, int sock, struct error **err)
+{
+    *link = (struct link){ .nbd = nbd_create(), .sock = fcntl(sock, F_DUPFD_CLOEXEC, 3) };
+    if (!link->nbd || link->sock < 0) {
+        close(sock);
+        return error_set_errno(err, ENOMEM, "connecting to qemu-nbd");
+    }
+    nbd_set_pread_initialize(link->nbd, false); /* we don't use what a failed read left */
+    if (nbd_add_meta_context(link->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
+        nbd_set_full_info(link->nbd, true) < 0 || nbd_connect_socket(link->nbd, sock) < 0)
+        return nbd_failed("connecting to qemu-nbd", err);
+    return 0;
+}
+
+/* As qemu_connect calls it, maybe several times, for the first link. */
+static int greet_first(void *opaque, int sock, struct error **err)
+{
+    struct qcow2 *q = opaque;
+    CLEANUP_FREE char *description = NULL;
+
+    if (greet_link(&q->links[0], sock, err) == 0) {
+        description = nbd_get_export_description(q->links[0].nbd);
+        if (description && strlen(description) < sizeof q->instance) {
+            strcpy(q->instance, description);
+            return 0;
+        }
+        error_set(err, "qemu-nbd does not say which one it is");
+    }
+    close_link(&q->links[0]);
+    return -1;
+}
+
+static bool make_link(struct qcow2 *q, struct link *link)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP_FREE char *description = NULL;
+    int sock = qemu_join(q->state_fd, q->key);
+
+    *link = (struct link){ .sock = -1 };
+    if (sock < 0)
+        return false;
+    if (greet_link(link, sock, &err) == 0)
+        description = nbd_get_export_description(link->nbd);
+    if (description && strcmp(description, q->instance) == 0)
+        return true;
+    nbdkit_debug("a further connection to qemu-nbd: %s", error_message(err));
+    close_link(link);
+    return false;
+}
+
+static void lose(struct qcow2 *q)
+{
+    LOCK_SCOPE(&q->lock);
+    q->lost = true;
+    for (int i = 0; i < q->made; i++)
+        shutdown(q->links[i].sock, SHUT_RDWR);
+    pthread_cond_broadcast(&q->freed);
+}
+
+static int free_link(const struct qcow2 *q)
+{
+    for (int i = 0; i < q->made; i++) {
+        if (!q->busy[i])
+            return i;
+    }
+    return -1;
+}
+
+/* A link for one request, -1: all is lost. */
+static int take_link(struct qcow2 *q)
+{
+    LOCK_SCOPE(&q->lock);
+    while (!q->lost) {
+        int i = free_link(q);
+
+        /* Under the lock: the others that wait want the same, and it takes a millisecond. */
+        if (i < 0 && q->made < LINKS_MAX) {
+            if (make_link(q, &q->links[q->made]))
+                i = q->made++;
+            else
+                q->lost = true;
+        }
+        if (i >= 0) {
+            q->busy[i] = true;
+            return i;
+        }
+        if (!q->lost)
+            pthread_cond_wait(&q->freed, &q->lock);
+    }
+    return -1;
+}
+
+/* `r` is what libnbd said; what the server said is kept in errno's words. */
+static int give_link(struct qcow2 *q, int i, int r)
+{
+    struct nbd_handle *nbd = q->links[i].nbd;
+    int errnum = 0;
+
+    if (r < 0) {
+        errnum = nbd_get_errno();
+        if (nbd_aio_is_dead(nbd) || nbd_aio_is_closed(nbd)) {
+            lose(q);
+            errnum = ESHUTDOWN;
+        }
+        if (errnum == 0)
+            errnum = EIO;
+    }
+    LOCK_SCOPE(&q->lock);
+    q->busy[i] = false;
+    pthread_cond_signal(&q->freed);
+    return errnum;
+}
+
+/* ---- requests ---- */
+
+static int qcow2_pread(struct disk *disk, void *buf, uint32_t count, uint64_t offset)
+{
+    struct qcow2 *q = as_qcow2(disk);
+    int i = take_link(q);
+
+    return i < 0 ? ESHUTDOWN : give_link(q, i, nbd_pread(q->links[i].nbd, buf, count, offset, 0));
+}
+
+static int qcow2_pwrite(struct disk *disk, const void *buf, uint32_t count, uint64_t offset,
+                        bool fua)
+{
+    struct qcow2 *q = as_qcow2(disk);
+    uint32_t flags = fua ? LIBNBD_CMD_FLAG_FUA : 0;
+    int i = take_link(q);
+
+    return i < 0 ? ESHUTDOWN
+                 : give_link(q, i, nbd_pwrite(q->links[i].nbd, buf, count, offset, flags));
+}
+
+static int qcow2_zero(struct disk *disk, uint32_t count, uint64_t offset, uint32_t flags)
+{
+    struct qcow2 *q = as_qcow2(disk);
+    uint32_t nbd_flags = (flags & NBDKIT_FLAG_MAY_TRIM ? 0 : LIBNBD_CMD_FLAG_NO_HOLE) |
+                         (flags & NBDKIT_FLAG_FAST_ZERO ? LIBNBD_CMD_FLAG_FAST_ZERO : 0);
+    int i = take_link(q);
+
+    return i < 0 ? ESHUTDOWN : give_link(q, i, nbd_zero(q->links[i].nbd, count, offset, nbd_flags));
+}
+
+static int qcow2_trim(struct disk *disk, uint32_t count, uint64_t offset)
+{
+    struct qcow2 *q = as_qcow2(disk);
+    int i = take_link(q);
+
+    return i < 0 ? ESHUTDOWN : give_link(q, i, nbd_trim(q->links[i].nbd, count, offset, 0));
+}
+
+static int qcow2_flush(struct disk *disk)
+{
+    struct qcow2 *q = as_qcow2(disk);
+    int i = take_link(q);
+
+    return i < 0 ? ESHUTDOWN : give_link(q, i, nbd_flush(q->links[i].nbd, 0));
+}
+
+static int qcow2_cache(struct disk *disk, uint32_t count, uint64_t offset)
+{
+    struct qcow2 *q = as_qcow2(disk);
+    int i = take_link(q);
+
+    return i < 0 ? ESHUTDOWN : give_link(q, i, nbd_cache(q->links[i].nbd, count, offset, 0));
+}
+
+struct extents_reply {
+    struct nbdkit_extents *extents;
+    uint64_t end;
+};
+
+/* Entries may reach past what was asked for; nbdkit's own clients may not see that. */
+static int add_extents(void *opaque, const char *context, uint64_t offset, uint32_t *entries,
+                       size_t n, int *error)
+{
+    struct extents_reply *reply = opaque;
+
+    if (strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0)
+        return 0;
+    for (size_t i = 0; i + 1 < n && offset < reply->end; i += 2) {
+        uint64_t length = entries[i];
+
+        if (length > reply->end - offset)
+            length = reply->end - offset;
+        if (length == 0 ||
+            nbdkit_add_extent(reply->extents, offset, length, entries[i + 1] & 3) < 0) {
+            *error = length == 0 ? EPROTO : errno;
+            return -1;
+        }
+        offset += length;
+    }
+    return 0;
+}
+
+static int qcow2_extents(struct disk *disk, uint32_t count, uint64_t offset, bool only_first,
+                         struct nbdkit_extents *extents)
+{
+    struct qcow2 *q = as_qcow2(disk);
+    struct extents_reply reply = { .extents = extents, .end = offset + count };
+    nbd_extent_callback callback = { .callback = add_extents, .user_data = &reply };
+    int i = take_link(q);
+
+    return i < 0 ? ESHUTDOWN
+                 : give_link(q, i,
+                             nbd_block_status(q->links[i].nbd, count, offset, callback,
+                                              only_first ? LIBNBD_CMD_FLAG_REQ_ONE : 0));
+}
+
+static void qcow2_cut(struct disk *disk)
+{
+    lose(as_qcow2(disk));
+}
+
+/* A goodbye on each link, so that qemu-nbd has nothing to complain of. */
+static void qcow2_close(struct disk *disk)
+{
+    struct qcow2 *q = as_qcow2(disk);
+
+    for (int i = 0; i < q->made; i++) {
+        if (!q->lost)
+            nbd_shutdown(q->links[i].nbd, 0);
+        close_link(&q->links[i]);
+    }
+    pthread_mutex_destroy(&q->lock);
+    pthread_cond_destroy(&q->freed);
+    free(q);
+}
+
+static const struct disk_ops qcow2_ops = {
+    .pread = qcow2_pread,
+    .pwrite = qcow2_pwrite,
+    .zero = qcow2_zero,
+    .trim = qcow2_trim,
+    .flush = qcow2_flush,
+    .extents = qcow2_extents,
+    .cache = qcow2_cache,
+    .cut = qcow2_cut,
+    .close = qcow2_close,
+};
+
+/* ---- open ---- */
+
+static int check_image(const struct exportmap_file *map, int fd, bool writable, struct error **err)
+{
+    uint64_t size;
+    bool block;
+
+    if (disk_check_identity(fd, map, writable, &block, err) < 0)
+        return error_prefix(err, "%s", map->path);
+    if (qcow2_chain_check(map->path, &size, err) < 0)
+        return -1;
+    if (disk_check_size(size, map, err) < 0)
+        return error_prefix(err, "%s", map->path);
+    return 0;
+}
+
+static int connect_first(struct qcow2 *q, const struct exportmap_file *map, const char *name,
+                         int lease_fd, struct error **err)
+{
+    CLEANUP_CLOSE int fd = open(map->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct qemu_image image = {
+        .state_fd = q->state_fd, .name = name, .path = map->path, .fd = fd, .lease_fd = lease_fd
+    };
+    int64_t size;
+
+    if (fd < 0)
+        return error_set_errno(err, errno, "%s", map->path);
+    if (check_image(map, fd, lease_fd >= 0, err) < 0 || qemu_make_key(&image, err) < 0)
+        return -1;
+    strcpy(q->key, image.key);
+    if (qemu_connect(&image, greet_first, q, err) < 0)
+        return error_prefix(err, "%s", map->path);
+    q->made = 1;
+    size = nbd_get_size(q->links[0].nbd);
+    if (disk_check_size(size < 0 ? 0 : (uint64_t)size, map, err) < 0)
+        return error_prefix(err, "%s", map->path);
+    q->disk.fast_zero = nbd_can_fast_zero(q->links[0].nbd) > 0;
+    q->disk.extents = nbd_can_meta_context(q->links[0].nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0;
+    if (nbd_can_multi_conn(q->links[0].nbd) <= 0)
+        return error_set(err, "%s: this qemu-nbd does not keep connections coherent", map->path);
+    return 0;
+}
+
+struct disk *qcow2_open(const struct exportmap_file *map, const struct mapdir *dir,
+                        const char *name, int lease_fd, struct error **err)
+{
+    struct qcow2 *q;
+
+    if (dir->state_fd < 0) {
+        error_set(err, "%s/.exportmap could not be made, so qcow2 can't be served", dir->path);
+        return NULL;
+    }
+    q = calloc(1, sizeof *q);
+    if (!q) {
+        error_set_errno(err, ENOMEM, "%s", map->path);
+        return NULL;
+    }
+    q->disk.ops = &qcow2_ops;
+    q->state_fd = dir->state_fd;
+    pthread_mutex_init(&q->lock, NULL);
+    pthread_cond_init(&q->freed, NULL);
+    if (connect_first(q, map, name, lease_fd, err) < 0) {
+        qcow2_close(&q->disk);
+        return NULL;
+    }
+    return &q->disk;
+}
+
+void qcow2_unload(void)
+{
+    qemu_unload();
+}
