@@ -19,7 +19,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
 
 # One cipher for everybody: the fastest that Debian's GnuTLS has (docs/benchmarks.md).
-PRIORITY = "[overrides]\ntls-disabled-cipher = aes-256-gcm\ntls-disabled-cipher = chacha20-poly1305\n"
+PRIORITY = os.path.join(TOP, "share/vmferry/gnutls-priority")
 
 
 class Server:
@@ -27,6 +27,12 @@ class Server:
 
     def __init__(self, process, uri, port=None):
         self.process, self.uri, self.port = process, uri, port
+
+    def cpu_seconds(self):
+        """What it has used so far, with the processes that it has waited for."""
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            ticks = stat.read().rsplit(")", 1)[1].split()[11:15]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -115,7 +121,8 @@ class Ground:
     def serve_tls(self, args, export="", **options):
         """nbdkit on TCP with X.509 certificates on both sides."""
         port = free_port()
-        tls = ["--tls=require", "--tls-verify-peer", f"--tls-certificates={self.certificates()}"]
+        tls = ["--tls=require", "--tls-verify-peer",
+               f"--tls-certificates={self.certificates('server')}"]
         process, pidfile = self._nbdkit(["-i", "127.0.0.1", "-p", str(port), *tls, *args], **options)
         uri = f"nbds://localhost:{port}/{export}?tls-certificates={self.certificates()}"
         return self._ready(Server(process, uri, port), pidfile)
@@ -123,7 +130,7 @@ class Ground:
     def _nbdkit(self, args, **options):
         pidfile = self.path(f"{next(self.numbers)}.pid")
         argv = ["nbdkit", "--foreground", "--exit-with-parent", "--pidfile", pidfile, *args]
-        env = {**os.environ, "GNUTLS_SYSTEM_PRIORITY_FILE": self.path("priority")}
+        env = {**os.environ, "GNUTLS_SYSTEM_PRIORITY_FILE": PRIORITY}
         return subprocess.Popen(argv, env=env, **options), pidfile
 
     def _ready(self, server, pidfile):
@@ -148,7 +155,9 @@ class Ground:
             with open(os.path.join(maps, name), "w") as out:
                 json.dump({"path": path, "format": "raw", "size": status.st_size, "mode": "rw",
                            "lease": None,
-                           "identity": {"device": status.st_dev, "inode": status.st_ino}}, out)
+                           "identity": {"dev": f"{os.major(status.st_dev)}:"
+                                               f"{os.minor(status.st_dev)}",
+                                        "inode": status.st_ino}}, out)
         plugin = [os.path.join(BUILD, "nbdkit-exportmap-plugin.so"), f"map={maps}"]
         name = next(iter(disks))
         if tls:
@@ -162,19 +171,13 @@ class Ground:
 
     # -- TLS
 
-    def certificates(self):
+    def certificates(self, end="client"):
+        """A directory with the certificates of one end."""
         directory = self.path("pki")
-        if os.path.isdir(directory):
-            return directory
-        os.mkdir(directory)
-        with open(self.path("priority"), "w") as out:
-            out.write(PRIORITY)
-        common = "signing_key\nencryption_key\nexpiration_days = 2\n"
-        make_certificate(directory, "ca", "cn = bench\nca\ncert_signing_key\nexpiration_days = 2\n")
-        make_certificate(directory, "server", "cn = localhost\ndns_name = localhost\n"
-                         "ip_address = 127.0.0.1\ntls_www_server\n" + common)
-        make_certificate(directory, "client", "cn = client\ntls_www_client\n" + common)
-        return directory
+        if not os.path.isdir(directory):
+            subprocess.run([os.path.join(TOP, "scripts/vmferry-make-certs"), "--days=2", directory,
+                            "localhost", "127.0.0.1"], check=True, capture_output=True)
+        return os.path.join(directory, end)
 
     def cipher(self):
         """What a session between these ends negotiates, as nbdkit says it."""
@@ -185,20 +188,6 @@ class Ground:
             log.seek(0)
             sessions = [line for line in log if "TLS session:" in line]
         return sessions[-1].split("TLS session: ")[1].strip()
-
-
-def make_certificate(directory, name, template):
-    def certtool(*args):
-        subprocess.run(["certtool", *args], cwd=directory, check=True, capture_output=True)
-
-    with open(f"{directory}/{name}.tmpl", "w") as out:
-        out.write(template)
-    certtool("--generate-privkey", "--key-type=ecdsa", f"--outfile={name}-key.pem")
-    sign = (["--generate-self-signed"] if name == "ca" else
-            ["--generate-certificate", "--load-ca-certificate=ca-cert.pem",
-             "--load-ca-privkey=ca-key.pem"])
-    certtool(*sign, f"--load-privkey={name}-key.pem", f"--template={name}.tmpl",
-             f"--outfile={name}-cert.pem")
 
 
 def free_port():
