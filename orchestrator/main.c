@@ -8,6 +8,7 @@
 
 static const struct command commands[] = {
     { "copy", "copy a disk: in full, or what changed", command_copy },
+    { "digest", "the digest of a disk, or where two disks differ", command_digest },
     { "source", "add, list or remove where VMs come from", command_source },
     { "vm", "list VMs, show one with its disk map", command_vm },
     { "point", "list the restore points of a VM", command_point },

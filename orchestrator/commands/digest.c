@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "command.h"
-#include "context.h"
+#include "size.h"
 #include "watch.h"
 
 static const char usage[] =
@@ -62,6 +62,8 @@ static int parse_unsigned(const char *option, const char *text, unsigned *value,
 
 static int parse_option(int c, struct arguments *args, struct error **err)
 {
+    const char *wrong;
+
     switch (c) {
     case 'l':
         args->leaves = optarg;
@@ -79,10 +81,9 @@ static int parse_option(int c, struct arguments *args, struct error **err)
     case 'r':
         return parse_unsigned("requests", optarg, &args->copy.requests, err);
     case 's':
-        if (parse_size(optarg, &args->copy.request_size, err) < 0) {
-            (*err)->kind = ERROR_USAGE;
-            return error_prefix(err, "--request-size");
-        }
+        wrong = size_parse(optarg, &args->copy.request_size);
+        if (wrong)
+            return error_set_kind(err, ERROR_USAGE, "--request-size: '%s' %s", optarg, wrong);
         return 0;
     default:
         return error_set_kind(err, ERROR_USAGE, "wrong use; `vmferry digest --help` says more");
