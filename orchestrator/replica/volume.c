@@ -1,0 +1,212 @@
+/* The files of a replica; see volume.h. */
+#include "replica/volume.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include "process.h"
+
+/* Test boots run as another user, so they may pass through the folders. */
+#define FOLDER_MODE   0711
+#define IMAGE_MODE    0600
+#define SEALED_MODE   0400
+#define QEMU_IMG_MS   60000
+#define CHECK_TRIES   50 /* a killed writer's qemu-nbd ends within moments */
+#define CHECK_WAIT_US 100000
+
+void volume_names(const char *vm_uuid, int key, unsigned number, bool base,
+                  struct volume_names *names)
+{
+    char folder[256];
+
+    snprintf(folder, sizeof folder, "replicas/%s/disk-%d", vm_uuid, key);
+    if (base)
+        snprintf(names->image, sizeof names->image, "%s/base.raw", folder);
+    else
+        snprintf(names->image, sizeof names->image, "%s/point-%04u.qcow2", folder, number);
+    snprintf(names->leaves, sizeof names->leaves, "%s/point-%04u.leaves", folder, number);
+    snprintf(names->journal, sizeof names->journal, "%s/point-%04u.journal", folder, number);
+}
+
+int volume_path(const char *state_dir, const char *relative, char path[PATH_MAX],
+                struct error **err)
+{
+    if (snprintf(path, PATH_MAX, "%s/%s", state_dir, relative) >= PATH_MAX)
+        return error_set_errno(err, ENAMETOOLONG, "%s/%s", state_dir, relative);
+    return 0;
+}
+
+/* Its folder's entry for it is durable. */
+static int sync_folder_of(const char *path, struct error **err)
+{
+    CLEANUP_FREE char *copy = strdup(path);
+    CLEANUP_CLOSE int fd = -1;
+
+    if (!copy)
+        return error_set_errno(err, ENOMEM, "syncing %s", path);
+    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) < 0)
+        return error_set_errno(err, errno, "syncing the folder of %s", path);
+    return 0;
+}
+
+int volume_make_folder(const char *path, struct error **err)
+{
+    CLEANUP_FREE char *folder = strdup(path);
+
+    if (!folder)
+        return error_set_errno(err, ENOMEM, "making the folder of %s", path);
+    for (char *slash = strchr(folder + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(folder, FOLDER_MODE) == 0) {
+            if (sync_folder_of(folder, err) < 0)
+                return -1;
+        } else if (errno != EEXIST) {
+            return error_set_errno(err, errno, "making %s", folder);
+        }
+        *slash = '/';
+    }
+    return 0;
+}
+
+bool volume_exists(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0;
+}
+
+int volume_create_base(const char *path, uint64_t capacity, struct error **err)
+{
+    CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, IMAGE_MODE);
+
+    if (fd < 0)
+        return error_set_errno(err, errno, "making %s", path);
+    if (ftruncate(fd, (off_t)capacity) < 0 || fsync(fd) < 0) {
+        error_set_errno(err, errno, "making %s", path);
+        unlink(path);
+        return -1;
+    }
+    return sync_folder_of(path, err);
+}
+
+int volume_create_overlay(const char *path, const char *backing, const char *backing_format,
+                          uint64_t capacity, struct error **err)
+{
+    const char *slash = strrchr(backing, '/');
+    char size[32];
+    const char *argv[] = {
+        "qemu-img", "create",       "-q", "-f",
+        "qcow2",    "-F",           NULL, "-b",
+        NULL,       "-o",           "compat=1.1,lazy_refcounts=off",
+        NULL,       NULL,           NULL,
+    };
+
+    snprintf(size, sizeof size, "%" PRIu64, capacity);
+    argv[6] = backing_format;
+    argv[8] = slash ? slash + 1 : backing;
+    argv[11] = path;
+    argv[12] = size;
+    if (process_run(argv, QEMU_IMG_MS, NULL, err) < 0)
+        return error_prefix(err, "making %s", path);
+    if (chmod(path, IMAGE_MODE) < 0)
+        return error_set_errno(err, errno, "making %s", path);
+    return volume_sync(path, err);
+}
+
+/* qemu-img check fails while a killed writer's qemu-nbd still holds the image. */
+int volume_check_overlay(const char *path, struct error **err)
+{
+    const char *argv[] = { "qemu-img", "check", "-q", "-f", "qcow2", "-r", "leaks", path, NULL };
+
+    for (int tries = 1; process_run(argv, -1, NULL, err) < 0; tries++) {
+        if (tries == CHECK_TRIES || !strstr(error_message(*err), "lock"))
+            return error_prefix(err, "checking %s", path);
+        error_clear(err);
+        usleep(CHECK_WAIT_US);
+    }
+    return 0;
+}
+
+/* Copy the data between holes. */
+static int copy_sparse(int from, int to, off_t size)
+{
+    off_t data = 0, hole;
+
+    if (ftruncate(to, size) < 0)
+        return -1;
+    while (data < size && (data = lseek(from, data, SEEK_DATA)) >= 0) {
+        off_t out = data;
+
+        hole = lseek(from, data, SEEK_HOLE);
+        if (hole < 0)
+            return -1;
+        while (data < hole) {
+            ssize_t n = copy_file_range(from, &data, to, &out, (size_t)(hole - data), 0);
+
+            if (n < 0)
+                return -1;
+            if (n == 0)
+                return 0; /* it became shorter: nobody writes to a sealed file */
+        }
+    }
+    return data < 0 && errno != ENXIO ? -1 : 0; /* ENXIO: no data behind this point */
+}
+
+int volume_clone(const char *from, const char *to, struct error **err)
+{
+    CLEANUP_CLOSE int in = open(from, O_RDONLY | O_CLOEXEC);
+    CLEANUP_CLOSE int out = -1;
+    struct stat st;
+
+    if (in < 0 || fstat(in, &st) < 0)
+        return error_set_errno(err, errno, "reading %s", from);
+    if (volume_remove(to, err) < 0)
+        return -1;
+    out = open(to, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, IMAGE_MODE);
+    if (out < 0)
+        return error_set_errno(err, errno, "making %s", to);
+    if (ioctl(out, FICLONE, in) < 0 && copy_sparse(in, out, st.st_size) < 0)
+        return error_set_errno(err, errno, "copying %s to %s", from, to);
+    if (fsync(out) < 0)
+        return error_set_errno(err, errno, "writing %s", to);
+    return sync_folder_of(to, err);
+}
+
+int volume_sync(const char *path, struct error **err)
+{
+    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || fsync(fd) < 0)
+        return error_set_errno(err, errno, "syncing %s", path);
+    return sync_folder_of(path, err);
+}
+
+static int set_mode(const char *path, mode_t mode, struct error **err)
+{
+    if (chmod(path, mode) < 0)
+        return error_set_errno(err, errno, "changing the mode of %s", path);
+    return 0;
+}
+
+int volume_seal(const char *path, struct error **err)
+{
+    return set_mode(path, SEALED_MODE, err);
+}
+
+int volume_unseal(const char *path, struct error **err)
+{
+    return set_mode(path, IMAGE_MODE, err);
+}
+
+int volume_remove(const char *path, struct error **err)
+{
+    if (unlink(path) == 0)
+        return sync_folder_of(path, err);
+    return errno == ENOENT ? 0 : error_set_errno(err, errno, "removing %s", path);
+}

@@ -1,0 +1,57 @@
+/* The files of a replica: one raw base a disk, qcow2 overlays on it, and beside each
+ * image the leaves of its digest. They lie in
+ *
+ *     STATE/replicas/<vm uuid>/disk-<key>/base.raw, point-0002.qcow2,
+ *                                         point-0001.leaves, point-0001.journal
+ *
+ * What comes in are paths and sizes; nothing here knows the store. Whatever these
+ * functions make is on stable storage when they return. */
+#ifndef VMFERRY_VOLUME_H
+#define VMFERRY_VOLUME_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "error.h"
+
+/* The files that point `number` of one disk consists of, relative to the state directory. */
+struct volume_names {
+    char image[512];
+    char leaves[512];
+    char journal[512];
+};
+void volume_names(const char *vm_uuid, int key, unsigned number, bool base,
+                  struct volume_names *names);
+
+/* "STATE/RELATIVE"; ENAMETOOLONG when it does not fit. */
+int volume_path(const char *state_dir, const char *relative, char path[PATH_MAX],
+                struct error **err);
+
+/* Make the folders above this file. */
+int volume_make_folder(const char *path, struct error **err);
+bool volume_exists(const char *path);
+
+/* A sparse raw file of `capacity` bytes that reads as zeroes. It must not exist. */
+int volume_create_base(const char *path, uint64_t capacity, struct error **err);
+/* An empty qcow2 overlay on `backing`, which lies in the same folder and is named by
+ * its last part, so that the state directory may move. */
+int volume_create_overlay(const char *path, const char *backing, const char *backing_format,
+                          uint64_t capacity, struct error **err);
+/* Repair what a killed writer may leave in an overlay (leaked clusters). An error
+ * when it is damaged beyond that, or still in use. */
+int volume_check_overlay(const char *path, struct error **err);
+
+/* A copy that can be changed alone: shares its data where the file system can, and
+ * is as sparse as the original elsewhere. An existing `to` is replaced. */
+int volume_clone(const char *from, const char *to, struct error **err);
+
+/* The file and its folder are on stable storage. */
+int volume_sync(const char *path, struct error **err);
+/* Nobody writes to it any more; or somebody does again. */
+int volume_seal(const char *path, struct error **err);
+int volume_unseal(const char *path, struct error **err);
+/* A file that is not there is no error. */
+int volume_remove(const char *path, struct error **err);
+
+#endif
