@@ -153,6 +153,8 @@ run_child(const char *const argv[], const char **environment, const struct proce
         if (getppid() != parent)
             _exit(127); /* it died before we asked */
     }
+    if (options->own_group)
+        setpgid(0, 0);
     sigemptyset(&blocked);
     if (options->block_sigterm)
         sigaddset(&blocked, SIGTERM);

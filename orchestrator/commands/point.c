@@ -6,8 +6,8 @@
 #include "commands/context.h"
 #include "commands/human.h"
 #include "commands/options.h"
-#include "commands/table.h"
 #include "replica/point.h"
+#include "table.h"
 
 static const char help[] = "usage: vmferry point list VM [--json]\n"
                            "\n"

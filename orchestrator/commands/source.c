@@ -5,9 +5,9 @@
 #include "commands/command.h"
 #include "commands/context.h"
 #include "commands/options.h"
-#include "commands/table.h"
 #include "job/discover.h"
 #include "source/source.h"
+#include "table.h"
 
 static const char help[] =
     "usage: vmferry source add nbd NAME --file FILE|DIRECTORY\n"

@@ -6,8 +6,8 @@
 #include "commands/context.h"
 #include "commands/human.h"
 #include "commands/options.h"
-#include "commands/table.h"
 #include "source/spec.h"
+#include "table.h"
 
 static const char help[] = "usage: vmferry vm list [--json]\n"
                            "       vmferry vm show VM [--json]\n"

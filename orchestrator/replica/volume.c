@@ -101,10 +101,20 @@ int volume_create_overlay(const char *path, const char *backing, const char *bac
     const char *slash = strrchr(backing, '/');
     char size[32];
     const char *argv[] = {
-        "qemu-img", "create",       "-q", "-f",
-        "qcow2",    "-F",           NULL, "-b",
-        NULL,       "-o",           "compat=1.1,lazy_refcounts=off",
-        NULL,       NULL,           NULL,
+        "qemu-img",
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-F",
+        NULL,
+        "-b",
+        NULL,
+        "-o",
+        "compat=1.1,lazy_refcounts=off",
+        NULL,
+        NULL,
+        NULL,
     };
 
     snprintf(size, sizeof size, "%" PRIu64, capacity);

@@ -18,10 +18,11 @@
 #include "copy/digest.h"
 #include "error.h"
 
-#define STORE_UUID 40
-#define STORE_NAME 256
-#define STORE_PATH 1024
-#define STORE_TEXT 2048
+#define STORE_UUID  40
+#define STORE_NAME  256
+#define STORE_PATH  1024
+#define STORE_TEXT  2048
+#define STORE_PLACE 4096
 
 struct store;
 
@@ -94,6 +95,7 @@ struct store_disk {
     uint64_t capacity;
     char change_id[STORE_NAME]; /* of the newest complete point; "" before the first */
     char replica[STORE_PATH];   /* newest complete point's image; "" before the first */
+    char place[STORE_PLACE];    /* the URI or file that it was read from; "" before the first */
 };
 
 /* Insert, or update the row with this uuid: id, state and creation stay. vm->id is set. */
@@ -118,7 +120,7 @@ int store_disks(struct store *store, int64_t vm_id, struct store_disk **disks, s
 int store_disks_forget(struct store *store, int64_t vm_id, struct error **err);
 /* What a finished sync says: part of the transaction that completes the point. */
 int store_disk_synced(struct store *store, int64_t disk_id, const char *change_id,
-                      const char *replica, struct error **err);
+                      const char *replica, const char *place, struct error **err);
 
 /* Restore points (points.c) */
 

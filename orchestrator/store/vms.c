@@ -233,6 +233,7 @@ static void read_disk(struct statement *s, void *record)
     disk->capacity = (uint64_t)take_int(s);
     take_text(s, disk->change_id, sizeof disk->change_id);
     take_text(s, disk->replica, sizeof disk->replica);
+    take_text(s, disk->place, sizeof disk->place);
 }
 
 int store_disk_upsert(struct store *store, struct store_disk *disk, struct error **err)
@@ -255,10 +256,10 @@ int store_disk_upsert(struct store *store, struct store_disk *disk, struct error
 int store_disks(struct store *store, int64_t vm_id, struct store_disk **disks, size_t *count,
                 struct error **err)
 {
-    CLEANUP_STATEMENT struct statement s =
-        statement(store, "SELECT id, vm_id, disk_key, unit_number, backing_uuid, capacity, "
-                         "disk_change_id, replica_volume FROM vm_disks WHERE vm_id = ? "
-                         "ORDER BY unit_number, disk_key");
+    CLEANUP_STATEMENT struct statement s = statement(
+        store, "SELECT id, vm_id, disk_key, unit_number, backing_uuid, capacity, "
+               "disk_change_id, replica_volume, source_place FROM vm_disks WHERE vm_id = ? "
+               "ORDER BY unit_number, disk_key");
 
     bind_int(&s, vm_id);
     return read_all(&s, read_disk, sizeof **disks, disks, count, err);
@@ -275,13 +276,15 @@ int store_disks_forget(struct store *store, int64_t vm_id, struct error **err)
 }
 
 int store_disk_synced(struct store *store, int64_t disk_id, const char *change_id,
-                      const char *replica, struct error **err)
+                      const char *replica, const char *place, struct error **err)
 {
     CLEANUP_STATEMENT struct statement s =
-        statement(store, "UPDATE vm_disks SET disk_change_id = ?, replica_volume = ? WHERE id = ?");
+        statement(store, "UPDATE vm_disks SET disk_change_id = ?, replica_volume = ?, "
+                         "source_place = ? WHERE id = ?");
 
     bind_text(&s, change_id);
     bind_text(&s, replica);
+    bind_text(&s, place);
     bind_int(&s, disk_id);
     return run_on_one(&s, err);
 }

@@ -25,6 +25,7 @@ CREATE TABLE vms (
 CREATE INDEX vms_by_name ON vms (name);
 
 -- The row and its id live as long as the disk: it is only ever upserted.
+-- source_place: the URI or file that the newest complete point was read from.
 CREATE TABLE vm_disks (
     id             INTEGER PRIMARY KEY,
     vm_id          INTEGER NOT NULL REFERENCES vms (id) ON DELETE CASCADE,
@@ -34,6 +35,7 @@ CREATE TABLE vm_disks (
     capacity       INTEGER NOT NULL CHECK (capacity > 0),
     disk_change_id TEXT,
     replica_volume TEXT,
+    source_place   TEXT,
     UNIQUE (vm_id, disk_key)
 );
 

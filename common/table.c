@@ -1,5 +1,5 @@
 /* Tables for people; see table.h. */
-#include "commands/table.h"
+#include "table.h"
 
 #include <stdarg.h>
 #include <stdbool.h>

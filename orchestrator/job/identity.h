@@ -1,0 +1,15 @@
+/* Whether the disks that a source offers are those that the replica was made from:
+ * the same VM, and in it for each disk the same key, backing uuid, capacity and unit.
+ * Nothing is written here, and nothing may be written before this said yes. */
+#ifndef VMFERRY_IDENTITY_H
+#define VMFERRY_IDENTITY_H
+
+#include "source/spec.h"
+#include "store/store.h"
+
+/* An error whose message holds the map, stored beside offered, each mismatch marked.
+ * `places_moved`: the operator says that the disks' URIs or files were exchanged on purpose. */
+int identity_check(const struct store_vm *vm, const struct store_disk *stored, size_t count,
+                   const struct vm_spec *offered, bool places_moved, struct error **err);
+
+#endif

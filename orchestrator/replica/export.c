@@ -1,0 +1,251 @@
+/* Exports of replica disks; see export.h. */
+#include "replica/export.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "exportmap-file.h"
+#include "process.h"
+#include "program.h"
+#include "replica/volume.h"
+
+#define SERVER       "nbdkit-exportmap-server"
+#define READY_MS     30000
+#define STOP_MS      5000
+#define PRIVATE_MODE 0700
+
+int export_new_lease(int64_t job_id, char lease[LEASE_TEXT], struct error **err)
+{
+    uint64_t random;
+
+    if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
+        return error_set_errno(err, errno, "making a lease");
+    snprintf(lease, LEASE_TEXT, "job-%" PRId64 "-%016" PRIx64, job_id, random);
+    return 0;
+}
+
+static void export_name(const struct export_target *target, char name[STORE_NAME])
+{
+    snprintf(name, STORE_NAME, "migration-vm-%s-disk%d", target->vm->uuid, target->unit);
+}
+
+static int make_folder(const char *state_dir, const char *name, char path[PATH_MAX],
+                       struct error **err)
+{
+    if (volume_path(state_dir, name, path, err) < 0)
+        return -1;
+    if (mkdir(path, PRIVATE_MODE) < 0 && errno != EEXIST)
+        return error_set_errno(err, errno, "making %s", path);
+    return 0;
+}
+
+/* The disk as it is now, with the mode and lease it is to have. */
+static int describe(const char *state_dir, const struct export_target *target, const char *lease,
+                    struct exportmap_file *map, struct error **err)
+{
+    bool qcow2 = strcmp(target->format, "qcow2") == 0;
+    char path[PATH_MAX];
+
+    if (volume_path(state_dir, target->image, path, err) < 0 ||
+        exportmap_file_probe(path, qcow2 ? EXPORTMAP_QCOW2 : EXPORTMAP_RAW, map, err) < 0)
+        return -1;
+    map->writable = lease != NULL;
+    map->lease = lease ? strdup(lease) : NULL;
+    if (asprintf(&map->description, "%s, disk-%d", target->vm->name, target->key) < 0)
+        map->description = NULL;
+    if ((lease && !map->lease) || !map->description)
+        return error_set_errno(err, ENOMEM, "exporting %s", target->image);
+    return 0;
+}
+
+static int write_row(struct store *store, const struct export_target *target, const char *name,
+                     const struct exportmap_file *map, const char *lease, struct error **err)
+{
+    CLEANUP_FREE char *identity = exportmap_file_terms(map);
+    struct store_export row = { .vm_id = target->vm->id,
+                                .unit = target->unit,
+                                .active = lease != NULL };
+
+    snprintf(row.vm_name, sizeof row.vm_name, "%s", target->vm->name);
+    snprintf(row.name, sizeof row.name, "%s", name);
+    snprintf(row.path, sizeof row.path, "%s", target->image);
+    snprintf(row.lease, sizeof row.lease, "%s", lease ? lease : "");
+    snprintf(row.identity, sizeof row.identity, "%s", identity ? identity : "");
+    return store_export_upsert(store, &row, err);
+}
+
+static int put(struct store *store, const char *state_dir, const struct export_target *target,
+               const char *lease, struct error **err)
+{
+    CLEANUP(exportmap_file_free) struct exportmap_file map = { 0 };
+    char folder[PATH_MAX], name[STORE_NAME];
+
+    export_name(target, name);
+    if (make_folder(state_dir, "exports", folder, err) < 0 ||
+        describe(state_dir, target, lease, &map, err) < 0 ||
+        write_row(store, target, name, &map, lease, err) < 0)
+        return -1;
+    return exportmap_file_write(folder, name, &map, err);
+}
+
+int export_grant(struct store *store, const char *state_dir, const struct export_target *target,
+                 const char *lease, struct error **err)
+{
+    return put(store, state_dir, target, lease, err);
+}
+
+int export_revoke(struct store *store, const char *state_dir, const struct export_target *target,
+                  struct error **err)
+{
+    return put(store, state_dir, target, NULL, err);
+}
+
+/* A socket's address holds 107 characters; a deep state directory is reached through
+ * its open folder instead. */
+static int choose_address(const char *state_dir, const struct store_vm *vm,
+                          struct export_server *server, struct error **err)
+{
+    char folder[PATH_MAX];
+
+    if (make_folder(state_dir, "run", folder, err) < 0)
+        return -1;
+    if (snprintf(server->socket, sizeof server->socket, "%s/%s.sock", folder, vm->uuid) >=
+        (int)sizeof server->socket)
+        return error_set_errno(err, ENAMETOOLONG, "%s", folder);
+    server->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (server->folder < 0)
+        return error_set_errno(err, errno, "opening %s", folder);
+    if (strlen(server->socket) < sizeof((struct sockaddr_un *)NULL)->sun_path)
+        snprintf(server->address, sizeof server->address, "%.127s", server->socket);
+    else
+        snprintf(server->address, sizeof server->address, "/proc/%d/fd/%d/%.40s.sock",
+                 (int)getpid(), server->folder, vm->uuid);
+    if (unlink(server->socket) < 0 && errno != ENOENT) /* a killed job's */
+        return error_set_errno(err, errno, "removing %s", server->socket);
+    return 0;
+}
+
+/* The last line of what the server said, for the error message. */
+static void read_reason(int fd, char *text, size_t size)
+{
+    ssize_t n = pread(fd, text, size - 1, 0);
+    char *newline;
+
+    text[n > 0 ? n : 0] = '\0';
+    while ((newline = strrchr(text, '\n')) && newline[1] == '\0')
+        *newline = '\0';
+    if (newline)
+        memmove(text, newline + 1, strlen(newline + 1) + 1);
+}
+
+static int wait_until_ready(struct export_server *server, int ready, int log, struct error **err)
+{
+    struct pollfd pollfd = { .fd = ready, .events = POLLIN };
+    char text[512];
+    int n;
+
+    do
+        n = poll(&pollfd, 1, READY_MS);
+    while (n < 0 && errno == EINTR);
+    if (n > 0 && read(ready, text, sizeof text) > 0)
+        return 0;
+    read_reason(log, text, sizeof text);
+    export_server_stop(server);
+    return error_set(err, "%s %s%s%s", SERVER, n > 0 ? "did not start" : "did not start in time",
+                     text[0] ? ": " : "", text);
+}
+
+static int open_log(const struct export_server *server, struct error **err)
+{
+    int fd = openat(server->folder, ".", O_TMPFILE | O_RDWR | O_CLOEXEC | O_APPEND, 0600);
+
+    if (fd < 0)
+        fd = memfd_create("export.log", MFD_CLOEXEC);
+    return fd < 0 ? error_set_errno(err, errno, "starting %s", SERVER) : fd;
+}
+
+int export_server_start(const char *state_dir, const struct store_vm *vm,
+                        struct export_server *server, struct error **err)
+{
+    struct process_options options = PROCESS_OPTIONS_INIT;
+    CLEANUP_CLOSE int log = -1;
+    CLEANUP_CLOSE int ready = -1;
+    char program[PATH_MAX], exports[PATH_MAX], map[PATH_MAX + 8], socket[160], ready_fd[32];
+    int pipes[2], keep[2] = { -1, -1 };
+    const char *argv[] = { program_find(SERVER, program),
+                           "--exit-with-parent",
+                           "--grace=0",
+                           socket,
+                           map,
+                           ready_fd,
+                           "require-lease=true",
+                           NULL };
+
+    *server = (struct export_server){ .pid = -1, .folder = -1 };
+    if (make_folder(state_dir, "exports", exports, err) < 0 ||
+        choose_address(state_dir, vm, server, err) < 0 || (log = open_log(server, err)) < 0)
+        return -1;
+    if (pipe2(pipes, O_CLOEXEC) < 0)
+        return error_set_errno(err, errno, "starting %s", SERVER);
+    ready = pipes[0];
+    snprintf(socket, sizeof socket, "--unix=%s", server->address);
+    snprintf(map, sizeof map, "--map=%s", exports);
+    snprintf(ready_fd, sizeof ready_fd, "--ready-fd=%d", pipes[1]);
+    keep[0] = pipes[1];
+    options.keep_fds = keep;
+    options.stderr_fd = log;
+    options.die_with_parent = true;
+    options.own_group = true;
+    server->pid = process_start(argv, &options, err);
+    close(pipes[1]);
+    if (server->pid < 0)
+        return -1;
+    return wait_until_ready(server, ready, log, err);
+}
+
+void export_server_stop(struct export_server *server)
+{
+    process_stop(server->pid, STOP_MS);
+    server->pid = -1;
+    if (server->folder >= 0) {
+        unlink(server->socket);
+        close(server->folder);
+    }
+    server->folder = -1;
+}
+
+/* For a URI's query: everything but the plainest characters as %XX. */
+static void escape(const char *text, char *escaped, size_t size)
+{
+    static const char plain[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-";
+    size_t n = 0;
+
+    for (; *text && n + 4 <= size; text++) {
+        if (strchr(plain, *text))
+            escaped[n++] = *text;
+        else
+            n += (size_t)sprintf(escaped + n, "%%%02X", (unsigned char)*text);
+    }
+    escaped[n] = '\0';
+}
+
+char *export_uri(const struct export_server *server, const struct export_target *target,
+                 const char *lease)
+{
+    char name[STORE_NAME];
+    char address[3 * sizeof server->address + 1];
+    char *uri;
+
+    export_name(target, name);
+    escape(server->address, address, sizeof address);
+    if (asprintf(&uri, "nbd+unix:///%s@%s?socket=%s", name, lease, address) < 0)
+        return NULL;
+    return uri;
+}
