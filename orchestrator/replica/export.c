@@ -8,7 +8,6 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include "exportmap-file.h"
 #include "process.h"
@@ -20,13 +19,13 @@
 #define STOP_MS      5000
 #define PRIVATE_MODE 0700
 
-int export_new_lease(int64_t job_id, char lease[LEASE_TEXT], struct error **err)
+int export_new_lease(char lease[LEASE_TEXT], struct error **err)
 {
-    uint64_t random;
+    uint64_t random[2];
 
-    if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
         return error_set_errno(err, errno, "making a lease");
-    snprintf(lease, LEASE_TEXT, "job-%" PRId64 "-%016" PRIx64, job_id, random);
+    snprintf(lease, LEASE_TEXT, "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
     return 0;
 }
 
@@ -106,31 +105,6 @@ int export_revoke(struct store *store, const char *state_dir, const struct expor
     return put(store, state_dir, target, NULL, err);
 }
 
-/* A socket's address holds 107 characters; a deep state directory is reached through
- * its open folder instead. */
-static int choose_address(const char *state_dir, const struct store_vm *vm,
-                          struct export_server *server, struct error **err)
-{
-    char folder[PATH_MAX];
-
-    if (make_folder(state_dir, "run", folder, err) < 0)
-        return -1;
-    if (snprintf(server->socket, sizeof server->socket, "%s/%s.sock", folder, vm->uuid) >=
-        (int)sizeof server->socket)
-        return error_set_errno(err, ENAMETOOLONG, "%s", folder);
-    server->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (server->folder < 0)
-        return error_set_errno(err, errno, "opening %s", folder);
-    if (strlen(server->socket) < sizeof((struct sockaddr_un *)NULL)->sun_path)
-        snprintf(server->address, sizeof server->address, "%.127s", server->socket);
-    else
-        snprintf(server->address, sizeof server->address, "/proc/%d/fd/%d/%.40s.sock",
-                 (int)getpid(), server->folder, vm->uuid);
-    if (unlink(server->socket) < 0 && errno != ENOENT) /* a killed job's */
-        return error_set_errno(err, errno, "removing %s", server->socket);
-    return 0;
-}
-
 /* The last line of what the server said, for the error message. */
 static void read_reason(int fd, char *text, size_t size)
 {
@@ -155,47 +129,34 @@ static int wait_until_ready(struct export_server *server, int ready, int log, st
     while (n < 0 && errno == EINTR);
     if (n > 0 && read(ready, text, sizeof text) > 0)
         return 0;
+    process_stop(server->pid, STOP_MS);
+    server->pid = -1;
     read_reason(log, text, sizeof text);
-    export_server_stop(server);
     return error_set(err, "%s %s%s%s", SERVER, n > 0 ? "did not start" : "did not start in time",
                      text[0] ? ": " : "", text);
 }
 
-static int open_log(const struct export_server *server, struct error **err)
-{
-    int fd = openat(server->folder, ".", O_TMPFILE | O_RDWR | O_CLOEXEC | O_APPEND, 0600);
-
-    if (fd < 0)
-        fd = memfd_create("export.log", MFD_CLOEXEC);
-    return fd < 0 ? error_set_errno(err, errno, "starting %s", SERVER) : fd;
-}
-
-int export_server_start(const char *state_dir, const struct store_vm *vm,
-                        struct export_server *server, struct error **err)
+static int launch(struct export_server *server, struct error **err)
 {
     struct process_options options = PROCESS_OPTIONS_INIT;
-    CLEANUP_CLOSE int log = -1;
+    CLEANUP_CLOSE int log = memfd_create("export.log", MFD_CLOEXEC);
     CLEANUP_CLOSE int ready = -1;
-    char program[PATH_MAX], exports[PATH_MAX], map[PATH_MAX + 8], socket[160], ready_fd[32];
+    char program[PATH_MAX], map[PATH_MAX + 8], socket[160], ready_fd[32];
     int pipes[2], keep[2] = { -1, -1 };
     const char *argv[] = { program_find(SERVER, program),
                            "--exit-with-parent",
                            "--grace=0",
                            socket,
-                           map,
                            ready_fd,
+                           map,
                            "require-lease=true",
                            NULL };
 
-    *server = (struct export_server){ .pid = -1, .folder = -1 };
-    if (make_folder(state_dir, "exports", exports, err) < 0 ||
-        choose_address(state_dir, vm, server, err) < 0 || (log = open_log(server, err)) < 0)
-        return -1;
-    if (pipe2(pipes, O_CLOEXEC) < 0)
+    if (log < 0 || pipe2(pipes, O_CLOEXEC) < 0)
         return error_set_errno(err, errno, "starting %s", SERVER);
     ready = pipes[0];
-    snprintf(socket, sizeof socket, "--unix=%s", server->address);
-    snprintf(map, sizeof map, "--map=%s", exports);
+    snprintf(socket, sizeof socket, "--unix=%s", server->socket.address);
+    snprintf(map, sizeof map, "--map=%s", server->exports);
     snprintf(ready_fd, sizeof ready_fd, "--ready-fd=%d", pipes[1]);
     keep[0] = pipes[1];
     options.keep_fds = keep;
@@ -204,48 +165,47 @@ int export_server_start(const char *state_dir, const struct store_vm *vm,
     options.own_group = true;
     server->pid = process_start(argv, &options, err);
     close(pipes[1]);
-    if (server->pid < 0)
+    return server->pid < 0 ? -1 : wait_until_ready(server, ready, log, err);
+}
+
+int export_server_start(const char *state_dir, const struct store_vm *vm,
+                        struct export_server *server, struct error **err)
+{
+    char name[64];
+
+    *server = (struct export_server)EXPORT_SERVER_INIT;
+    snprintf(name, sizeof name, "%.40s.sock", vm->uuid);
+    if (make_folder(state_dir, "exports", server->exports, err) < 0 ||
+        run_socket_open(state_dir, name, &server->socket, err) < 0)
         return -1;
-    return wait_until_ready(server, ready, log, err);
+    return launch(server, err);
+}
+
+int export_server_keep(struct export_server *server, struct error **err)
+{
+    CLEANUP_ERROR struct error *running = NULL;
+    int status;
+
+    if (server->pid > 0 && process_wait(server->pid, 0, &status, &running) < 0)
+        return 0;
+    server->pid = -1;
+    unlink(server->socket.path);
+    return launch(server, err);
 }
 
 void export_server_stop(struct export_server *server)
 {
     process_stop(server->pid, STOP_MS);
     server->pid = -1;
-    if (server->folder >= 0) {
-        unlink(server->socket);
-        close(server->folder);
-    }
-    server->folder = -1;
-}
-
-/* For a URI's query: everything but the plainest characters as %XX. */
-static void escape(const char *text, char *escaped, size_t size)
-{
-    static const char plain[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-";
-    size_t n = 0;
-
-    for (; *text && n + 4 <= size; text++) {
-        if (strchr(plain, *text))
-            escaped[n++] = *text;
-        else
-            n += (size_t)sprintf(escaped + n, "%%%02X", (unsigned char)*text);
-    }
-    escaped[n] = '\0';
+    run_socket_close(&server->socket);
 }
 
 char *export_uri(const struct export_server *server, const struct export_target *target,
                  const char *lease)
 {
-    char name[STORE_NAME];
-    char address[3 * sizeof server->address + 1];
-    char *uri;
+    char name[STORE_NAME], with_lease[STORE_NAME + LEASE_TEXT];
 
     export_name(target, name);
-    escape(server->address, address, sizeof address);
-    if (asprintf(&uri, "nbd+unix:///%s@%s?socket=%s", name, lease, address) < 0)
-        return NULL;
-    return uri;
+    snprintf(with_lease, sizeof with_lease, "%s@%s", name, lease);
+    return run_socket_uri(&server->socket, with_lease);
 }

@@ -9,12 +9,13 @@
 #include <limits.h>
 #include <sys/types.h>
 
+#include "replica/socket.h"
 #include "store/store.h"
 
 #define LEASE_TEXT 64
 
-/* "job-<id>-<random>": no later job has the same. */
-int export_new_lease(int64_t job_id, char lease[LEASE_TEXT], struct error **err);
+/* Random: no other job has the same. */
+int export_new_lease(char lease[LEASE_TEXT], struct error **err);
 
 /* What to export, and which row and map file belong to it. */
 struct export_target {
@@ -35,13 +36,19 @@ int export_revoke(struct store *store, const char *state_dir, const struct expor
 /* A server of our own for one job, on a unix socket in STATE/run; it ends with us. */
 struct export_server {
     pid_t pid;
-    int folder;            /* of the socket, open: keeps its path short */
-    char socket[PATH_MAX]; /* as it is in the file system */
-    char address[128];     /* as clients name it, short enough for a socket address */
+    char exports[PATH_MAX]; /* the map's folder */
+    struct run_socket socket;
 };
+#define EXPORT_SERVER_INIT                                                                         \
+    {                                                                                              \
+        .pid = -1, .socket = RUN_SOCKET_INIT                                                       \
+    }
 
+/* Call it from a thread that lives as long as the server shall. */
 int export_server_start(const char *state_dir, const struct store_vm *vm,
                         struct export_server *server, struct error **err);
+/* Start it again if it has died. */
+int export_server_keep(struct export_server *server, struct error **err);
 void export_server_stop(struct export_server *server);
 #define CLEANUP_EXPORT_SERVER CLEANUP(export_server_stop)
 

@@ -1,0 +1,230 @@
+/* How each disk is brought up to date; see sync.h. What comes in: what the source
+ * offers, what the newest point holds, what an unfinished one left. What goes out: for
+ * each disk a sync type, a place to start, and for a resync the reason. It reads
+ * change maps and asks servers, and changes nothing. When in doubt it compares. */
+#include <stdarg.h>
+#include <string.h>
+
+#include "changemap.h"
+#include "copy/end.h"
+#include "job/sync.h"
+#include "replica/volume.h"
+
+#define CONNECT_SECONDS 30
+
+const char *sync_type_name(enum sync_type type)
+{
+    switch (type) {
+    case SYNC_INITIAL:
+        return "initial";
+    case SYNC_RESYNC:
+        return "resync";
+    case SYNC_INCREMENTAL:
+    case SYNC_UNCHANGED:
+        break;
+    }
+    return "incremental";
+}
+
+static void resync(struct disk_sync *disk, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+static void resync(struct disk_sync *disk, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(disk->reason, sizeof disk->reason, fmt, args);
+    va_end(args);
+    disk->type = SYNC_RESYNC;
+}
+
+/* The part before the slash names one life of the change tracking: when it changed,
+ * tracking began anew and says nothing about the time before. */
+static bool same_tracking(const char *a, const char *b)
+{
+    size_t length = strcspn(a, "/");
+
+    return strcspn(b, "/") == length &&
+           (a[length] == '\0' || b[length] == '\0' || strncmp(a, b, length) == 0);
+}
+
+static int check_map_file(struct disk_sync *disk, struct error **err)
+{
+    CLEANUP_CHANGEMAP struct changemap map = CHANGEMAP_INIT;
+
+    if (changemap_load(disk->offered->changes, &map, err) < 0 ||
+        changemap_check_size(&map, disk->stored.capacity, err) < 0)
+        return -1;
+    disk->areas = (int64_t)map.count;
+    return 0;
+}
+
+static int check_context(const struct disk_sync *disk, struct error **err)
+{
+    struct end_wants wants = { .role = END_SOURCE,
+                               .changes = disk->offered->changes,
+                               .timeout_s = CONNECT_SECONDS };
+    struct end *end = end_open(disk->offered->place, &wants, err);
+
+    end_close(end);
+    return end ? 0 : -1;
+}
+
+/* The change map fits the newest point; now it has to be usable. */
+static void check_changes(struct disk_sync *disk)
+{
+    CLEANUP_ERROR struct error *fault = NULL;
+    int r =
+        disk->offered->changes_is_file ? check_map_file(disk, &fault) : check_context(disk, &fault);
+
+    if (r < 0)
+        resync(disk, "the change map can't be used: %s", error_message(fault));
+    else
+        disk->type = SYNC_INCREMENTAL;
+}
+
+static void choose_type(struct disk_sync *disk, bool full)
+{
+    const char *stored = disk->stored.change_id;
+    const struct spec_disk *offered = disk->offered;
+
+    if (disk->parent.id == 0)
+        disk->type = SYNC_INITIAL;
+    else if (full)
+        resync(disk, "asked for with --full");
+    else if (!offered->change_id[0])
+        resync(disk, "the source names no change id");
+    else if (!stored[0])
+        resync(disk, "the newest point was made without a change id");
+    else if (strcmp(offered->change_id, stored) == 0)
+        disk->type = SYNC_UNCHANGED;
+    else if (!same_tracking(stored, offered->change_id))
+        resync(disk, "change tracking was reset: the point is at %s, the source at %s", stored,
+               offered->change_id);
+    else if (!offered->since[0])
+        resync(disk, "the source offers no change map; the point is at %s, the source at %s",
+               stored, offered->change_id);
+    else if (strcmp(offered->since, stored) != 0)
+        resync(disk, "the change map starts at %s, but the newest point is at %s", offered->since,
+               stored);
+    else
+        check_changes(disk);
+}
+
+/* Its content is that of one moment, and the source offers that very moment again. */
+static bool same_moment(const struct disk_sync *disk)
+{
+    return disk->offered->change_id[0] &&
+           strcmp(disk->left.change_id, disk->offered->change_id) == 0;
+}
+
+static bool image_is_sound(struct disk_sync *disk)
+{
+    CLEANUP_ERROR struct error *damage = NULL;
+
+    return disk->type == SYNC_INITIAL || volume_check_overlay(disk->image, &damage) == 0;
+}
+
+/* Copied data is kept where it can be: a base always (its blocks are compared if
+ * nothing better is known), an overlay when it is of the same kind. A base without a
+ * row is one whose rows were lost: not overwritten either. */
+static void choose_start(struct disk_sync *disk, bool full)
+{
+    bool left = volume_exists(disk->image) &&
+                (disk->type == SYNC_INITIAL ||
+                 strcmp(disk->left.sync_type, sync_type_name(disk->type)) == 0);
+
+    disk->start = START_FRESH;
+    disk->read_first = full && disk->type == SYNC_RESYNC;
+    if (disk->type == SYNC_UNCHANGED || !left || !image_is_sound(disk))
+        return;
+    if (!disk->read_first && same_moment(disk) && disk->left.complete) {
+        disk->start = START_DONE;
+    } else if (!disk->read_first && same_moment(disk) && volume_exists(disk->journal)) {
+        disk->start = START_RESUME;
+    } else if (disk->type != SYNC_INCREMENTAL) {
+        disk->start = START_COMPARE;
+        disk->read_first = true;
+    }
+}
+
+static int name_files(struct sync *sync, struct disk_sync *disk, struct error **err)
+{
+    unsigned number = sync->newest.id ? sync->newest.number + 1 : 1;
+    struct volume_names names;
+
+    volume_names(sync->vm->uuid, disk->stored.key, number, disk->parent.id == 0, &names);
+    snprintf(disk->row.image, sizeof disk->row.image, "%s", names.image);
+    snprintf(disk->row.leaves, sizeof disk->row.leaves, "%s", names.leaves);
+    if (volume_path(sync->state_dir, names.image, disk->image, err) < 0 ||
+        volume_path(sync->state_dir, names.leaves, disk->leaves, err) < 0 ||
+        volume_path(sync->state_dir, names.journal, disk->journal, err) < 0 ||
+        volume_path(sync->state_dir, names.changes, disk->changes, err) < 0)
+        return -1;
+    return 0;
+}
+
+static const struct store_point_disk *row_of(const struct store_point_disk *rows, size_t count,
+                                             int64_t disk_id)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].disk_id == disk_id)
+            return &rows[i];
+    }
+    return NULL;
+}
+
+/* The rows of `point` that belong to the disks, into their parent or left. */
+static int load_rows(struct sync *sync, int64_t point_id, bool parent, struct error **err)
+{
+    CLEANUP_FREE struct store_point_disk *rows = NULL;
+    size_t count;
+
+    if (point_id == 0)
+        return 0;
+    if (store_point_disks(sync->store, point_id, &rows, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < sync->count; i++) {
+        struct disk_sync *disk = &sync->disks[i];
+        const struct store_point_disk *row = row_of(rows, count, disk->stored.id);
+
+        if (row)
+            *(parent ? &disk->parent : &disk->left) = *row;
+    }
+    return 0;
+}
+
+static int load_points(struct sync *sync, struct error **err)
+{
+    CLEANUP_ERROR struct error *none = NULL;
+    bool found;
+
+    if (store_point_find(sync->store, sync->vm->id, 0, &sync->newest, &none) < 0) {
+        if (none->errnum != ENOENT)
+            return error_move(err, &none);
+        sync->newest.id = 0;
+    }
+    if (store_point_unfinished(sync->store, sync->vm->id, &found, &sync->left, err) < 0)
+        return -1;
+    if (!found)
+        sync->left.id = 0;
+    if (load_rows(sync, sync->newest.id, true, err) < 0)
+        return -1;
+    return load_rows(sync, sync->left.id, false, err);
+}
+
+int sync_plan(struct sync *sync, struct error **err)
+{
+    if (load_points(sync, err) < 0)
+        return -1;
+    for (size_t i = 0; i < sync->count; i++) {
+        struct disk_sync *disk = &sync->disks[i];
+
+        disk->areas = -1;
+        if (name_files(sync, disk, err) < 0)
+            return -1;
+        choose_type(disk, sync->options->full);
+        choose_start(disk, sync->options->full);
+    }
+    return 0;
+}

@@ -1,0 +1,191 @@
+/* From plan to files; see sync.h. What comes in: a plan. What goes out: rows that say
+ * what is about to be made, then the images, leaves and change maps themselves. It
+ * never touches a file that a complete point consists of.
+ *
+ * The order matters to a crash. What an earlier run left is removed while its rows
+ * still describe it, so that no row ever describes somebody else's file: a row's
+ * image with a journal beside it always holds the row's change id. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "changemap.h"
+#include "job/discover.h"
+#include "job/lock.h"
+#include "job/sync.h"
+#include "replica/volume.h"
+
+struct export_target sync_target(const struct sync *sync, const struct disk_sync *disk)
+{
+    return (struct export_target){ .vm = sync->vm,
+                                   .key = disk->stored.key,
+                                   .unit = disk->stored.unit,
+                                   .image = disk->row.image,
+                                   .format = disk->row.format };
+}
+
+int sync_clear(struct sync *sync, struct error **err)
+{
+    for (size_t i = 0; i < sync->count; i++) {
+        const struct disk_sync *disk = &sync->disks[i];
+
+        if (disk->start == START_DONE || disk->start == START_RESUME)
+            continue;
+        if (volume_remove(disk->journal, err) < 0 || volume_remove(disk->changes, err) < 0)
+            return -1;
+        if (disk->start == START_COMPARE)
+            continue;
+        if (volume_remove(disk->leaves, err) < 0)
+            return -1;
+        if (disk->type != SYNC_INITIAL && volume_remove(disk->image, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The most expensive type of all disks stands for the job. */
+static const char *job_type(const struct sync *sync)
+{
+    const char *type = "incremental";
+
+    for (size_t i = 0; i < sync->count; i++) {
+        if (sync->disks[i].type == SYNC_INITIAL)
+            return "initial";
+        if (sync->disks[i].type == SYNC_RESYNC)
+            type = "resync";
+    }
+    return type;
+}
+
+/* We hold the VM's lock: whoever ran that job is dead. */
+static int end_dead_job(struct sync *sync, struct error **err)
+{
+    struct store_job dead;
+    bool found;
+
+    if (store_job_running(sync->store, sync->vm->id, &found, &dead, err) < 0)
+        return -1;
+    return found ? store_job_end(sync->store, dead.id, "failed",
+                                 "its process died; a later job went on from there", err)
+                 : 0;
+}
+
+static int start_job(struct sync *sync, struct error **err)
+{
+    struct store_job *job = &sync->job;
+
+    *job = (struct store_job){ .vm_id = sync->vm->id, .eta_seconds = -1 };
+    strcpy(job->type, "manual");
+    snprintf(job->sync_type, sizeof job->sync_type, "%s", job_type(sync));
+    snprintf(job->lease, sizeof job->lease, "%s", sync->lease);
+    job_owner(job);
+    return store_job_start(sync->store, job, err);
+}
+
+static int write_disk(struct sync *sync, struct disk_sync *disk, struct error **err)
+{
+    struct store_point_disk *row = &disk->row;
+
+    row->point_id = sync->point.id;
+    row->disk_id = disk->stored.id;
+    row->parent_id = disk->parent.id;
+    strcpy(row->format, disk->type == SYNC_INITIAL ? "raw" : "qcow2");
+    snprintf(row->sync_type, sizeof row->sync_type, "%s", sync_type_name(disk->type));
+    snprintf(row->change_id, sizeof row->change_id, "%s", disk->offered->change_id);
+    if (store_point_disk_create(sync->store, row, err) < 0)
+        return -1;
+    if (disk->start != START_DONE)
+        return 0;
+    memcpy(row->digest, disk->left.digest, sizeof row->digest);
+    row->bytes = disk->left.bytes;
+    return store_point_disk_complete(sync->store, row, err);
+}
+
+int sync_write_down(struct sync *sync, struct error **err)
+{
+    CLEANUP_ROLLBACK struct store *transaction = NULL;
+    struct store_vm vm;
+
+    if (export_new_lease(sync->lease, err) < 0 || store_begin(sync->store, err) < 0)
+        return -1;
+    transaction = sync->store;
+    if (job_discover(sync->store, sync->source_id, &sync->spec, &vm, err) < 0 ||
+        end_dead_job(sync, err) < 0 || start_job(sync, err) < 0)
+        return -1;
+    if (sync->left.id && store_point_forget(sync->store, sync->left.id, err) < 0)
+        return -1;
+    sync->point = (struct store_point){ .vm_id = sync->vm->id, .job_id = sync->job.id };
+    if (store_point_create(sync->store, &sync->point, err) < 0)
+        return -1;
+    for (size_t i = 0; i < sync->count; i++) {
+        if (write_disk(sync, &sync->disks[i], err) < 0)
+            return -1;
+    }
+    if (store_vm_change_state(sync->store, sync->vm->id, "discovered", "replicating", err) < 0 ||
+        store_vm_change_state(sync->store, sync->vm->id, "ready_for_failover", "replicating", err) <
+            0)
+        return -1;
+    return store_commit(sync->store, err);
+}
+
+static int make_image(struct sync *sync, const struct disk_sync *disk, struct error **err)
+{
+    char parent[PATH_MAX], parent_leaves[PATH_MAX];
+
+    if (volume_make_folder(disk->image, err) < 0)
+        return -1;
+    if (disk->type == SYNC_INITIAL)
+        return volume_create_base(disk->image, disk->stored.capacity, err);
+    if (volume_path(sync->state_dir, disk->parent.image, parent, err) < 0 ||
+        volume_path(sync->state_dir, disk->parent.leaves, parent_leaves, err) < 0 ||
+        volume_create_overlay(disk->image, parent, disk->parent.format, disk->stored.capacity,
+                              err) < 0)
+        return -1;
+    return volume_clone(parent_leaves, disk->leaves, err);
+}
+
+/* The source's file may be written anew at any time; ours is what was checked. */
+static int keep_changes(struct disk_sync *disk, struct error **err)
+{
+    CLEANUP_CHANGEMAP struct changemap map = CHANGEMAP_INIT;
+    CLEANUP_FCLOSE FILE *file = NULL;
+
+    if (changemap_load(disk->offered->changes, &map, err) < 0 ||
+        changemap_check_size(&map, disk->stored.capacity, err) < 0)
+        return -1;
+    file = fopen(disk->changes, "we");
+    if (!file)
+        return error_set_errno(err, errno, "writing %s", disk->changes);
+    fprintf(file, "# offset length\n");
+    for (size_t i = 0; i < map.count; i++)
+        fprintf(file, "%" PRIu64 " %" PRIu64 "\n", map.ranges[i].offset, map.ranges[i].length);
+    if (fflush(file) != 0 || ferror(file))
+        return error_set_errno(err, errno, "writing %s", disk->changes);
+    disk->areas = (int64_t)map.count;
+    return 0;
+}
+
+static int make_files(struct sync *sync, struct disk_sync *disk, struct error **err)
+{
+    if (disk->start == START_FRESH && make_image(sync, disk, err) < 0)
+        return -1;
+    if (disk->type == SYNC_INCREMENTAL && disk->offered->changes_is_file &&
+        disk->start != START_DONE)
+        return keep_changes(disk, err);
+    return 0;
+}
+
+int sync_make_files(struct sync *sync, struct error **err)
+{
+    for (size_t i = 0; i < sync->count; i++) {
+        struct disk_sync *disk = &sync->disks[i];
+
+        if (store_step(sync->store, sync->job.id, disk->stored.id, "create", "running",
+                       disk->row.image, err) < 0)
+            return -1;
+        if (make_files(sync, disk, err) < 0)
+            return error_prefix(err, "disk-%d", disk->stored.key);
+        if (store_step(sync->store, sync->job.id, disk->stored.id, "create", "done", NULL, err) < 0)
+            return -1;
+    }
+    return 0;
+}

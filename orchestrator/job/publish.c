@@ -1,0 +1,132 @@
+/* The end of a sync; see sync.h. What comes in: disks whose data is flushed and
+ * verified. What goes out: one transaction that makes them a restore point, with their
+ * change ids and history. A change id is never stored before its data is durable. */
+#include <string.h>
+
+#include "job/sync.h"
+#include "replica/volume.h"
+
+/* Nobody writes any more, and everything is on stable storage. */
+static int settle(struct sync *sync, struct error **err)
+{
+    for (size_t i = 0; i < sync->count; i++) {
+        const struct disk_sync *disk = &sync->disks[i];
+        struct export_target target = sync_target(sync, disk);
+
+        if (export_revoke(sync->store, sync->state_dir, &target, err) < 0 ||
+            volume_sync(disk->image, err) < 0 || volume_sync(disk->leaves, err) < 0)
+            return error_prefix(err, "disk-%d", disk->stored.key);
+    }
+    return 0;
+}
+
+static int add_history(struct sync *sync, const struct disk_sync *disk, const char *outcome,
+                       struct error **err)
+{
+    struct store_history entry = {
+        .disk_id = disk->stored.id,
+        .job_id = sync->job.id,
+        .before = disk->stored.change_id,
+        .after = disk->offered->change_id,
+        .sync_type = sync_type_name(disk->type),
+        .bytes = disk->row.bytes,
+        .areas = disk->areas,
+        .duration_ms = disk->ended_ms > disk->began_ms ? disk->ended_ms - disk->began_ms : 0,
+        .outcome = outcome,
+    };
+
+    return store_history_add(sync->store, &entry, err);
+}
+
+static int publish_disk(struct sync *sync, struct disk_sync *disk, struct error **err)
+{
+    if (!disk->row.complete && store_point_disk_complete(sync->store, &disk->row, err) < 0)
+        return -1;
+    if (store_disk_synced(sync->store, disk->stored.id, disk->offered->change_id, disk->row.image,
+                          disk->offered->place, err) < 0)
+        return -1;
+    return add_history(sync, disk, "completed", err);
+}
+
+static int commit(struct sync *sync, struct error **err)
+{
+    CLEANUP_ROLLBACK struct store *transaction = NULL;
+
+    if (store_begin(sync->store, err) < 0)
+        return -1;
+    transaction = sync->store;
+    for (size_t i = 0; i < sync->count; i++) {
+        if (publish_disk(sync, &sync->disks[i], err) < 0)
+            return -1;
+    }
+    if (store_point_complete(sync->store, sync->point.id, err) < 0 ||
+        store_job_update(sync->store, &sync->job, err) < 0 ||
+        store_job_end(sync->store, sync->job.id, "completed", NULL, err) < 0 ||
+        store_vm_change_state(sync->store, sync->vm->id, "replicating", "ready_for_failover", err) <
+            0)
+        return -1;
+    return store_commit(sync->store, err);
+}
+
+/* The point is complete whatever happens here. */
+static void tidy(struct sync *sync)
+{
+    for (size_t i = 0; i < sync->count; i++) {
+        const struct disk_sync *disk = &sync->disks[i];
+        CLEANUP_ERROR struct error *ignored = NULL;
+
+        if (volume_remove(disk->journal, &ignored) < 0)
+            error_clear(&ignored);
+        if (volume_remove(disk->changes, &ignored) < 0)
+            error_clear(&ignored);
+        if (volume_seal(disk->image, &ignored) < 0)
+            error_clear(&ignored);
+        volume_seal(disk->leaves, &ignored);
+    }
+}
+
+int sync_publish(struct sync *sync, struct error **err)
+{
+    if (settle(sync, err) < 0)
+        return -1;
+    strcpy(sync->job.operation, "done");
+    sync->job.percent = 100;
+    sync->job.eta_seconds = 0;
+    if (commit(sync, err) < 0)
+        return -1;
+    tidy(sync);
+    return 0;
+}
+
+static int write_failure(struct sync *sync, const struct error *reason, struct error **err)
+{
+    CLEANUP_ROLLBACK struct store *transaction = NULL;
+    const char *outcome = reason->kind == ERROR_PAUSED ? "paused" : "failed";
+
+    if (store_begin(sync->store, err) < 0)
+        return -1;
+    transaction = sync->store;
+    for (size_t i = 0; i < sync->count; i++) {
+        if (add_history(sync, &sync->disks[i], outcome, err) < 0)
+            return -1;
+    }
+    if (store_job_update(sync->store, &sync->job, err) < 0 ||
+        store_job_end(sync->store, sync->job.id, outcome, error_message(reason), err) < 0 ||
+        store_vm_change_state(sync->store, sync->vm->id, "replicating",
+                              sync->newest.id ? "ready_for_failover" : "discovered", err) < 0)
+        return -1;
+    return store_commit(sync->store, err);
+}
+
+void sync_fail(struct sync *sync, const struct error *reason)
+{
+    CLEANUP_ERROR struct error *ignored = NULL;
+
+    for (size_t i = 0; i < sync->count; i++) {
+        struct export_target target = sync_target(sync, &sync->disks[i]);
+        CLEANUP_ERROR struct error *missing = NULL;
+
+        export_revoke(sync->store, sync->state_dir, &target, &missing);
+    }
+    write_failure(sync, reason, &ignored);
+}

@@ -1,0 +1,198 @@
+/* `vmferry replicate`, from the lock to the result; see sync.h for the way in between. */
+#include "job/replicate.h"
+
+#include <string.h>
+
+#include "copy/end.h"
+#include "job/identity.h"
+#include "job/lock.h"
+#include "job/sync.h"
+#include "source/source.h"
+
+#define CONNECT_SECONDS 30
+
+static void sync_free(struct sync *sync)
+{
+    for (size_t i = 0; i < sync->count; i++)
+        free(sync->disks[i].uri);
+    free(sync->disks);
+    spec_free(&sync->spec);
+}
+
+/* The description as it is now. */
+static int ask_source(struct sync *sync, struct error **err)
+{
+    const struct source_kind *kind;
+    struct store_source source;
+
+    if (store_source_get(sync->store, sync->vm->source_id, &source, err) < 0 ||
+        source_kind_find(source.kind, &kind, err) < 0)
+        return -1;
+    sync->source_id = source.id;
+    if (kind->find(source.location, sync->vm->uuid, &sync->spec, err) < 0)
+        return error_prefix(err, "source '%s'", source.name);
+    return 0;
+}
+
+/* A VM that was never replicated takes its disks from the description; after that, the
+ * description has to fit. */
+static int match_disks(struct sync *sync, struct error **err)
+{
+    CLEANUP_FREE struct store_disk *stored = NULL;
+    size_t count;
+
+    if (store_disks(sync->store, sync->vm->id, &stored, &count, err) < 0 ||
+        identity_check(sync->vm, stored, count, &sync->spec, sync->options->places_moved, err) < 0)
+        return -1;
+    sync->disks = calloc(count, sizeof *sync->disks);
+    if (!sync->disks)
+        return error_set_errno(err, ENOMEM, "%s", sync->vm->name);
+    sync->count = count;
+    for (size_t i = 0; i < count; i++) {
+        sync->disks[i].stored = stored[i];
+        sync->disks[i].offered = spec_disk_by_key(&sync->spec, stored[i].key);
+    }
+    return 0;
+}
+
+/* Every disk answers and has the size that the description says. */
+static int check_size(const struct disk_sync *disk, struct error **err)
+{
+    struct end_wants wants = { .role = END_SOURCE, .timeout_s = CONNECT_SECONDS };
+    struct end *end = end_open(disk->offered->place, &wants, err);
+    uint64_t size;
+
+    if (!end)
+        return error_prefix(err, "disk-%d", disk->stored.key);
+    size = end->size;
+    end_close(end);
+    if (size == disk->stored.capacity)
+        return 0;
+    return error_set(err,
+                     "disk-%d: %s has %llu bytes, but the disk's capacity is %llu; nothing was "
+                     "written",
+                     disk->stored.key, disk->offered->place, (unsigned long long)size,
+                     (unsigned long long)disk->stored.capacity);
+}
+
+static int look(struct sync *sync, struct error **err)
+{
+    if (ask_source(sync, err) < 0 || match_disks(sync, err) < 0)
+        return -1;
+    for (size_t i = 0; i < sync->count; i++) {
+        if (check_size(&sync->disks[i], err) < 0)
+            return -1;
+    }
+    return sync_plan(sync, err);
+}
+
+static void say(const struct sync *sync, const char *text)
+{
+    if (sync->options->say)
+        sync->options->say(sync->options->opaque, text);
+}
+
+/* What is not the ordinary way is said before it happens. */
+static void announce(const struct sync *sync)
+{
+    static const char *const starts[] = {
+        [START_FRESH] = NULL,
+        [START_RESUME] = "going on where an earlier run stopped",
+        [START_COMPARE] = "an earlier run left data: reading it, then sending what differs",
+        [START_DONE] = "an earlier run finished this disk",
+    };
+
+    for (size_t i = 0; i < sync->count; i++) {
+        const struct disk_sync *disk = &sync->disks[i];
+        char text[1024];
+
+        if (disk->reason[0]) {
+            snprintf(text, sizeof text, "disk-%d: resync, comparing every block: %s",
+                     disk->stored.key, disk->reason);
+            say(sync, text);
+        }
+        if (starts[disk->start]) {
+            snprintf(text, sizeof text, "disk-%d: %s", disk->stored.key, starts[disk->start]);
+            say(sync, text);
+        }
+    }
+}
+
+static bool is_up_to_date(const struct sync *sync)
+{
+    for (size_t i = 0; i < sync->count; i++) {
+        if (sync->disks[i].type != SYNC_UNCHANGED)
+            return false;
+    }
+    return true;
+}
+
+/* From here on everything is written down; what fails is written down, too. */
+static int work(struct sync *sync, struct error **err)
+{
+    if (sync_make_files(sync, err) == 0 && sync_transfer(sync, err) == 0 &&
+        sync_publish(sync, err) == 0)
+        return 0;
+    sync_fail(sync, *err);
+    return -1;
+}
+
+static int fill_result(const struct sync *sync, struct replicate_result *result,
+                       struct error **err)
+{
+    result->disks = calloc(sync->count, sizeof *result->disks);
+    if (!result->disks)
+        return error_set_errno(err, ENOMEM, "reporting the result");
+    result->count = sync->count;
+    for (size_t i = 0; i < sync->count; i++) {
+        const struct disk_sync *from = &sync->disks[i];
+        struct replicate_disk *to = &result->disks[i];
+
+        to->key = from->stored.key;
+        to->unit = from->stored.unit;
+        to->capacity = from->stored.capacity;
+        snprintf(to->sync_type, sizeof to->sync_type, "%s", sync_type_name(from->type));
+        snprintf(to->change_id, sizeof to->change_id, "%s", from->offered->change_id);
+        memcpy(to->digest, sync->point.id ? from->row.digest : from->parent.digest,
+               sizeof to->digest);
+        to->bytes = from->row.bytes;
+        to->bytes_written = from->result.bytes_written;
+        to->bytes_zeroed = from->result.bytes_zeroed;
+        to->bytes_resumed = from->result.bytes_resumed;
+        to->bytes_verified = from->result.bytes_verified;
+        to->reconnects = from->result.reconnects;
+        to->seconds = (double)(from->ended_ms - from->began_ms) / 1000;
+    }
+    return 0;
+}
+
+int job_replicate(struct store *store, const char *state_dir, const struct store_vm *vm,
+                  const struct replicate_options *options, struct replicate_result *result,
+                  struct error **err)
+{
+    CLEANUP(sync_free)
+    struct sync sync = { .store = store, .state_dir = state_dir, .vm = vm, .options = options };
+    CLEANUP_CLOSE int lock = -1;
+    int64_t began = store_now_ms();
+
+    *result = (struct replicate_result){ 0 };
+    if (job_lock(state_dir, vm, &lock, err) < 0 || look(&sync, err) < 0)
+        return -1;
+    if (is_up_to_date(&sync)) {
+        result->up_to_date = true;
+        result->point = sync.newest.number;
+        return fill_result(&sync, result, err);
+    }
+    announce(&sync);
+    if (sync_clear(&sync, err) < 0 || sync_write_down(&sync, err) < 0 || work(&sync, err) < 0)
+        return -1;
+    result->job_id = sync.job.id;
+    result->point = sync.point.number;
+    result->seconds = (double)(store_now_ms() - began) / 1000;
+    return fill_result(&sync, result, err);
+}
+
+void replicate_result_free(struct replicate_result *result)
+{
+    free(result->disks);
+}

@@ -1,0 +1,61 @@
+/* Replication of one VM: `vmferry replicate`. What comes in: a VM of the store, whose
+ * source is asked anew. What goes out: a restore point over all of its disks, or an
+ * error and everything as it was. */
+#ifndef VMFERRY_REPLICATE_H
+#define VMFERRY_REPLICATE_H
+
+#include <stdatomic.h>
+
+#include "copy/copy.h"
+#include "progress.h"
+#include "store/store.h"
+
+struct replicate_options {
+    bool full;                  /* compare every block of source and replica, whatever CBT says */
+    bool no_verify;             /* do not re-read what was written */
+    bool places_moved;          /* see identity.h */
+    unsigned parallel;          /* disks copied at the same time; 0: 1 */
+    unsigned connections;       /* per NBD end; 0: chosen */
+    atomic_uint_fast64_t *rate; /* bytes/s over all disks, may change; NULL or 0: unlimited */
+    atomic_int *cancel;         /* non-zero: stop cleanly; NULL: never */
+    /* Something that the operator should know: "disk-2000: change tracking was reset …". */
+    void (*say)(void *opaque, const char *text);
+    /* One disk's progress; from any thread. */
+    void (*progress)(void *opaque, unsigned disk, const struct progress_record *record,
+                     const char *operation);
+    void *opaque;
+};
+
+struct replicate_disk {
+    int key;
+    int unit;
+    uint64_t capacity;
+    char sync_type[16];
+    char change_id[STORE_NAME];
+    char digest[DIGEST_TEXT];
+    uint64_t bytes;         /* that had to move: data, and zeroes over something */
+    uint64_t bytes_written; /* as data */
+    uint64_t bytes_zeroed;
+    uint64_t bytes_resumed; /* found done from an earlier run */
+    uint64_t bytes_verified;
+    unsigned reconnects;
+    double seconds;
+};
+
+struct replicate_result {
+    int64_t job_id;  /* 0 when up to date */
+    unsigned point;  /* number of the new point, or of the newest when up to date */
+    bool up_to_date; /* every disk is at the newest point's change id: nothing was made */
+    double seconds;
+    struct replicate_disk *disks; /* in unit order */
+    size_t count;
+};
+
+/* Errors: ERROR_PAUSED when the next run can go on where this one stopped. */
+int job_replicate(struct store *store, const char *state_dir, const struct store_vm *vm,
+                  const struct replicate_options *options, struct replicate_result *result,
+                  struct error **err);
+void replicate_result_free(struct replicate_result *result);
+#define CLEANUP_REPLICATE_RESULT CLEANUP(replicate_result_free)
+
+#endif

@@ -1,0 +1,122 @@
+/* Read-only views of images; see view.h. */
+#include "replica/view.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "process.h"
+#include "replica/volume.h"
+
+#define READY_TRIES 3000
+#define READY_US    10000
+#define START_TRIES 50
+#define START_US    100000
+#define STOP_MS     5000
+
+/* Sockets are named view-<pid>-<n>.sock: those of processes that were killed go. */
+static void sweep(int folder)
+{
+    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *entry;
+    int pid;
+
+    if (!dir)
+        return;
+    while ((entry = readdir(dir))) {
+        if (sscanf(entry->d_name, "view-%d-", &pid) == 1 && pid > 0 && kill(pid, 0) < 0 &&
+            errno == ESRCH)
+            unlinkat(folder, entry->d_name, 0);
+    }
+    closedir(dir);
+}
+
+static bool accepts(const char *address)
+{
+    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_un name = { .sun_family = AF_UNIX };
+
+    snprintf(name.sun_path, sizeof name.sun_path, "%.107s", address);
+    return fd >= 0 && connect(fd, (struct sockaddr *)&name, sizeof name) == 0;
+}
+
+static void read_reason(int fd, char *text, size_t size)
+{
+    ssize_t n = pread(fd, text, size - 1, 0);
+
+    text[n > 0 ? n : 0] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+}
+
+/* Start qemu-nbd and wait until it listens, or ends. */
+static int start(const char *image, const char *format, struct replica_view *view,
+                 struct error **err)
+{
+    struct process_options options = PROCESS_OPTIONS_INIT;
+    CLEANUP_CLOSE int log = memfd_create("qemu-nbd", MFD_CLOEXEC);
+    const char *argv[] = { "qemu-nbd", "--read-only", "--persistent",       "--shared=0", "-f",
+                           format,     "-k",          view->socket.address, image,        NULL };
+    char reason[512];
+    int status;
+
+    options.stderr_fd = log;
+    options.die_with_parent = true;
+    options.own_group = true;
+    view->pid = process_start(argv, &options, err);
+    if (view->pid < 0)
+        return -1;
+    for (int i = 0; i < READY_TRIES; i++) {
+        CLEANUP_ERROR struct error *running = NULL;
+
+        if (process_wait(view->pid, 0, &status, &running) == 0) {
+            view->pid = -1;
+            read_reason(log, reason, sizeof reason);
+            return error_set(err, "qemu-nbd %s: %s", image, reason);
+        }
+        if (accepts(view->socket.address))
+            return 0;
+        usleep(READY_US);
+    }
+    return error_set(err, "qemu-nbd %s: does not listen", image);
+}
+
+int replica_view_open(const char *state_dir, const char *image, const char *format,
+                      struct replica_view *view, struct error **err)
+{
+    static atomic_uint counter;
+    char name[64];
+
+    *view = (struct replica_view)REPLICA_VIEW_INIT;
+    if (strcmp(format, "raw") == 0) {
+        view->place = strdup(image);
+        return view->place ? 0 : error_set_errno(err, ENOMEM, "%s", image);
+    }
+    snprintf(name, sizeof name, "view-%d-%u.sock", (int)getpid(), atomic_fetch_add(&counter, 1));
+    if (run_socket_open(state_dir, name, &view->socket, err) < 0)
+        return -1;
+    sweep(view->socket.folder);
+    for (int i = 1; start(image, format, view, err) < 0; i++) {
+        if (i == START_TRIES || !strstr(error_message(*err), "lock"))
+            return -1;
+        error_clear(err);
+        usleep(START_US);
+    }
+    view->place = run_socket_uri(&view->socket, "");
+    return view->place ? 0 : error_set_errno(err, ENOMEM, "%s", image);
+}
+
+void replica_view_close(struct replica_view *view)
+{
+    process_stop(view->pid, STOP_MS);
+    run_socket_close(&view->socket);
+    free(view->place);
+    *view = (struct replica_view)REPLICA_VIEW_INIT;
+}
