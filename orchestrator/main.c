@@ -11,6 +11,7 @@ static const struct command commands[] = {
     { "digest", "the digest of a disk, or where two disks differ", command_digest },
     { "source", "add, list or remove where VMs come from", command_source },
     { "vm", "list VMs, show one with its disk map", command_vm },
+    { "replicate", "bring the replica of a VM up to date", command_replicate },
     { "point", "list the restore points of a VM", command_point },
     { "export", "serve a disk by the export map, or withdraw it", command_export },
     { NULL, NULL, NULL },

@@ -194,7 +194,7 @@ static int load_rows(struct sync *sync, int64_t point_id, bool parent, struct er
     return 0;
 }
 
-static int load_points(struct sync *sync, struct error **err)
+int sync_load_points(struct sync *sync, struct error **err)
 {
     CLEANUP_ERROR struct error *none = NULL;
     bool found;
@@ -208,14 +208,13 @@ static int load_points(struct sync *sync, struct error **err)
         return -1;
     if (!found)
         sync->left.id = 0;
-    if (load_rows(sync, sync->newest.id, true, err) < 0)
-        return -1;
-    return load_rows(sync, sync->left.id, false, err);
+    return 0;
 }
 
 int sync_plan(struct sync *sync, struct error **err)
 {
-    if (load_points(sync, err) < 0)
+    if (load_rows(sync, sync->newest.id, true, err) < 0 ||
+        load_rows(sync, sync->left.id, false, err) < 0)
         return -1;
     for (size_t i = 0; i < sync->count; i++) {
         struct disk_sync *disk = &sync->disks[i];

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "copy/end.h"
+#include "job/discover.h"
 #include "job/identity.h"
 #include "job/lock.h"
 #include "job/sync.h"
@@ -34,13 +35,27 @@ static int ask_source(struct sync *sync, struct error **err)
     return 0;
 }
 
-/* A VM that was never replicated takes its disks from the description; after that, the
- * description has to fit. */
+/* A VM without any point takes its disks from the description, as job_discover() does. */
+static int discover(struct sync *sync, struct error **err)
+{
+    CLEANUP_ROLLBACK struct store *transaction = NULL;
+    struct store_vm vm;
+
+    if (store_begin(sync->store, err) < 0)
+        return -1;
+    transaction = sync->store;
+    if (job_discover(sync->store, sync->source_id, &sync->spec, &vm, err) < 0)
+        return -1;
+    return store_commit(sync->store, err);
+}
+
 static int match_disks(struct sync *sync, struct error **err)
 {
     CLEANUP_FREE struct store_disk *stored = NULL;
     size_t count;
 
+    if (!sync->newest.id && !sync->left.id && discover(sync, err) < 0)
+        return -1;
     if (store_disks(sync->store, sync->vm->id, &stored, &count, err) < 0 ||
         identity_check(sync->vm, stored, count, &sync->spec, sync->options->places_moved, err) < 0)
         return -1;
@@ -77,7 +92,7 @@ static int check_size(const struct disk_sync *disk, struct error **err)
 
 static int look(struct sync *sync, struct error **err)
 {
-    if (ask_source(sync, err) < 0 || match_disks(sync, err) < 0)
+    if (sync_load_points(sync, err) < 0 || ask_source(sync, err) < 0 || match_disks(sync, err) < 0)
         return -1;
     for (size_t i = 0; i < sync->count; i++) {
         if (check_size(&sync->disks[i], err) < 0)
@@ -137,8 +152,7 @@ static int work(struct sync *sync, struct error **err)
     return -1;
 }
 
-static int fill_result(const struct sync *sync, struct replicate_result *result,
-                       struct error **err)
+static int fill_result(const struct sync *sync, struct replicate_result *result, struct error **err)
 {
     result->disks = calloc(sync->count, sizeof *result->disks);
     if (!result->disks)

@@ -43,7 +43,7 @@ struct disk_sync {
     struct store_point_disk row;    /* in the point that this run makes */
     enum sync_type type;
     enum sync_start start;
-    bool read_first; /* the leaves are made by reading the image: they are not trusted */
+    bool read_first;  /* the leaves are made by reading the image: they are not trusted */
     char reason[512]; /* why it is a resync; else "" */
     int64_t areas;    /* ranges in the change map; -1: not known */
 
@@ -78,7 +78,10 @@ struct sync {
 const char *sync_type_name(enum sync_type type); /* as it is stored */
 struct export_target sync_target(const struct sync *sync, const struct disk_sync *disk);
 
-/* plan.c: type, start, reason and paths of every disk. Changes nothing. */
+/* plan.c; neither changes anything. */
+/* newest and left. */
+int sync_load_points(struct sync *sync, struct error **err);
+/* Type, start, reason and paths of every disk. */
 int sync_plan(struct sync *sync, struct error **err);
 
 /* prepare.c */

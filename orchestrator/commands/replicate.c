@@ -1,0 +1,235 @@
+/* vmferry replicate: bring the replica of a VM up to date, as a new restore point. */
+#include <json.h>
+#include <string.h>
+
+#include "bar.h"
+#include "commands/command.h"
+#include "commands/context.h"
+#include "commands/human.h"
+#include "commands/options.h"
+#include "commands/watch.h"
+#include "job/replicate.h"
+#include "table.h"
+#include "tls.h"
+
+static const char help[] =
+    "usage: vmferry replicate VM [OPTIONS]\n"
+    "\n"
+    "The first time every disk is copied in full, later only what changed.\n"
+    "\n"
+    "  --full              compare every block of source and replica\n"
+    "  --rate=BYTES        bytes a second at most, over all disks (50M)\n"
+    "  --parallel=N        disks copied at the same time (2)\n"
+    "  --connections=N     for each disk, instead of what is chosen\n"
+    "  --no-verify         do not read again what was written\n"
+    "  --places-moved      the disks exchanged their URIs or files, and that is right\n"
+    "  --progress=auto|json|none\n"
+    "  --json              the result for programs\n"
+    "  --state=DIR         state directory\n";
+
+struct arguments {
+    struct common_options common;
+    struct replicate_options job;
+    uint64_t rate;
+    uint64_t parallel;
+    uint64_t connections;
+    bool rate_given;
+    enum bar_style style;
+};
+
+static int parse_number(const char *option, uint64_t maximum, uint64_t *number, struct error **err)
+{
+    if (parse_size(optarg, number, err) < 0)
+        return error_prefix(err, "--%s", option);
+    if (*number < 1 || *number > maximum)
+        return error_set_kind(err, ERROR_USAGE, "--%s=%s: say a number from 1 to %llu", option,
+                              optarg, (unsigned long long)maximum);
+    return 0;
+}
+
+static int parse_option(int c, char *argv[], struct arguments *arguments, struct error **err)
+{
+    switch (c) {
+    case 'f':
+        arguments->job.full = true;
+        return 0;
+    case 'n':
+        arguments->job.no_verify = true;
+        return 0;
+    case 'm':
+        arguments->job.places_moved = true;
+        return 0;
+    case 'r':
+        arguments->rate_given = true;
+        if (parse_size(optarg, &arguments->rate, err) < 0)
+            return error_prefix(err, "--rate");
+        return 0;
+    case 'P':
+        return parse_number("parallel", 64, &arguments->parallel, err);
+    case 'c':
+        return parse_number("connections", 64, &arguments->connections, err);
+    case 'p':
+        return parse_bar_style(optarg, &arguments->style, err);
+    default:
+        return common_option(c, argv, &arguments->common, err);
+    }
+}
+
+static int parse(int argc, char *argv[], struct arguments *arguments, struct error **err)
+{
+    static const struct option options[] = {
+        { "full", no_argument, NULL, 'f' },
+        { "no-verify", no_argument, NULL, 'n' },
+        { "places-moved", no_argument, NULL, 'm' },
+        { "rate", required_argument, NULL, 'r' },
+        { "parallel", required_argument, NULL, 'P' },
+        { "connections", required_argument, NULL, 'c' },
+        { "progress", required_argument, NULL, 'p' },
+        COMMON_OPTIONS,
+    };
+    int c;
+
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        if (parse_option(c, argv, arguments, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void say(void *opaque, const char *text)
+{
+    bar_message(opaque, "%s", text);
+}
+
+static void progress(void *opaque, unsigned disk, const struct progress_record *record,
+                     const char *operation)
+{
+    bar_show(opaque, disk, record, operation);
+}
+
+static json_object *disk_to_json(const struct replicate_disk *disk)
+{
+    json_object *object = json_object_new_object();
+    const struct {
+        const char *name;
+        uint64_t value;
+    } numbers[] = {
+        { "capacity", disk->capacity },           { "bytes", disk->bytes },
+        { "bytes_written", disk->bytes_written }, { "bytes_zeroed", disk->bytes_zeroed },
+        { "bytes_resumed", disk->bytes_resumed }, { "bytes_verified", disk->bytes_verified },
+        { "reconnects", disk->reconnects },
+    };
+    char id[32];
+
+    snprintf(id, sizeof id, "disk-%d", disk->key);
+    json_object_object_add(object, "disk_id", json_object_new_string(id));
+    json_object_object_add(object, "key", json_object_new_int(disk->key));
+    json_object_object_add(object, "unit", json_object_new_int(disk->unit));
+    json_object_object_add(object, "sync_type", json_object_new_string(disk->sync_type));
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        json_object_object_add(object, numbers[i].name, json_object_new_uint64(numbers[i].value));
+    json_object_object_add(object, "seconds", json_object_new_double(disk->seconds));
+    json_object_object_add(object, "change_id",
+                           disk->change_id[0] ? json_object_new_string(disk->change_id) : NULL);
+    json_object_object_add(object, "digest", json_object_new_string(disk->digest));
+    return object;
+}
+
+static int print_result_json(const struct store_vm *vm, const struct replicate_result *result,
+                             struct error **err)
+{
+    json_object *object = json_object_new_object();
+    json_object *disks = json_object_new_array();
+
+    json_object_object_add(object, "vm", json_object_new_string(vm->name));
+    json_object_object_add(object, "uuid", json_object_new_string(vm->uuid));
+    json_object_object_add(object, "up_to_date", json_object_new_boolean(result->up_to_date));
+    json_object_object_add(object, "point", json_object_new_int64(result->point));
+    json_object_object_add(object, "job",
+                           result->job_id ? json_object_new_int64(result->job_id) : NULL);
+    json_object_object_add(object, "seconds", json_object_new_double(result->seconds));
+    for (size_t i = 0; i < result->count; i++)
+        json_object_array_add(disks, disk_to_json(&result->disks[i]));
+    json_object_object_add(object, "disks", disks);
+    return print_json(object, err);
+}
+
+static int print_result(const struct store_vm *vm, const struct replicate_result *result,
+                        struct error **err)
+{
+    CLEANUP_TABLE struct table table =
+        TABLE("DISK", "SYNC", ">CAPACITY", ">MOVED", ">RESUMED", ">SECONDS", "CHANGE ID", "DIGEST");
+    char bytes[HUMAN_MAX];
+
+    for (size_t i = 0; i < result->count; i++) {
+        const struct replicate_disk *disk = &result->disks[i];
+
+        table_cell(&table, "disk-%d", disk->key);
+        table_cell(&table, "%s", disk->sync_type);
+        table_cell(&table, "%s", human_bytes(bytes, disk->capacity));
+        table_cell(&table, "%s", human_bytes(bytes, disk->bytes));
+        table_cell(&table, "%s", human_bytes(bytes, disk->bytes_resumed));
+        table_cell(&table, "%.1f", disk->seconds);
+        table_cell(&table, "%s", disk->change_id);
+        table_cell(&table, "%s", disk->digest);
+    }
+    if (result->up_to_date) {
+        printf("%s is up to date: point %u holds what the source offers\n", vm->name,
+               result->point);
+    } else {
+        table_print(&table, stdout);
+        printf("%s: restore point %u is complete, %.1f s\n", vm->name, result->point,
+               result->seconds);
+    }
+    return fflush(stdout) == 0 ? 0 : error_set_errno(err, errno, "writing the result");
+}
+
+/* What the command line does not say comes from vmferry.conf. */
+static void apply_config(struct arguments *arguments, const struct config *config)
+{
+    if (!arguments->rate_given)
+        arguments->rate = config->rate;
+    arguments->job.parallel =
+        (unsigned)(arguments->parallel ? arguments->parallel : config->parallel_disks);
+    arguments->job.connections =
+        (unsigned)(arguments->connections ? arguments->connections : config->connections);
+    arguments->job.no_verify |= !config->verify;
+}
+
+static int replicate(struct context *context, const struct store_vm *vm,
+                     struct arguments *arguments, struct replicate_result *result,
+                     struct error **err)
+{
+    CLEANUP_BAR struct bar *bar = bar_open(stderr, arguments->style);
+    atomic_uint_fast64_t rate = arguments->rate;
+
+    arguments->job.rate = &rate;
+    arguments->job.cancel = cancel_on_signals();
+    arguments->job.say = say;
+    arguments->job.progress = progress;
+    arguments->job.opaque = bar;
+    return job_replicate(context->store, context->state_dir, vm, &arguments->job, result, err);
+}
+
+int command_replicate(int argc, char *argv[], struct error **err)
+{
+    CLEANUP_CONTEXT struct context context = { 0 };
+    CLEANUP_REPLICATE_RESULT struct replicate_result result = { 0 };
+    struct arguments arguments = { 0 };
+    struct store_vm vm;
+
+    if (parse(argc, argv, &arguments, err) < 0)
+        return -1;
+    if (arguments.common.help)
+        return print_help(help);
+    if (expect_arguments(argc, 1, "vmferry replicate VM [OPTIONS]", err) < 0 ||
+        context_open(arguments.common.state, &context, err) < 0 ||
+        store_vm_find(context.store, argv[optind], &vm, err) < 0)
+        return -1;
+    apply_config(&arguments, &context.config);
+    if (replicate(&context, &vm, &arguments, &result, err) < 0)
+        return -1;
+    return arguments.common.json ? print_result_json(&vm, &result, err)
+                                 : print_result(&vm, &result, err);
+}

@@ -1,0 +1,409 @@
+/* The bytes of a sync; see sync.h. What comes in: images and leaves that are ready to
+ * be written. What goes out: every disk copied through its export under this job's
+ * lease, flushed, verified, with its digest. Disks are copied side by side, a thread
+ * each; this thread owns the server, the rate and the job's row. It never decides
+ * what to copy, and never calls a point complete. */
+#include <string.h>
+#include <time.h>
+
+#include "copy/end.h"
+#include "job/sync.h"
+#include "replica/view.h"
+
+#define TICK_MS         200
+#define ROW_INTERVAL_MS 1000
+#define CONNECT_SECONDS 60
+
+/* One disk's figures; the lock of struct transfer protects them. */
+struct figures {
+    uint64_t done;
+    uint64_t total;
+    char operation[32];
+};
+
+struct transfer {
+    struct sync *sync;
+    struct export_server *server;
+    atomic_int cancel; /* the operator's wish, or another disk failed */
+    pthread_mutex_t lock;
+    size_t next;     /* disk to be copied; protected by the lock, as is all below */
+    size_t active;   /* disks being copied */
+    unsigned ending; /* workers that have ended */
+    pthread_cond_t ended;
+    struct error *error;
+    struct figures *figures;
+    struct progress_meter meter; /* of the whole job; the main thread's */
+};
+
+/* One disk in one thread. */
+struct watcher {
+    struct transfer *transfer;
+    size_t index;
+    struct progress_meter meter;
+};
+
+static void show(struct watcher *watcher, const char *operation)
+{
+    const struct replicate_options *options = watcher->transfer->sync->options;
+
+    if (options->progress)
+        options->progress(options->opaque, (unsigned)watcher->index, &watcher->meter.record,
+                          operation);
+}
+
+static void on_progress(void *opaque, const struct copy_progress *now)
+{
+    struct watcher *watcher = opaque;
+    struct figures *figures = &watcher->transfer->figures[watcher->index];
+
+    progress_meter_update(&watcher->meter, now->bytes_done, now->bytes_total, progress_now_ns());
+    show(watcher, now->operation);
+    LOCK_SCOPE(&watcher->transfer->lock);
+    figures->done = now->bytes_done;
+    figures->total = now->bytes_total;
+    snprintf(figures->operation, sizeof figures->operation, "%s",
+             now->operation ? now->operation : "");
+}
+
+static void watcher_init(struct watcher *watcher, struct transfer *transfer, size_t index)
+{
+    const struct disk_sync *disk = &transfer->sync->disks[index];
+    char label[STORE_NAME + 32];
+
+    *watcher = (struct watcher){ .transfer = transfer, .index = index };
+    snprintf(label, sizeof label, "%s disk-%d", transfer->sync->vm->name, disk->stored.key);
+    progress_meter_init(&watcher->meter, label, sync_type_name(disk->type));
+}
+
+static void watcher_end(struct watcher *watcher, const struct error *err)
+{
+    enum progress_state state = !err                        ? PROGRESS_COMPLETED
+                                : err->kind == ERROR_PAUSED ? PROGRESS_PAUSED
+                                                            : PROGRESS_FAILED;
+
+    progress_meter_finish(&watcher->meter, state, progress_now_ns());
+    show(watcher, NULL);
+}
+
+static int check_result(const struct disk_sync *disk, struct error **err)
+{
+    if (disk->result.size != disk->stored.capacity)
+        return error_set(err, "the source has %llu bytes now, not %llu",
+                         (unsigned long long)disk->result.size,
+                         (unsigned long long)disk->stored.capacity);
+    if (!disk->result.has_digest)
+        return error_set(err, "the copy made no digest");
+    return 0;
+}
+
+/* An interrupted copy of the same moment is known by this, whatever the lease is. */
+static void journal_key(const struct sync *sync, const struct disk_sync *disk, char *key,
+                        size_t size)
+{
+    snprintf(key, size, "%s disk-%d %s %s", sync->vm->uuid, disk->stored.key, disk->row.sync_type,
+             disk->offered->change_id);
+}
+
+static const char *changes_of(const struct disk_sync *disk)
+{
+    if (disk->type != SYNC_INCREMENTAL)
+        return NULL;
+    return disk->offered->changes_is_file ? disk->changes : disk->offered->changes;
+}
+
+static int copy(struct transfer *transfer, struct disk_sync *disk, struct watcher *watcher,
+                struct error **err)
+{
+    const struct replicate_options *wishes = transfer->sync->options;
+    char key[SPEC_TEXT + 128];
+    struct copy_options options = {
+        .changes = changes_of(disk),
+        .target_zero = disk->type == SYNC_INITIAL && !disk->read_first,
+        .connections = wishes->connections,
+        .rate = &disk->rate,
+        .verify = !wishes->no_verify,
+        .digest = true,
+        .leaves = disk->leaves,
+        .compare = disk->type == SYNC_RESYNC || disk->read_first,
+        .journal = disk->read_first ? NULL : disk->journal,
+        .journal_key = key,
+        .cancel = &transfer->cancel,
+        .progress = on_progress,
+        .opaque = watcher,
+    };
+
+    journal_key(transfer->sync, disk, key, sizeof key);
+    if (copy_disk(disk->offered->place, disk->uri, &options, &disk->result, err) < 0)
+        return -1;
+    return check_result(disk, err);
+}
+
+static void take_result(struct disk_sync *disk)
+{
+    digest_to_text(&disk->result.digest, disk->row.digest);
+    disk->row.bytes = disk->result.bytes_total;
+}
+
+static int copy_one(struct transfer *transfer, size_t index, struct error **err)
+{
+    struct sync *sync = transfer->sync;
+    struct disk_sync *disk = &sync->disks[index];
+    struct watcher watcher;
+    int r;
+
+    watcher_init(&watcher, transfer, index);
+    disk->began_ms = store_now_ms();
+    r = copy(transfer, disk, &watcher, err);
+    disk->ended_ms = store_now_ms();
+    watcher_end(&watcher, r < 0 ? *err : NULL);
+    if (r < 0)
+        return error_prefix(err, "disk-%d", disk->stored.key);
+    take_result(disk);
+    return 0;
+}
+
+/* A disk that is durable is not copied again when another one fails. */
+static int note_done(struct transfer *transfer, struct disk_sync *disk, struct error **err)
+{
+    struct sync *sync = transfer->sync;
+
+    if (store_point_disk_complete(sync->store, &disk->row, err) < 0)
+        return -1;
+    disk->row.complete = true;
+    return store_step(sync->store, sync->job.id, disk->stored.id, "copy", "done", disk->row.digest,
+                      err);
+}
+
+/* The first disk that fails stops the others; theirs is then not the reason. */
+static void note_error(struct transfer *transfer, struct error **err)
+{
+    if (!transfer->error)
+        error_move(&transfer->error, err);
+    atomic_store(&transfer->cancel, 1);
+}
+
+static bool needs_copy(const struct disk_sync *disk)
+{
+    return disk->type != SYNC_UNCHANGED && disk->start != START_DONE;
+}
+
+static bool take_disk(struct transfer *transfer, size_t *index)
+{
+    LOCK_SCOPE(&transfer->lock);
+    while (transfer->next < transfer->sync->count &&
+           !needs_copy(&transfer->sync->disks[transfer->next]))
+        transfer->next++;
+    if (transfer->next == transfer->sync->count || transfer->error)
+        return false;
+    *index = transfer->next++;
+    transfer->active++;
+    return true;
+}
+
+static void *worker(void *opaque)
+{
+    struct transfer *transfer = opaque;
+    size_t index;
+
+    while (take_disk(transfer, &index)) {
+        CLEANUP_ERROR struct error *err = NULL;
+        int r = copy_one(transfer, index, &err);
+
+        LOCK_SCOPE(&transfer->lock);
+        transfer->active--;
+        if (r == 0)
+            r = note_done(transfer, &transfer->sync->disks[index], &err);
+        if (r < 0)
+            note_error(transfer, &err);
+    }
+    LOCK_SCOPE(&transfer->lock);
+    transfer->ending++;
+    pthread_cond_signal(&transfer->ended);
+    return NULL;
+}
+
+/* The rate is for all disks together. */
+static void share_rate(struct transfer *transfer)
+{
+    const struct replicate_options *options = transfer->sync->options;
+    uint64_t rate = options->rate ? atomic_load(options->rate) : 0;
+    uint64_t share = transfer->active > 1 ? rate / transfer->active : rate;
+
+    for (size_t i = 0; i < transfer->sync->count; i++)
+        atomic_store(&transfer->sync->disks[i].rate, rate && !share ? 1 : share);
+}
+
+static void update_row(struct transfer *transfer)
+{
+    struct store_job *job = &transfer->sync->job;
+    CLEANUP_ERROR struct error *busy = NULL;
+    uint64_t done = 0, total = 0;
+
+    for (size_t i = 0; i < transfer->sync->count; i++) {
+        done += transfer->figures[i].done;
+        total += transfer->figures[i].total;
+        if (transfer->figures[i].operation[0])
+            strcpy(job->operation, transfer->figures[i].operation);
+    }
+    progress_meter_update(&transfer->meter, done, total, progress_now_ns());
+    job->bytes_done = done;
+    job->bytes_total = total;
+    job->throughput = transfer->meter.record.throughput;
+    job->eta_seconds = transfer->meter.record.eta_seconds;
+    job->percent = transfer->meter.record.percent;
+    store_job_update(transfer->sync->store, job, &busy); /* the next second tries again */
+}
+
+/* A while, or until a worker ends. The lock is held. */
+static void wait_a_tick(struct transfer *transfer)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += TICK_MS * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_cond_clockwait(&transfer->ended, &transfer->lock, CLOCK_MONOTONIC, &until);
+}
+
+/* Until all workers have ended. */
+static void supervise(struct transfer *transfer, unsigned workers)
+{
+    const struct replicate_options *options = transfer->sync->options;
+    int64_t row_ns = progress_now_ns();
+
+    LOCK_SCOPE(&transfer->lock);
+    while (transfer->ending < workers) {
+        CLEANUP_ERROR struct error *err = NULL;
+
+        if (options->cancel && atomic_load(options->cancel))
+            atomic_store(&transfer->cancel, 1);
+        if (!atomic_load(&transfer->cancel) && export_server_keep(transfer->server, &err) < 0)
+            note_error(transfer, &err);
+        share_rate(transfer);
+        if (progress_now_ns() - row_ns > (int64_t)ROW_INTERVAL_MS * 1000000) {
+            update_row(transfer);
+            row_ns = progress_now_ns();
+        }
+        wait_a_tick(transfer);
+    }
+    update_row(transfer);
+}
+
+static unsigned count_workers(const struct sync *sync)
+{
+    unsigned workers = 0;
+
+    for (size_t i = 0; i < sync->count; i++)
+        workers += needs_copy(&sync->disks[i]);
+    if (workers > sync->options->parallel)
+        workers = sync->options->parallel ? sync->options->parallel : 1;
+    return workers;
+}
+
+static int copy_all(struct transfer *transfer, struct error **err)
+{
+    unsigned workers = count_workers(transfer->sync), started = 0;
+    CLEANUP_FREE pthread_t *threads = calloc(workers ? workers : 1, sizeof *threads);
+
+    share_rate(transfer);
+    for (; threads && started < workers; started++) {
+        if (pthread_create(&threads[started], NULL, worker, transfer) != 0)
+            break;
+    }
+    if (workers > 0 && started == 0)
+        return error_set_errno(err, ENOMEM, "starting a thread");
+    supervise(transfer, started);
+    for (unsigned i = 0; i < started; i++)
+        pthread_join(threads[i], NULL);
+    return transfer->error ? error_move(err, &transfer->error) : 0;
+}
+
+/* Once we are let in to write, no writer of an earlier lease is left. */
+static int wait_for_fence(const struct disk_sync *disk, struct error **err)
+{
+    struct end_wants wants = { .role = END_DESTINATION, .timeout_s = CONNECT_SECONDS };
+    struct end *end = end_open(disk->uri, &wants, err);
+
+    end_close(end);
+    return end ? 0 : -1;
+}
+
+/* The leaves of what the image really holds, for a comparison to start from. */
+static int read_image(struct transfer *transfer, size_t index, struct error **err)
+{
+    struct sync *sync = transfer->sync;
+    struct disk_sync *disk = &sync->disks[index];
+    CLEANUP_VIEW struct replica_view view = REPLICA_VIEW_INIT;
+    struct copy_result result;
+    struct watcher watcher;
+    struct copy_options options = { .cancel = sync->options->cancel,
+                                    .progress = on_progress,
+                                    .opaque = &watcher };
+
+    watcher_init(&watcher, transfer, index);
+    if (wait_for_fence(disk, err) < 0 ||
+        replica_view_open(sync->state_dir, disk->image, disk->row.format, &view, err) < 0)
+        return -1;
+    return copy_digest(view.place, disk->leaves, &options, &result, err);
+}
+
+/* The job's lease goes into every export that is written. */
+static int open_exports(struct transfer *transfer, struct error **err)
+{
+    struct sync *sync = transfer->sync;
+
+    for (size_t i = 0; i < sync->count; i++) {
+        struct disk_sync *disk = &sync->disks[i];
+        struct export_target target = sync_target(sync, disk);
+
+        if (!needs_copy(disk))
+            continue;
+        if (export_grant(sync->store, sync->state_dir, &target, sync->lease, err) < 0)
+            return error_prefix(err, "disk-%d", disk->stored.key);
+        disk->uri = export_uri(transfer->server, &target, sync->lease);
+        if (!disk->uri)
+            return error_set_errno(err, ENOMEM, "disk-%d", disk->stored.key);
+        if (disk->read_first && read_image(transfer, i, err) < 0)
+            return error_prefix(err, "disk-%d: reading the replica", disk->stored.key);
+        if (store_step(sync->store, sync->job.id, disk->stored.id, "copy", "running", NULL, err) <
+            0)
+            return -1;
+    }
+    return 0;
+}
+
+/* What was not copied now is known from before. */
+static void fill_others(struct sync *sync)
+{
+    for (size_t i = 0; i < sync->count; i++) {
+        struct disk_sync *disk = &sync->disks[i];
+
+        if (disk->type == SYNC_UNCHANGED)
+            memcpy(disk->row.digest, disk->parent.digest, sizeof disk->row.digest);
+        if (disk->start == START_DONE) {
+            disk->row.complete = true;
+            disk->result.bytes_resumed = disk->row.bytes;
+        }
+    }
+}
+
+int sync_transfer(struct sync *sync, struct error **err)
+{
+    CLEANUP_EXPORT_SERVER struct export_server server = EXPORT_SERVER_INIT;
+    CLEANUP_FREE struct figures *figures = calloc(sync->count, sizeof *figures);
+    struct transfer transfer = {
+        .sync = sync, .server = &server, .lock = PTHREAD_MUTEX_INITIALIZER, .figures = figures
+    };
+
+    if (!figures)
+        return error_set_errno(err, ENOMEM, "copying");
+    progress_meter_init(&transfer.meter, sync->vm->name, sync->job.sync_type);
+    fill_others(sync);
+    if (count_workers(sync) == 0)
+        return 0;
+    if (export_server_start(sync->state_dir, sync->vm, &server, err) < 0 ||
+        open_exports(&transfer, err) < 0)
+        return -1;
+    return copy_all(&transfer, err);
+}
