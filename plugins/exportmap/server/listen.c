@@ -230,7 +230,7 @@ void listeners_close(struct listeners *listeners)
     listeners->count = 0;
 }
 
-static void tune_tcp(int fd)
+void tune_tcp(int fd)
 {
     static const struct {
         int level, name, value;

@@ -40,8 +40,11 @@ int listen_inherited(struct listeners *listeners, struct error **err);
 /* Stop listening; removes the files of our unix sockets. */
 void listeners_close(struct listeners *listeners);
 
-/* The next connection, without waiting, and its client's name for messages. On TCP it has no
- * Nagle delay and notices a peer that has vanished. -1 with errno; EAGAIN: none waits. */
+/* The next connection, without waiting, tuned, and its client's name for messages. -1 with
+ * errno; EAGAIN: none waits. */
 int listener_accept(const struct listener *listener, char peer[ADDRESS_MAX]);
+
+/* Let a TCP connection have no Nagle delay and notice a peer that has vanished. */
+void tune_tcp(int fd);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "listen.h"
@@ -40,6 +41,7 @@ struct options {
     long handshake_s; /* -1: not given */
     long grace_s;
     bool exit_with_parent;
+    bool inetd;
     struct ready ready;
     char **rest; /* plugin parameters, or nbdkit's arguments */
     int rest_count;
@@ -76,6 +78,7 @@ static void usage(FILE *out)
           "  --max-connections=N      refuse more than N at a time (512)\n"
           "  --handshake-timeout=S    a client must open an export in S seconds (30)\n"
           "  --grace=S                at SIGTERM let connections finish for S seconds (10)\n"
+          "  --inetd                  serve the one connection on stdin, as inetd gives it\n"
           "  --pidfile=FILE           write our process id there once we listen\n"
           "  --ready-fd=N             write the addresses to descriptor N once we listen\n"
           "  --exit-with-parent       end when the process that started us ends\n"
@@ -110,6 +113,7 @@ enum {
     PIDFILE,
     READY_FD,
     EXIT_WITH_PARENT,
+    INETD,
     HELP,
     VERSION
 };
@@ -127,6 +131,7 @@ static const struct option long_options[] = {
     { "pidfile", required_argument, NULL, PIDFILE },
     { "ready-fd", required_argument, NULL, READY_FD },
     { "exit-with-parent", no_argument, NULL, EXIT_WITH_PARENT },
+    { "inetd", no_argument, NULL, INETD },
     { "help", no_argument, NULL, HELP },
     { "version", no_argument, NULL, VERSION },
     { NULL, 0, NULL, 0 },
@@ -182,6 +187,9 @@ static int parse_option(struct options *options, int option, int index, struct e
     case EXIT_WITH_PARENT:
         options->exit_with_parent = true;
         return 0;
+    case INETD:
+        options->inetd = true;
+        return 0;
     case HELP:
         usage(stdout);
         exit(0);
@@ -212,6 +220,8 @@ static int parse_options(struct options *options, int argc, char *argv[], struct
     options->rest_count = argc - optind;
     if (!options->map && options->rest_count == 0)
         return error_set_kind(err, ERROR_USAGE, "nothing to serve: give --map=DIR");
+    if (options->inetd && options->listen_count + options->unix_count > 0)
+        return error_set_kind(err, ERROR_USAGE, "--inetd does not go with --listen or --unix");
     if (!options->map && options->handshake_s > 0)
         return error_set_kind(err, ERROR_USAGE, "--handshake-timeout works only with --map");
     if (options->handshake_s < 0)
@@ -344,6 +354,27 @@ static int follow_parent(pid_t parent, struct error **err)
     return 0;
 }
 
+/* Become the nbdkit of the connection that is our stdin. Returns only when that fails. */
+static int run_inetd(const struct config *config, struct error **err)
+{
+    struct sockaddr_storage peer;
+    socklen_t length = sizeof peer;
+    const char *const *argv;
+    sigset_t none;
+
+    if (getpeername(STDIN_FILENO, (struct sockaddr *)&peer, &length) < 0)
+        return error_set_errno(err, errno, "--inetd: stdin is not a connection");
+    argv = peer.ss_family == AF_UNIX ? config->unix_argv : config->tcp_argv;
+    if (peer.ss_family != AF_UNIX)
+        tune_tcp(STDIN_FILENO);
+    if (dup2(STDIN_FILENO, STDOUT_FILENO) < 0)
+        return error_set_errno(err, errno, "--inetd");
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    execvp(argv[0], (char *const *)argv);
+    return error_set_errno(err, errno, "starting %s", argv[0]);
+}
+
 static int run(const struct options *options, struct error **err)
 {
     struct config config = {
@@ -363,7 +394,11 @@ static int run(const struct options *options, struct error **err)
     set_limits(options->max_connections);
     config.tcp_argv = nbdkit_command(options, options->tls_certificates != NULL, err);
     config.unix_argv = config.tcp_argv ? nbdkit_command(options, false, err) : NULL;
-    if (!config.unix_argv || try_command(config.tcp_argv, err) < 0)
+    if (!config.unix_argv)
+        return -1;
+    if (options->inetd)
+        return run_inetd(&config, err);
+    if (try_command(config.tcp_argv, err) < 0)
         return -1;
 
     r = open_listeners(options, &listeners, err);

@@ -58,7 +58,10 @@ int ready_announce(const struct ready *ready, const struct listeners *listeners,
 
             dprintf(ready->fd, "%s %s\n", l->local ? "unix" : "tcp", l->name);
         }
-        close(ready->fd);
+        if (ready->fd > STDERR_FILENO)
+            close(ready->fd);
+        else /* another file in the place of stdout would be asking for trouble */
+            dup3(open("/dev/null", O_RDWR | O_CLOEXEC), ready->fd, O_CLOEXEC);
     }
     notify("READY=1");
     return 0;

@@ -40,8 +40,7 @@ is "$(descriptors)" "$before" "no descriptor either"
 
 # kill -9: running connections go on, and the next server takes over.
 hold "$uri"
-kill -9 "$server"
-wait "$server" 2>/dev/null
+{ kill -9 "$server"; wait "$server"; } 2>/dev/null
 tell read
 is "$answer" ok "after kill -9 of the server its connections live on"
 tell close
@@ -86,8 +85,7 @@ parent=$!
 wait_for 10 test -s "$tmp/child.pid"
 server=$(cat "$tmp/child.pid")
 hold "nbd+unix:///?socket=$tmp/child"
-kill -9 "$parent"
-wait "$parent" 2>/dev/null
+{ kill -9 "$parent"; wait "$parent"; } 2>/dev/null
 ok wait_for 10 test ! -d "/proc/$server" -- "--exit-with-parent: it ends with its parent"
 tell read
 like "$answer" '^failed' "and so do its connections"
@@ -152,5 +150,37 @@ ok client many "nbd://127.0.0.1:$port" 2 -- "on the socket that it was given"
 kill "$server"
 out=$(cat <&"${ACTIVATED[0]}")
 like "$out" 'STOPPING=1 0' "systemd is told when it ends"
+
+# One connection, as inetd passes it.
+cat >"$tmp/inetd.py" <<'EOF'
+import nbd, socket, subprocess, sys
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+server, _ = listener.accept()
+process = subprocess.Popen(sys.argv[1:], stdin=server, stdout=server)
+server.close()
+handle = nbd.NBD()
+handle.connect_socket(client.detach())
+print(handle.get_size())
+handle.shutdown()
+sys.exit(process.wait())
+EOF
+is "$(/usr/bin/python3 "$tmp/inetd.py" "${server_command[@]}" --inetd -- memory 1M)" 1048576 \
+    "--inetd serves the connection on stdin"
+refused 1 'stdin is not a connection' "inetd without a connection" --inetd -- memory 1M
+
+# The manual's example, and the units.
+exec 3< <(exec "${server_command[@]}" --listen=127.0.0.1:0 --ready-fd=1 -- memory 1M 2>/dev/null)
+background_pids+=($!)
+read -r _ address <&3
+ok client many "nbd://$address" 1 -- "--ready-fd=1 tells a script the address"
+if command -v systemd-analyze >/dev/null; then
+    cp "$top"/plugins/exportmap/server/vmferry-export* "$tmp"
+    sed -i "s|^ExecStart=|&$BUILD/|" "$tmp"/vmferry-export*.service
+    ok systemd-analyze verify --man=no "$tmp"/vmferry-export.socket "$tmp"/vmferry-export@.service \
+        "$tmp"/vmferry-export.service -- "systemd accepts the units"
+else
+    skip "no systemd-analyze" "systemd accepts the units"
+fi
 
 done_testing

@@ -13,6 +13,12 @@ is "$(find "$tmp/pki" -name '*-key.pem' -not -perm 0600)" "" "private keys are t
 "$make_certs" "$tmp/pki" localhost 127.0.0.1 new.example.com
 like "$(certtool --certificate-info --infile "$tmp/pki/server/server-cert.pem")" \
     'DNSname: new.example.com' "a new name gets a new server certificate"
+rm "$tmp/pki/ca-cert.pem" "$tmp/pki/ca-key.pem"
+"$make_certs" --clients=site-a,site-b "$tmp/pki" localhost 127.0.0.1
+for cert in server/server site-a/client site-b/client; do
+    ok certtool --verify --load-ca-certificate "$tmp/pki/ca-cert.pem" --infile \
+        "$tmp/pki/$cert-cert.pem" -- "a new CA makes $cert-cert.pem anew"
+done
 
 refused() { # DIR REGEX NAME
     local out status=0
