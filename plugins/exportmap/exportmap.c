@@ -13,6 +13,7 @@
 #include "guard.h"
 #include "lease.h"
 #include "opened.h"
+#include "skiplog.h"
 #include "version.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
@@ -62,6 +63,7 @@ static int exportmap_config(const char *key, const char *value)
 
 static int exportmap_config_complete(void)
 {
+    skiplog_init();
     if (!map_path) {
         nbdkit_error("map=DIR is missing: the directory of map files");
         return -1;

@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -12,15 +13,22 @@
 #include <nbdkit-plugin.h>
 
 #include "cleanup.h"
+#include "exportmap-file.h"
 
 #define REMEMBERED_MAX ((off_t)1 << 20) /* bytes */
 
-/* When a process serves one connection only, its server is the parent. */
-static pid_t server_pid(void)
+static bool one_connection; /* this process serves the one on its stdin: nbdkit -s */
+
+void skiplog_init(void)
 {
     struct stat st;
 
-    return fstat(STDIN_FILENO, &st) == 0 && S_ISSOCK(st.st_mode) ? getppid() : getpid();
+    one_connection = fstat(STDIN_FILENO, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+static pid_t server_pid(void)
+{
+    return one_connection ? getppid() : getpid();
 }
 
 /* A server that was started anew reports again: its log may be a new one. A pid
@@ -87,13 +95,14 @@ static uint64_t hash(uint64_t seed, const char *text)
     return seed;
 }
 
-/* Names come from anyone who may write the directory: nothing that moves a cursor. */
+/* A bad name may hold what moves a cursor, or is no text at all. */
 static void make_printable(char *to, size_t size, const char *from)
 {
+    bool bad = exportmap_name_problem(from) != NULL;
     size_t i;
 
     for (i = 0; from[i] && i + 1 < size; i++)
-        to[i] = iscntrl((unsigned char)from[i]) ? '?' : from[i];
+        to[i] = bad && !isprint((unsigned char)from[i]) ? '?' : from[i];
     to[i] = '\0';
 }
 

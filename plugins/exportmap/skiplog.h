@@ -16,6 +16,9 @@ struct skiplog {
     FILE *out;     /* writes into now */
 };
 
+/* Called while stdin is still what nbdkit was started with. */
+void skiplog_init(void);
+
 void skiplog_begin(struct skiplog *log, int dirfd, int state_fd);
 /* Log that NAME is left out, unless that was said before. */
 void skiplog_add(struct skiplog *log, const char *name, const char *why);
