@@ -5,13 +5,20 @@
 #   make check      install what is needed and run every test
 #   make bench      compare with nbdcopy, qemu-img and cp, in one run
 #   make install    DESTDIR=, PREFIX=; filters and plugin go to nbdkit's own directories
+#   make uninstall  with the same DESTDIR= and PREFIX=
+#   make lint       format, shell scripts, and a build with clang
+#   make check-asan, make check-valgrind
+#                   every test under a sanitizer or valgrind
+#   make compile_commands.json
+#                   for clangd
+#   make deps       install what is needed to build and test
 #   make clean
 
 BUILD   ?= build
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || cat VERSION 2>/dev/null || echo unknown)
+VERSION := $(shell git -c safe.directory='*' describe --always --dirty --tags 2>/dev/null || cat VERSION 2>/dev/null || echo unknown)
 
 ifeq ($(origin CC),default)
 CC := gcc

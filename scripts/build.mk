@@ -123,7 +123,7 @@ $(BUILD)/man/$(notdir $(1:.pod=)).1: $(1)
 endef
 $(foreach p,$(PODS),$(eval $(call manual_rule,$(p))))
 
-compile_commands.json: $(ORCHESTRATOR)
+compile_commands.json: FORCE
 	scripts/compile-commands > $@
 
 include scripts/install.mk
