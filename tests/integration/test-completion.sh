@@ -39,6 +39,7 @@ chmod +x "$tmp/vmferry"
 is "$(completes "$tmp/vmferry" point list ap)" 'app01 app02' 'VM names'
 
 # All commands have help that can be completed from.
+COMP_WORDS=(vmferry)
 for command in $(_vmferry_commands); do
     like "$(vmferry "$command" --help)" "^usage: vmferry $command" "vmferry $command --help"
 done
