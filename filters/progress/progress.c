@@ -41,7 +41,7 @@ struct handle {
     const char *name;    /* of the export */
     bool counted;        /* among the connections */
     struct tally *tally; /* NULL: not counted */
-    struct scan scan;    /* .tally is NULL when nothing has to be found out */
+    struct scan scan;
 };
 
 static void progress_load(void)
@@ -277,30 +277,41 @@ static int progress_prepare(nbdkit_next *next, void *opaque, int readonly)
     if (first)
         report_poke(report);
     if (handle->tally && !all)
-        scan_start(&handle->scan, next, handle->tally, parallel);
+        scan_init(&handle->scan, next, handle->tally, parallel);
     return 0;
 }
 
+static void leave(struct handle *handle)
+{
+    bool last;
+
+    if (!handle->counted)
+        return;
+    handle->counted = false;
+    pthread_mutex_lock(&lock);
+    last = --connections == 0;
+    pthread_mutex_unlock(&lock);
+    if (last)
+        report_poke(report);
+}
+
+/* Always called for a client that has made a request, also when nbdkit quits; a
+ * failed handshake ends in close alone. */
 static int progress_finalize(nbdkit_next *next, void *opaque)
 {
     struct handle *handle = opaque;
 
     (void)next;
     scan_stop(&handle->scan);
+    leave(handle);
     return 0;
 }
 
 static void progress_close(void *opaque)
 {
     struct handle *handle = opaque;
-    bool last = false;
 
-    if (handle->counted) {
-        LOCK_SCOPE(&lock);
-        last = --connections == 0;
-    }
-    if (last)
-        report_poke(report);
+    leave(handle);
     free(handle);
 }
 

@@ -185,23 +185,22 @@ void ranges_add(struct ranges *set, uint64_t start, uint64_t end)
 
 uint64_t ranges_run(const struct ranges *set, uint64_t start, uint64_t end, bool *inside)
 {
-    uint64_t grain = start >> set->shift, last = (end - 1) >> set->shift;
-    const struct piece *piece;
-    uint64_t next;
-    size_t i;
+    uint64_t grain = start >> set->shift, next;
 
     *inside = is_whole(set, grain);
-    next = next_other(set, grain, last, *inside);
-    if (next <= last)
-        end = grain_start(set, next);
-    if (*inside)
-        return end;
-    i = find_piece(set, start);
-    if (i == set->nr_pieces)
-        return end;
-    piece = &set->pieces[i];
-    *inside = piece->start <= start;
-    return minimum(end, *inside ? piece->end : piece->start);
+    if (!*inside) {
+        /* First the pieces: they limit how far the bitmap has to be searched. */
+        size_t i = find_piece(set, start);
+
+        if (i < set->nr_pieces && set->pieces[i].start <= start) {
+            *inside = true;
+            return minimum(end, set->pieces[i].end);
+        }
+        if (i < set->nr_pieces)
+            end = minimum(end, set->pieces[i].start);
+    }
+    next = next_other(set, grain, (end - 1) >> set->shift, *inside);
+    return minimum(end, grain_start(set, next));
 }
 
 uint64_t ranges_overlap(const struct ranges *set, uint64_t start, uint64_t end)

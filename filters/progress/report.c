@@ -23,18 +23,24 @@ struct report {
     bool poked, quit;
 };
 
-/* As long as clients are there, more may come to move: a writer may go on past
- * what was expected, and nothing at all may be the beginning. */
-static enum progress_state judge(const struct situation *now, bool end)
+/* As long as clients are there more may come to move: a writer may go on past what was
+ * expected, and nothing at all may be the beginning. */
+static bool is_complete(const struct situation *now, bool end)
 {
     const struct figures *figures = &now->figures;
-    bool complete = now->seen && figures->known && figures->done >= figures->total;
 
-    if (complete && figures->total == 0 && !now->readonly && !end)
-        complete = false;
-    if (complete && now->connections > 0 && (figures->grown || figures->total == 0))
-        complete = false;
-    if (complete)
+    if (!now->seen || !figures->known || figures->done < figures->total)
+        return false;
+    if (end)
+        return true;
+    if (figures->total == 0)
+        return now->readonly && now->connections == 0;
+    return !figures->grown || now->connections == 0;
+}
+
+static enum progress_state judge(const struct situation *now, bool end)
+{
+    if (is_complete(now, end))
         return PROGRESS_COMPLETED;
     if (end)
         return PROGRESS_FAILED;

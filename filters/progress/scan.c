@@ -33,14 +33,17 @@ static uint64_t learn(struct tally *tally, struct nbdkit_extents *extents, uint6
     return at;
 }
 
-/* One request for [start, end), which is at most STEP_BYTES. Returns up to where
+/* One request for [start, end), or the first STEP_BYTES of it. Returns up to where
  * it has been answered. What can't be found out has to move. */
 static uint64_t look(nbdkit_next *next, struct tally *tally, uint64_t start, uint64_t end)
 {
-    struct nbdkit_extents *extents = nbdkit_extents_new(start, end);
+    struct nbdkit_extents *extents;
     uint64_t at = start;
     int err = 0;
 
+    if (end - start > STEP_BYTES)
+        end = start + STEP_BYTES;
+    extents = nbdkit_extents_new(start, end);
     if (extents && next->extents(next, (uint32_t)(end - start), start, 0, extents, &err) == 0)
         at = learn(tally, extents, start, end);
     nbdkit_extents_free(extents);
@@ -56,12 +59,10 @@ static uint64_t look(nbdkit_next *next, struct tally *tally, uint64_t start, uin
 static bool step(nbdkit_next *next, struct tally *tally)
 {
     uint64_t start = tally_scanned(tally);
-    uint64_t size = tally_size(tally);
-    uint64_t end = size - start > STEP_BYTES ? start + STEP_BYTES : size;
 
-    if (start >= size)
+    if (start >= tally_size(tally))
         return false;
-    look(next, tally, start, end);
+    look(next, tally, start, tally_size(tally));
     return true;
 }
 
@@ -74,27 +75,33 @@ static void *scan_thread(void *opaque)
     return NULL;
 }
 
-void scan_start(struct scan *scan, nbdkit_next *next, struct tally *tally, bool parallel)
+void scan_init(struct scan *scan, nbdkit_next *next, struct tally *tally, bool parallel)
 {
     scan->next = next;
     scan->tally = tally;
-    if (!parallel || !tally_claim_scan(tally))
+    scan->parallel = parallel;
+}
+
+static void begin(struct scan *scan)
+{
+    if (atomic_exchange(&scan->begun, true) || !scan->parallel || !tally_claim_scan(scan->tally))
         return;
-    scan->threaded = pthread_create(&scan->thread, NULL, scan_thread, scan) == 0;
-    if (!scan->threaded)
-        tally_release_scan(tally);
+    if (pthread_create(&scan->thread, NULL, scan_thread, scan) == 0)
+        scan->threaded = true;
+    else
+        tally_release_scan(scan->tally);
 }
 
 static void look_in_passing(struct scan *scan)
 {
-    int64_t begin = progress_now_ns(), end;
+    int64_t start = progress_now_ns(), end;
 
-    if (begin < scan->resume_ns || !tally_claim_scan(scan->tally))
+    if (start < scan->resume_ns || !tally_claim_scan(scan->tally))
         return;
     step(scan->next, scan->tally);
     tally_release_scan(scan->tally);
     end = progress_now_ns();
-    scan->resume_ns = end + (end - begin) * BUSY_SHARE;
+    scan->resume_ns = end + (end - start) * BUSY_SHARE;
 }
 
 void scan_ahead(struct scan *scan, uint64_t offset, uint32_t count)
@@ -104,6 +111,7 @@ void scan_ahead(struct scan *scan, uint64_t offset, uint32_t count)
 
     if (scan->tally == NULL)
         return;
+    begin(scan);
     scanned = tally_scanned(scan->tally);
     if (scanned >= tally_size(scan->tally))
         return;
@@ -116,15 +124,17 @@ void scan_ahead(struct scan *scan, uint64_t offset, uint32_t count)
 
 void scan_learn(struct scan *scan, uint64_t offset, uint32_t count, struct nbdkit_extents *extents)
 {
-    if (scan->tally)
-        learn(scan->tally, extents, offset, offset + count);
+    if (scan->tally == NULL)
+        return;
+    begin(scan);
+    learn(scan->tally, extents, offset, offset + count);
 }
 
 void scan_stop(struct scan *scan)
 {
     int64_t deadline = progress_now_ns() + LINGER_NS;
 
-    if (scan->tally == NULL)
+    if (!scan->begun)
         return;
     if (scan->threaded) {
         scan->stop = true;

@@ -16,16 +16,20 @@
 #include "tally.h"
 
 struct scan {
-    nbdkit_next *next; /* of this connection */
-    struct tally *tally;
+    nbdkit_next *next;   /* of this connection */
+    struct tally *tally; /* NULL: nothing has to be found out */
+    bool parallel;
+    atomic_bool begun;    /* by the first request */
+    atomic_bool threaded; /* the thread is there */
     pthread_t thread;
-    bool threaded; /* the thread is there */
     atomic_bool stop;
     _Atomic int64_t resume_ns; /* no look in passing before this */
 };
 
-/* The disk has block status (next->can_extents said so). */
-void scan_start(struct scan *scan, nbdkit_next *next, struct tally *tally, bool parallel);
+/* The disk has block status (next->can_extents said so). Nothing happens before the
+ * first request: a client that only asks the size costs nothing, and nbdkit is sure to
+ * finalize a connection that has made one. */
+void scan_init(struct scan *scan, nbdkit_next *next, struct tally *tally, bool parallel);
 /* Before a request for this range: it is looked at before it changes, and counted
  * even where the scan has not been yet. */
 void scan_ahead(struct scan *scan, uint64_t offset, uint32_t count);

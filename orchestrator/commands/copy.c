@@ -4,13 +4,13 @@
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "command.h"
 #include "human.h"
 #include "options.h"
 #include "size.h"
-#include "tls.h"
 #include "watch.h"
 
 static const char usage[] =
@@ -34,9 +34,16 @@ static const char usage[] =
     "  --progress=auto|json|none\n"
     "  --json                the result for programs\n";
 
+/* --rate: a number, or @FILE that holds one and is read again when it changes. */
+struct rate {
+    atomic_uint_fast64_t bytes; /* a second; 0: unlimited */
+    const char *path;           /* NULL: no file */
+    struct timespec read_at;    /* the file's time when it was read */
+};
+
 struct arguments {
     struct copy_options copy;
-    const char *rate;
+    struct rate rate;
     enum bar_style progress;
     bool json;
     char *src;
@@ -63,6 +70,38 @@ static int parse_bytes(const char *option, const char *text, uint64_t *value, st
 
     if (wrong)
         return error_set_kind(err, ERROR_USAGE, "--%s: '%s' %s", option, text, wrong);
+    return 0;
+}
+
+static int read_rate(struct rate *rate, struct error **err)
+{
+    CLEANUP_FCLOSE FILE *file = fopen(rate->path, "re");
+    char text[64] = "";
+    uint64_t bytes;
+    struct stat st;
+
+    if (!file || fstat(fileno(file), &st) < 0 || (!fgets(text, sizeof text, file) && ferror(file)))
+        return error_set_errno(err, errno, "--rate=@%s", rate->path);
+    rate->read_at = st.st_mtim;
+    text[strcspn(text, " \t\r\n")] = '\0';
+    if (parse_bytes("rate", text, &bytes, err) < 0)
+        return error_prefix(err, "%s", rate->path);
+    atomic_store(&rate->bytes, bytes);
+    return 0;
+}
+
+static int parse_rate(struct rate *rate, struct error **err)
+{
+    uint64_t bytes;
+
+    if (optarg[0] == '@') {
+        rate->path = optarg + 1;
+        return read_rate(rate, err);
+    }
+    rate->path = NULL;
+    if (parse_bytes("rate", optarg, &bytes, err) < 0)
+        return -1;
+    atomic_store(&rate->bytes, bytes);
     return 0;
 }
 
@@ -94,8 +133,7 @@ static int parse_option(int c, struct arguments *args, struct error **err)
         copy->journal = optarg;
         return 0;
     case 'R':
-        args->rate = optarg;
-        return 0;
+        return parse_rate(&args->rate, err);
     case 'n':
         return parse_number("connections", 64, &copy->connections, err);
     case 'r':
@@ -256,24 +294,70 @@ static void print_result(const struct arguments *args, const struct copy_result 
     }
 }
 
+/* It is complete: the next copy starts afresh. The leaves beside the journal were
+ * made for it alone, unless somebody wants to keep some. */
+static void forget_journal(const struct copy_options *copy)
+{
+    CLEANUP_FREE char *leaves = NULL;
+
+    if (!copy->journal)
+        return;
+    unlink(copy->journal);
+    if (!copy->leaves && asprintf(&leaves, "%s.leaves", copy->journal) > 0)
+        unlink(leaves);
+}
+
+struct show {
+    struct watch watch;
+    struct rate *rate;
+};
+
+/* A file that has vanished or makes no sense leaves the rate as it is. */
+static void reread_rate(struct show *show)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    struct rate *rate = show->rate;
+    struct stat st;
+
+    if (!rate->path || stat(rate->path, &st) < 0 ||
+        (st.st_mtim.tv_sec == rate->read_at.tv_sec && st.st_mtim.tv_nsec == rate->read_at.tv_nsec))
+        return;
+    rate->read_at = st.st_mtim;
+    if (read_rate(rate, &err) < 0)
+        bar_message(show->watch.bar, "the rate stays as it is: %s", error_message(err));
+}
+
+static void on_progress(void *opaque, const struct copy_progress *now)
+{
+    struct show *show = opaque;
+
+    reread_rate(show);
+    watch_progress(&show->watch, now);
+}
+
 static int copy(struct arguments *args, struct error **err)
 {
+    const char *sync_type = args->copy.compare   ? "resync"
+                            : args->copy.changes ? "incremental"
+                                                 : "initial";
+    struct show show = { .rate = &args->rate };
     struct copy_result result;
-    struct watch watch;
     struct bar *bar = bar_open(stderr, args->progress);
     int r;
 
-    watch_init(&watch, bar, 0, "", args->copy.changes ? "incremental" : "initial");
-    args->copy.progress = watch_progress;
-    args->copy.opaque = &watch;
+    watch_init(&show.watch, bar, 0, "", sync_type);
+    args->copy.rate = &args->rate.bytes;
+    args->copy.progress = on_progress;
+    args->copy.opaque = &show;
     args->copy.cancel = cancel_on_signals();
     r = copy_disk(args->src, args->dst, &args->copy, &result, err);
-    watch_finish(&watch, r == 0                         ? PROGRESS_COMPLETED
-                         : (*err)->kind == ERROR_PAUSED ? PROGRESS_PAUSED
-                                                        : PROGRESS_FAILED);
+    watch_finish(&show.watch, r == 0                         ? PROGRESS_COMPLETED
+                              : (*err)->kind == ERROR_PAUSED ? PROGRESS_PAUSED
+                                                             : PROGRESS_FAILED);
     bar_close(bar);
     if (r < 0)
         return -1;
+    forget_journal(&args->copy);
     print_result(args, &result);
     if (fflush(stdout) == EOF)
         return error_set_errno(err, errno, "writing the result");
@@ -283,15 +367,8 @@ static int copy(struct arguments *args, struct error **err)
 int command_copy(int argc, char *argv[], struct error **err)
 {
     struct arguments args = { 0 };
-    atomic_uint_fast64_t rate = 0;
-    uint64_t bytes;
     int r = parse_arguments(argc, argv, &args, err);
 
-    if (r == 0 && args.rate) {
-        r = parse_bytes("rate", args.rate, &bytes, err);
-        atomic_store(&rate, bytes);
-        args.copy.rate = &rate;
-    }
     if (r == 0)
         r = copy(&args, err);
     free(args.src);

@@ -18,6 +18,7 @@
 #include "copy/move.h"
 #include "copy/plan.h"
 #include "copy/retry.h"
+#include "copy/verify.h"
 
 #define REQUEST_DEFAULT     (UINT64_C(256) << 10)
 #define ZERO_MAX            (UINT64_C(1) << 30)
@@ -350,7 +351,7 @@ static void report(void *opaque, uint64_t done)
     struct run *run = opaque;
     struct copy_progress now = { .operation = run->operation };
 
-    if (!run->options->progress)
+    if (!run->options->progress || !run->plan)
         return;
     now.bytes_total = plan_total(run->plan, &now.total_known);
     now.bytes_done = min(done, now.bytes_total);
@@ -412,7 +413,58 @@ static int move_data(struct run *run, struct error **err)
 
         run->result->bytes_total = plan_total(run->plan, &known);
     }
+    plan_free(steal_ptr(run->plan));
     return r;
+}
+
+/* Verifying */
+
+/* The destination to be read: a local one past the page cache, where that can be. */
+static struct end *open_again(struct run *run, struct error **err)
+{
+    struct end_wants wants = { .role = END_SOURCE, .direct = true, .stop = &run->stop };
+
+    return run->dst->is_local && !run->dst->is_null ? end_open(run->dst_name, &wants, err)
+                                                    : run->dst;
+}
+
+static int verify_written(struct run *run, struct end *disk, struct error **err)
+{
+    const struct copy_options *options = run->options;
+    /* A whole copy is verified as a whole, also where zeroes were only assumed. */
+    bool whole = !is_delta(run) && !options->compare && disk->has_extents[EXTENTS_ALLOCATION];
+    CLEANUP_CHANGEMAP struct changemap written = CHANGEMAP_INIT;
+    struct verify_config config = {
+        .disk = disk,
+        .size = run->src->size,
+        .ranges = whole ? NULL : &written,
+        .leaves_fd = run->leaves_fd,
+        .move = move_defaults(run),
+        .plan = &run->plan,
+    };
+
+    changemap_free(&run->changes);
+    changemap_free(&run->durable);
+    if (!whole && journal_read(run->journal, true, &written, err) < 0)
+        return -1;
+    run->operation = "verifying";
+    return verify_disk(&config, &run->result->bytes_verified, err);
+}
+
+static int verify(struct run *run, struct error **err)
+{
+    struct end *disk;
+    int r;
+
+    if (!run->options->verify || run->dst->is_null)
+        return 0;
+    disk = open_again(run, err);
+    if (!disk)
+        return error_prefix(err, "verifying");
+    r = verify_written(run, disk, err);
+    if (disk != run->dst)
+        end_close(disk);
+    return r < 0 ? error_prefix(err, "verifying") : 0;
 }
 
 /* The digest */
@@ -457,7 +509,9 @@ static int execute(struct run *run, struct error **err)
     run->plan = make_plan(run, err);
     if (!run->plan || move_data(run, err) < 0)
         return -1;
-    return finish_leaves(run, err);
+    if (finish_leaves(run, err) < 0)
+        return -1;
+    return verify(run, err);
 }
 
 int copy_disk(const char *src, const char *dst, const struct copy_options *options,

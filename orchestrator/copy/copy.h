@@ -31,7 +31,9 @@ struct copy_options {
     uint64_t request_size;      /* bytes; 0: chosen */
     atomic_uint_fast64_t *rate; /* bytes/s, may change while running; NULL or 0: unlimited */
     bool verify;                /* re-read what was written and compare with its digest */
-    const char *journal;        /* --resume: durable ranges are kept here and not copied again */
+    const char *journal;        /* --resume: durable ranges are kept here and not copied again.
+                                   The file stays after success, for the caller to remove; so
+                                   does JOURNAL.leaves, made when `leaves` is NULL */
     const char *journal_key;    /* what the journal is of; NULL: the names of src and dst */
     bool digest;                /* say the digest of the disk, also without a leaves file */
     const char *leaves; /* the leaves file of the digest: made by a full copy, updated in place

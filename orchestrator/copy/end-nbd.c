@@ -7,14 +7,11 @@
 
 #include <libnbd.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
-#include "process.h"
+#include "copy/server.h"
 #include "tls.h"
 
 #define GOODBYE_NS     (INT64_C(2) * 1000000000)
-#define SERVER_GRACE   5000
 #define BLOCK_MAX_SPEC (UINT64_C(32) << 20) /* the protocol's limit when a server names none */
 
 struct end_nbd {
@@ -23,8 +20,7 @@ struct end_nbd {
     char *changes;            /* a metadata context, or NULL */
     struct nbd_handle *spare; /* the first connection, until somebody asks for one */
     int timeout_s;
-    pid_t server;       /* ours, from a command in brackets; or 0 */
-    char directory[32]; /* of its socket; "" when none */
+    struct server *server; /* ours, from a command in brackets; or NULL */
 };
 
 static struct end_nbd *nbd_of(struct conn *conn)
@@ -284,14 +280,7 @@ static void nbd_end_close(struct end *end)
 
     if (nbd->spare)
         goodbye(nbd->spare, true);
-    process_stop(nbd->server, SERVER_GRACE);
-    if (nbd->directory[0]) {
-        char path[sizeof nbd->directory + 16];
-
-        snprintf(path, sizeof path, "%s/sock", nbd->directory);
-        unlink(path);
-        rmdir(nbd->directory);
-    }
+    server_stop(nbd->server);
     free(nbd->uri);
     free(nbd->changes);
     free(nbd);
@@ -326,6 +315,17 @@ static struct end_nbd *new_end(const char *uri, const struct end_wants *wants, s
     return nbd;
 }
 
+static struct end *open_first(struct end_nbd *nbd, const char *name, struct error **err)
+{
+    nbd->spare = dial(nbd, err);
+    if (!nbd->spare || read_facts(nbd, nbd->spare, &nbd->end, err) < 0) {
+        error_prefix(err, "%s", name);
+        nbd_end_close(&nbd->end);
+        return NULL;
+    }
+    return &nbd->end;
+}
+
 struct end *end_nbd_open(const char *uri, const struct end_wants *wants, struct error **err)
 {
     struct end_nbd *nbd;
@@ -333,20 +333,21 @@ struct end *end_nbd_open(const char *uri, const struct end_wants *wants, struct 
     if (tls_check_uri(uri, err) < 0)
         return NULL;
     nbd = new_end(uri, wants, err);
-    if (!nbd)
-        return NULL;
-    nbd->spare = dial(nbd, err);
-    if (!nbd->spare || read_facts(nbd, nbd->spare, &nbd->end, err) < 0) {
-        error_prefix(err, "%s", uri);
-        nbd_end_close(&nbd->end);
-        return NULL;
-    }
-    return &nbd->end;
+    return nbd ? open_first(nbd, uri, err) : NULL;
 }
 
 struct end *end_command_open(const char *command, const struct end_wants *wants, struct error **err)
 {
-    (void)wants;
-    error_set_kind(err, ERROR_USAGE, "%s: not yet", command);
-    return NULL;
+    struct server *server = server_start(command, err);
+    struct end_nbd *nbd;
+
+    if (!server)
+        return NULL;
+    nbd = new_end(server_uri(server), wants, err);
+    if (!nbd) {
+        server_stop(server);
+        return NULL;
+    }
+    nbd->server = server;
+    return open_first(nbd, command, err);
 }

@@ -260,13 +260,6 @@ int journal_add(struct journal *journal, const struct journal_range *ranges, siz
     return 0;
 }
 
-int journal_remove(struct journal *journal, struct error **err)
-{
-    if (journal->path && unlink(journal->path) < 0 && errno != ENOENT)
-        return error_set_errno(err, errno, "removing the journal %s", journal->path);
-    return 0;
-}
-
 void journal_close(struct journal *journal)
 {
     if (!journal)

@@ -46,8 +46,7 @@ int journal_add(struct journal *journal, const struct journal_range *ranges, siz
 int journal_read(struct journal *journal, bool written, struct changemap *ranges,
                  struct error **err);
 
-/* The copy is complete: the next one starts afresh. */
-int journal_remove(struct journal *journal, struct error **err);
+/* The file stays: it says that all is there, until its owner removes it. */
 void journal_close(struct journal *journal);
 
 #endif

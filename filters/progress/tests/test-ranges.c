@@ -11,7 +11,7 @@
 
 #include "../ranges.h"
 
-#define MODEL (1 << 16)
+#define MODEL (1 << 13)
 
 /* As if the disk were too large for a bit a byte. */
 static void init_with_grain(struct ranges *set, uint64_t size, unsigned shift)
@@ -27,8 +27,10 @@ static void compare(const struct ranges *set, const char *model, uint64_t size)
 
         next = ranges_run(set, start, size, &inside);
         assert_true(next > start && next <= size);
-        for (uint64_t i = start; i < next; i++)
-            assert_int_equal(inside, model[i]);
+        for (uint64_t i = start; i < next; i++) {
+            if (inside != model[i])
+                fail_msg("byte %d is wrong", (int)i);
+        }
     }
 }
 
@@ -40,14 +42,14 @@ static void test_random(void **state)
     srandom(1);
     for (unsigned shift = 0; shift <= 12; shift += 3) {
         for (int round = 0; round < 20; round++) {
-            uint64_t size = MODEL - (uint64_t)random() % 5000;
+            uint64_t size = MODEL - (uint64_t)random() % 1000;
             struct ranges set;
 
             init_with_grain(&set, size, shift);
             memset(model, 0, sizeof model);
             for (int i = 0; i < 60; i++) {
                 uint64_t start = (uint64_t)random() % size;
-                uint64_t length = (uint64_t)random() % (i % 4 == 0 ? 9000 : 70);
+                uint64_t length = (uint64_t)random() % (i % 4 == 0 ? 1500 : 70);
                 uint64_t end = start + length < size ? start + length : size;
                 uint64_t expected = 0;
 
