@@ -5,15 +5,17 @@
 
 #include "cleanup.h"
 
-/* A first question is about as much as a client may read at once; a reader in
- * order doubles it each time. A plugin with many small extents is asked for
- * less: a window that filled up before its span was through is short. */
-#define SPAN_MIN (UINT64_C(4) << 20)
-#define SPAN_MAX (UINT64_C(1) << 30)
+/* How much of the disk one question is about: enough that few are needed, little
+ * enough that the plugin is not kept busy with extents nobody wants. */
+#define SPAN_FIRST  (UINT64_C(4) << 20)
+#define SPAN_MIN    (UINT64_C(1) << 20)
+#define SPAN_MAX    (UINT64_C(1) << 30)
+#define FEW_EXTENTS 64
 
 void extentcache_init(struct extentcache *cache)
 {
     memset(cache, 0, sizeof *cache);
+    cache->span = SPAN_FIRST;
     pthread_mutex_init(&cache->lock, NULL);
 }
 
@@ -73,24 +75,24 @@ void extentcache_store(struct extentcache *cache, const struct window *window)
     oldest->count = window->count;
     oldest->used = ++cache->clock;
     memcpy(oldest->extents, window->extents, window->count * sizeof window->extents[0]);
+
+    if (window->count <= FEW_EXTENTS && cache->span < SPAN_MAX)
+        cache->span *= 2;
+    else if (window->count == WINDOW_EXTENTS && cache->span > SPAN_MIN)
+        cache->span /= 2;
 }
 
 void extentcache_plan(struct extentcache *cache, uint64_t offset, uint64_t *start, uint64_t *span)
 {
     LOCK_SCOPE(&cache->lock);
 
-    *start = offset;
-    *span = SPAN_MIN;
+    *start = offset - offset % cache->span;
+    *span = cache->span;
     for (size_t i = 0; i < EXTENTCACHE_WINDOWS; i++) {
-        const struct window *window = &cache->windows[i];
-        uint64_t end = window_end(window);
-        uint64_t length = end - window->start;
+        uint64_t end = window_end(&cache->windows[i]);
 
-        if (window->count && end <= offset && offset - end < length && offset - end < SPAN_MAX) {
+        if (end > *start && end <= offset)
             *start = end;
-            *span = length < SPAN_MAX / 2 ? 2 * length : SPAN_MAX;
-            return;
-        }
     }
 }
 

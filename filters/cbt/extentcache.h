@@ -33,6 +33,7 @@ struct window {
 struct extentcache {
     pthread_mutex_t lock;
     uint64_t clock; /* counts uses */
+    uint64_t span;  /* bytes to ask about next: grows with few extents in an answer, and shrinks */
     struct window windows[EXTENTCACHE_WINDOWS];
 };
 
@@ -46,9 +47,8 @@ bool extentcache_find(struct extentcache *cache, uint64_t offset, struct cached_
 /* Remember a window, of which `used` is not looked at. */
 void extentcache_store(struct extentcache *cache, const struct window *window);
 
-/* Where to ask and how much, to learn about `offset` and what follows it: on from
- * the end of a window when that lies just before (so that a reader in order, or
- * several of them out of step, need ever fewer questions), else from `offset`. */
+/* Where to ask, and about how much, to learn about `offset`: a stretch that holds
+ * it, begins where what is known ends, and is long where the disk has few extents. */
 void extentcache_plan(struct extentcache *cache, uint64_t offset, uint64_t *start, uint64_t *span);
 
 /* Put an extent at the end of a window that is being made; same types join. False
