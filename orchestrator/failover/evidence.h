@@ -1,0 +1,23 @@
+/* What a test boot shows: watches the guest's serial console and its agent until
+ * one of them says that it booted. Only reads. */
+#ifndef VMFERRY_FAILOVER_EVIDENCE_H
+#define VMFERRY_FAILOVER_EVIDENCE_H
+
+#include <regex.h>
+#include <stdbool.h>
+
+#include "failover/libvirt.h"
+
+struct evidence {
+    bool booted;
+    char by[16];    /* console, agent; or why not: timeout, stopped */
+    char line[512]; /* the console line that matched; "" without one */
+    double seconds; /* from the start of watching */
+};
+
+/* `expect` may be NULL: then the guest agent's answer counts; else only a console line
+ * that matches. */
+void evidence_watch(virDomainPtr domain, const char *console, const regex_t *expect,
+                    unsigned timeout_s, struct evidence *evidence);
+
+#endif

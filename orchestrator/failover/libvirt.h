@@ -1,0 +1,34 @@
+/* What every use of libvirt here shares: connecting, releasing, error messages. */
+#ifndef VMFERRY_FAILOVER_LIBVIRT_H
+#define VMFERRY_FAILOVER_LIBVIRT_H
+
+#include <libvirt/libvirt.h>
+
+#include "error.h"
+
+/* LIBVIRT_DEFAULT_URI, else qemu:///system for root and qemu:///session for others. */
+int libvirt_connect(virConnectPtr *connection, struct error **err);
+
+/* As error_set, then ": " and what libvirt said last. */
+int libvirt_error(struct error **err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static inline void cleanup_connection(virConnectPtr *connection)
+{
+    if (*connection)
+        virConnectClose(*connection);
+}
+static inline void cleanup_domain(virDomainPtr *domain)
+{
+    if (*domain)
+        virDomainFree(*domain);
+}
+static inline void cleanup_network(virNetworkPtr *network)
+{
+    if (*network)
+        virNetworkFree(*network);
+}
+#define CLEANUP_CONNECTION CLEANUP(cleanup_connection)
+#define CLEANUP_DOMAIN     CLEANUP(cleanup_domain)
+#define CLEANUP_NETWORK    CLEANUP(cleanup_network)
+
+#endif
