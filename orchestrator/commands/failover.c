@@ -7,10 +7,10 @@
 #include "commands/context.h"
 #include "commands/human.h"
 #include "commands/options.h"
-#include "commands/table.h"
 #include "failover/failover.h"
 #include "failover/virt.h"
 #include "size.h"
+#include "table.h"
 
 static const char help[] =
     "usage: vmferry failover test VM [OPTIONS]\n"

@@ -48,27 +48,16 @@ int virt_probe(const char *accelerator, bool *works, struct error **err)
     CLEANUP_ERROR struct error *timeout = NULL;
     CLEANUP_CLOSE int disk = make_disk(err);
     CLEANUP_CLOSE int silence = -1;
-    char fdset[32];
+    char drive[64];
+    /* clang-format off */
     const char *const argv[] = {
-        QEMU,
-        "-accel",
-        accelerator,
-        "-machine",
-        "pc",
-        "-m",
-        "16",
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-device",
-        "isa-debug-exit,iobase=0xf4,iosize=1",
-        "-add-fd",
-        fdset,
-        "-drive",
-        "file=/dev/fdset/1,format=raw,if=ide",
+        QEMU, "-accel", accelerator, "-machine", "pc", "-m", "16",
+        "-nodefaults", "-no-user-config", "-display", "none",
+        "-device", "isa-debug-exit,iobase=0xf4,iosize=1",
+        "-drive", drive,
         NULL,
     };
+    /* clang-format on */
     struct process_options options = PROCESS_OPTIONS_INIT;
     int status;
     pid_t pid;
@@ -76,7 +65,7 @@ int virt_probe(const char *accelerator, bool *works, struct error **err)
     *works = false;
     if (disk < 0)
         return -1;
-    snprintf(fdset, sizeof fdset, "fd=%d,set=1", disk);
+    snprintf(drive, sizeof drive, "file=/proc/self/fd/%d,format=raw,if=ide", disk);
     silence = open("/dev/null", O_WRONLY | O_CLOEXEC);
     options.keep_fds = (const int[]){ disk, -1 };
     options.stderr_fd = silence;
