@@ -45,6 +45,9 @@ override CFLAGS += -std=gnu17 $(OPTIMIZE) -Wall -Wextra -Werror -Wshadow -Wstric
   -Icommon -Iorchestrator -I$(BUILD) $(CFLAGS_packages) $(SANITIZE_FLAGS)
 override LDFLAGS += -pthread -Wl,--as-needed $(SANITIZE_FLAGS)
 
+# One short line a thing that is made; V=1 shows the commands.
+run = $(if $(V),,@printf '  %-5s %s\n' $(1) $(@:$(BUILD)/%=%);)
+
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
 COMMON       := $(BUILD)/libcommon.a
@@ -68,36 +71,36 @@ $(BUILD)/version.h: FORCE
 
 $(BUILD)/%.o: %.c | $(BUILD)/version.h
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call run,CC)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(COMMON): $(call objects,$(wildcard common/*.c))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call run,AR)$(AR) rcs $@ $^
 
 .SECONDEXPANSION:
 $(BUILD)/nbdkit-%-filter.so: $$(call objects,$$(wildcard filters/$$*/*.c)) $(COMMON)
-	$(CC) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $^ $(LIBS_filters)
+	$(call run,LINK)$(CC) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $^ $(LIBS_filters)
 
 $(BUILD)/nbdkit-%-plugin.so: $$(call objects,$$(wildcard plugins/$$*/*.c)) $(COMMON)
-	$(CC) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $^ $(LIBS_plugins)
+	$(call run,LINK)$(CC) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $^ $(LIBS_plugins)
 
 $(BUILD)/nbdkit-%-server: $$(call objects,$$(wildcard plugins/$$*/server/*.c)) $(COMMON)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_plugins)
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_plugins)
 
 # The schema travels inside the program.
 MIGRATIONS := $(sort $(wildcard sql/sqlite/*.sql))
 $(BUILD)/sql/migrations.c: $(MIGRATIONS) scripts/embed-sql
 	@mkdir -p $(@D)
-	scripts/embed-sql $(MIGRATIONS) > $@.tmp && mv $@.tmp $@
+	$(call run,SQL)scripts/embed-sql $(MIGRATIONS) > $@.tmp && mv $@.tmp $@
 $(BUILD)/sql/migrations.o: $(BUILD)/sql/migrations.c
-	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call run,CC)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libvmferry.a: $(call objects,$(filter-out orchestrator/main.c,$(ORCHESTRATOR))) $(BUILD)/sql/migrations.o
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call run,AR)$(AR) rcs $@ $^
 
 $(BUILD)/vmferry: $(BUILD)/orchestrator/main.o $(BUILD)/libvmferry.a $(COMMON)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_orchestrator)
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_orchestrator)
 
 # A unit test sees the orchestrator and common/; a filter's or plugin's test sees
 # the parts of its own folder (but the file that registers with nbdkit), as an archive:
@@ -106,20 +109,20 @@ own_objects = $(call objects,$(filter-out %/$(notdir $(1)).c,$(wildcard $(1)/*.c
 own_archive = $(if $(filter filters/% plugins/%,$(1)),$(BUILD)/$(patsubst %/tests/,%,$(dir $(1)))/own.a)
 $(BUILD)/%/own.a: $$(call own_objects,$$*)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call run,AR)$(AR) rcs $@ $^
 
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $$(call own_archive,$$*) $(BUILD)/libvmferry.a $(COMMON)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_tests)
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_tests)
 
 .PRECIOUS: $(BUILD)/bench/%.o
 $(BUILD)/bench/%: $(BUILD)/bench/%.o
-	$(CC) $(LDFLAGS) -o $@ $^ $(call pkg_libs,libnbd)
+	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(call pkg_libs,libnbd)
 
 define manual_rule
 $(BUILD)/man/$(notdir $(1:.pod=)).1: $(1)
 	@mkdir -p $$(@D)
 	@podchecker -warnings -warnings $$< 2>$$@.log || { cat $$@.log; exit 1; }
-	pod2man --section=1 --center="vmferry" --release="$(VERSION)" --name=$(notdir $(1:.pod=)) $$< $$@
+	$$(call run,MAN)pod2man --section=1 --center="vmferry" --release="$(VERSION)" --name=$(notdir $(1:.pod=)) $$< $$@
 endef
 $(foreach p,$(PODS),$(eval $(call manual_rule,$(p))))
 
