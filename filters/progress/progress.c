@@ -300,9 +300,13 @@ static void leave(struct handle *handle)
 static int progress_finalize(nbdkit_next *next, void *opaque)
 {
     struct handle *handle = opaque;
+    bool last;
 
     (void)next;
-    scan_stop(&handle->scan);
+    pthread_mutex_lock(&lock);
+    last = connections == 1;
+    pthread_mutex_unlock(&lock);
+    scan_stop(&handle->scan, last);
     leave(handle);
     return 0;
 }

@@ -58,11 +58,11 @@ static uint64_t look(nbdkit_next *next, struct tally *tally, uint64_t start, uin
 /* The next step of the scan; the caller has claimed it. False at the end of the disk. */
 static bool step(nbdkit_next *next, struct tally *tally)
 {
-    uint64_t start = tally_scanned(tally);
+    uint64_t from, to;
 
-    if (start >= tally_size(tally))
+    if (!tally_unknown(tally, 0, tally_size(tally), &from, &to))
         return false;
-    look(next, tally, start, tally_size(tally));
+    look(next, tally, from, to);
     return true;
 }
 
@@ -106,20 +106,16 @@ static void look_in_passing(struct scan *scan)
 
 void scan_ahead(struct scan *scan, uint64_t offset, uint32_t count)
 {
-    uint64_t end = offset + count;
-    uint64_t scanned;
+    uint64_t end = offset + count, from, to;
 
     if (scan->tally == NULL)
         return;
     begin(scan);
-    scanned = tally_scanned(scan->tally);
-    if (scanned >= tally_size(scan->tally))
-        return;
     /* Also when the connection whose thread it was has gone. */
     if (!scan->threaded)
         look_in_passing(scan);
-    while (offset < end && end > tally_scanned(scan->tally))
-        offset = look(scan->next, scan->tally, offset, end);
+    while (offset < end && tally_unknown(scan->tally, offset, end, &from, &to))
+        offset = look(scan->next, scan->tally, from, to);
 }
 
 void scan_learn(struct scan *scan, uint64_t offset, uint32_t count, struct nbdkit_extents *extents)
@@ -130,19 +126,18 @@ void scan_learn(struct scan *scan, uint64_t offset, uint32_t count, struct nbdki
     learn(scan->tally, extents, offset, offset + count);
 }
 
-void scan_stop(struct scan *scan)
+void scan_stop(struct scan *scan, bool linger)
 {
     int64_t deadline = progress_now_ns() + LINGER_NS;
 
-    if (!scan->begun)
-        return;
     if (scan->threaded) {
         scan->stop = true;
         pthread_join(scan->thread, NULL);
         scan->threaded = false;
-    } else if (!tally_claim_scan(scan->tally)) {
-        return;
+        tally_release_scan(scan->tally);
     }
+    if (!scan->begun || !linger || !tally_claim_scan(scan->tally))
+        return;
     while (progress_now_ns() < deadline && step(scan->next, scan->tally))
         ;
     tally_release_scan(scan->tally);

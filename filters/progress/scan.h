@@ -35,7 +35,7 @@ void scan_init(struct scan *scan, nbdkit_next *next, struct tally *tally, bool p
 void scan_ahead(struct scan *scan, uint64_t offset, uint32_t count);
 /* What the client was told about [offset, offset + count). */
 void scan_learn(struct scan *scan, uint64_t offset, uint32_t count, struct nbdkit_extents *extents);
-/* The client has gone: look at what is left, as far as a second goes. */
-void scan_stop(struct scan *scan);
+/* The client has gone. `linger`: look at what is left, as far as a second goes. */
+void scan_stop(struct scan *scan, bool linger);
 
 #endif

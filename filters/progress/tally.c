@@ -9,12 +9,16 @@
 #include "cleanup.h"
 #include "ranges.h"
 
+/* Nobody looks at more than this at a time, so an unknown part need not be found whole. */
+#define SEARCH_BYTES (UINT64_C(1) << 30)
+
 struct tally {
     pthread_mutex_t lock;
     char *name;
-    struct ranges need, moved;
+    struct ranges need, moved, looked;
     uint64_t done, total;
-    uint64_t scanned;
+    uint64_t frontier; /* all before it has been looked at */
+    uint64_t nr_looked;
     bool grown, scanning;
 };
 
@@ -29,7 +33,8 @@ struct tally *tally_new(const char *name, uint64_t size)
     /* Where memory is short: need too much rather than never reach 100, and
      * forget what has moved rather than claim what has not. */
     if (tally->name == NULL || ranges_init(&tally->need, size, RANGES_WHOLE_GRAIN) < 0 ||
-        ranges_init(&tally->moved, size, RANGES_FORGET) < 0) {
+        ranges_init(&tally->moved, size, RANGES_FORGET) < 0 ||
+        ranges_init(&tally->looked, size, RANGES_FORGET) < 0) {
         tally_free(tally);
         return NULL;
     }
@@ -42,6 +47,7 @@ void tally_free(struct tally *tally)
         return;
     ranges_destroy(&tally->need);
     ranges_destroy(&tally->moved);
+    ranges_destroy(&tally->looked);
     pthread_mutex_destroy(&tally->lock);
     free(tally->name);
     free(tally);
@@ -116,23 +122,45 @@ void tally_written(struct tally *tally, uint64_t start, uint64_t end)
     moved(tally, start, end);
 }
 
-uint64_t tally_scanned(struct tally *tally)
-{
-    LOCK_SCOPE(&tally->lock);
-    return tally->scanned;
-}
-
 void tally_looked(struct tally *tally, uint64_t start, uint64_t end)
 {
+    uint64_t added, common;
+
     LOCK_SCOPE(&tally->lock);
-    if (start <= tally->scanned && end > tally->scanned)
-        tally->scanned = end;
+    add(&tally->looked, &tally->looked, start, end, &added, &common);
+    tally->nr_looked += added;
+    if (start <= tally->frontier && end > tally->frontier)
+        tally->frontier = end;
+}
+
+static bool all_known(const struct tally *tally)
+{
+    return tally->nr_looked >= tally->need.size;
+}
+
+bool tally_unknown(struct tally *tally, uint64_t start, uint64_t end, uint64_t *from, uint64_t *to)
+{
+    LOCK_SCOPE(&tally->lock);
+    if (start < tally->frontier)
+        start = tally->frontier;
+    if (end > tally->need.size)
+        end = tally->need.size;
+    while (start < end && !all_known(tally)) {
+        uint64_t near = end - start > SEARCH_BYTES ? start + SEARCH_BYTES : end;
+        bool known;
+
+        *from = start;
+        *to = start = ranges_run(&tally->looked, start, near, &known);
+        if (!known)
+            return true;
+    }
+    return false;
 }
 
 bool tally_claim_scan(struct tally *tally)
 {
     LOCK_SCOPE(&tally->lock);
-    if (tally->scanning || tally->scanned >= tally->need.size)
+    if (tally->scanning || all_known(tally))
         return false;
     tally->scanning = true;
     return true;
@@ -150,6 +178,6 @@ void tally_sum(struct tally *tally, struct figures *sum)
     /* When a part was forgotten and moved again, it has been counted twice. */
     sum->done += tally->done < tally->total ? tally->done : tally->total;
     sum->total += tally->total;
-    sum->known &= tally->scanned >= tally->need.size;
+    sum->known &= all_known(tally);
     sum->grown |= tally->grown;
 }

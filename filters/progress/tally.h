@@ -28,10 +28,10 @@ void tally_moved(struct tally *tally, uint64_t start, uint64_t end);
 /* [start, end) has been written, so it had to move. */
 void tally_written(struct tally *tally, uint64_t start, uint64_t end);
 
-/* The disk is looked at from its start on: all before this offset has been. */
-uint64_t tally_scanned(struct tally *tally);
-/* [start, end) has been looked at. */
+/* The block status of [start, end) is known now, and said by tally_need. */
 void tally_looked(struct tally *tally, uint64_t start, uint64_t end);
+/* A first part of [start, end) that has not been looked at; false when all has. */
+bool tally_unknown(struct tally *tally, uint64_t start, uint64_t end, uint64_t *from, uint64_t *to);
 /* One at a time looks: true when it is the caller, who releases it again. */
 bool tally_claim_scan(struct tally *tally);
 void tally_release_scan(struct tally *tally);

@@ -39,8 +39,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *args):
+        pass  # a client that goes away is no news
+
+
 if mode == "good":
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     tell_port(server.server_port)
     server.serve_forever()
 else:
