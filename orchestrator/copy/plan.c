@@ -420,8 +420,8 @@ static uint64_t reach(const struct plan_config *config, const struct piece *piec
     uint64_t limit = piece->offset + config->request_size;
     uint64_t block_end = up(end, config->read_align);
 
-    if (piece->count == 0 && range->zero)
-        limit = piece->offset + config->read_align;
+    if (piece->count == 0)
+        limit = piece->offset + (range->zero ? config->read_align : config->request_size);
     else if (range->zero || range->offset > max(block_end, end + MERGE_GAP))
         limit = block_end;
     return min(limit, range->offset + range->length);
