@@ -1,10 +1,13 @@
 /* The connections and their nbdkit processes; see children.h. */
 #include "children.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "process.h"
@@ -51,12 +54,14 @@ int children_start(struct children *children, const char *const argv[], int fd, 
         .block_sigterm = !children->exit_with_parent,
     };
     struct child *child = &children->list[children->count];
+    struct stat st = { 0 };
     pid_t pid = process_start(argv, &options, err);
 
     if (pid < 0)
         return -1;
+    fstat(socket, &st);
     child->pid = pid;
-    child->fd = steal_fd(socket);
+    child->socket = st.st_ino;
     child->deadline_ms = children->handshake_ms ? now_ms() + children->handshake_ms : INT64_MAX;
     snprintf(child->peer, sizeof child->peer, "%s", peer);
     children->count++;
@@ -89,7 +94,6 @@ void children_reap(struct children *children)
         else if (WEXITSTATUS(status) != 0)
             log_line("%s: its nbdkit (process %d) failed with exit status %d", child->peer,
                      (int)pid, WEXITSTATUS(status));
-        close(child->fd);
         *child = children->list[--children->count];
     }
 }
@@ -126,10 +130,46 @@ int64_t children_expire(struct children *children)
     return next;
 }
 
+static void cleanup_closedir(DIR **dir)
+{
+    if (*dir)
+        closedir(*dir);
+}
+
+/* The number of the child's descriptor of its connection; -1: it has none any more. */
+static int find_socket(const struct child *child)
+{
+    CLEANUP(cleanup_closedir) DIR *dir = NULL;
+    struct dirent *entry;
+    char wanted[64];
+    char path[64];
+    char link[64];
+
+    snprintf(wanted, sizeof wanted, "socket:[%ju]", (uintmax_t)child->socket);
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)child->pid);
+    dir = opendir(path);
+    while (dir && (entry = readdir(dir))) {
+        ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof link - 1);
+
+        if (n < 0)
+            continue;
+        link[n] = '\0';
+        if (strcmp(link, wanted) == 0)
+            return atoi(entry->d_name);
+    }
+    return -1;
+}
+
 void children_shut_down(struct children *children)
 {
-    for (unsigned i = 0; i < children->count; i++)
-        shutdown(children->list[i].fd, SHUT_RD);
+    for (unsigned i = 0; i < children->count; i++) {
+        const struct child *child = &children->list[i];
+        CLEANUP_CLOSE int pidfd = (int)syscall(SYS_pidfd_open, child->pid, 0);
+        CLEANUP_CLOSE int fd = (int)syscall(SYS_pidfd_getfd, pidfd, find_socket(child), 0);
+
+        if (fd >= 0)
+            shutdown(fd, SHUT_RD);
+    }
 }
 
 void children_kill(struct children *children)

@@ -1,6 +1,5 @@
-/* The connections, each with its own nbdkit process. We keep a descriptor of each connection's
- * socket, never to read or write but to end it: nbdkit -s pays no heed to SIGTERM while it
- * waits for its client, but it does to the end of its input. Not thread-safe. */
+/* The connections, each with its own nbdkit process, which alone holds the connection's socket:
+ * whatever becomes of it, its client hears at once. Not thread-safe. */
 #ifndef EXPORTMAP_CHILDREN_H
 #define EXPORTMAP_CHILDREN_H
 
@@ -13,7 +12,7 @@
 
 struct child {
     pid_t pid;
-    int fd;              /* the connection's socket */
+    ino_t socket;        /* the inode of the connection's socket */
     int64_t deadline_ms; /* to have opened an export by; INT64_MAX: has, or no limit */
     char peer[ADDRESS_MAX];
 };
@@ -47,7 +46,8 @@ void children_note_opened(struct children *children);
  * none. */
 int64_t children_expire(struct children *children);
 
-/* Let each finish what it has been asked and end. */
+/* Let each finish what it has been asked and end. nbdkit -s pays no heed to SIGTERM while it waits
+ * for its client, but it does to the end of its input. */
 void children_shut_down(struct children *children);
 
 void children_kill(struct children *children);

@@ -25,7 +25,6 @@
 #define GRACE_DEFAULT_S         10
 #define SECONDS_LIMIT           (7 * 24 * 3600)
 #define TRIAL_MS                30000
-#define FDS_BESIDE_CONNECTIONS  (LISTENERS_MAX + 32)
 
 /* What the command line says; the strings are argv's. */
 struct options {
@@ -327,17 +326,11 @@ static int open_listeners(const struct options *options, struct listeners *liste
     return 0;
 }
 
-/* Connections take a descriptor each. Children that abort, which one bad client
- * is enough for, leave no core files. */
-static void set_limits(long max_connections)
+/* Children that abort, which one bad client is enough for, leave no core files. */
+static void forbid_core_files(void)
 {
-    rlim_t wanted = (rlim_t)max_connections + FDS_BESIDE_CONNECTIONS;
     struct rlimit limit;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < wanted) {
-        limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
     if (getrlimit(RLIMIT_CORE, &limit) == 0) {
         limit.rlim_cur = 0;
         setrlimit(RLIMIT_CORE, &limit);
@@ -391,7 +384,7 @@ static int run(const struct options *options, struct error **err)
         return -1;
     if (priorities)
         setenv("GNUTLS_SYSTEM_PRIORITY_FILE", priorities, 1);
-    set_limits(options->max_connections);
+    forbid_core_files();
     config.tcp_argv = nbdkit_command(options, options->tls_certificates != NULL, err);
     config.unix_argv = config.tcp_argv ? nbdkit_command(options, false, err) : NULL;
     if (!config.unix_argv)
