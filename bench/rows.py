@@ -45,7 +45,7 @@ class Row:
 
 
 def copy(src, dst, *options):
-    return [VMFERRY, "copy", *options, src, dst]
+    return [VMFERRY, "copy", "--progress=none", *options, src, dst]
 
 
 def sync(src, dst, piece, areas=None):
