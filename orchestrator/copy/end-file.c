@@ -267,6 +267,15 @@ static int find_size(struct end_file *file, const char *path, const struct end_w
     return 0;
 }
 
+/* Asked at the last byte, where the answer is near: from the start, some file systems
+ * look at each page. */
+static bool seeks_holes(const struct end_file *file)
+{
+    off_t last = file->end.size ? (off_t)file->end.size - 1 : 0;
+
+    return lseek(file->fd, last, SEEK_HOLE) >= 0 || errno == ENXIO;
+}
+
 struct end *end_file_open(const char *path, const struct end_wants *wants, struct error **err)
 {
     struct end_file *file;
@@ -296,8 +305,7 @@ struct end *end_file_open(const char *path, const struct end_wants *wants, struc
         free(file);
         return NULL;
     }
-    file->end.has_extents[EXTENTS_ALLOCATION] =
-        !file->is_block && (lseek(file->fd, 0, SEEK_HOLE) >= 0 || errno == ENXIO);
+    file->end.has_extents[EXTENTS_ALLOCATION] = !file->is_block && seeks_holes(file);
     posix_fadvise(file->fd, 0, 0, wants->direct ? POSIX_FADV_DONTNEED : POSIX_FADV_SEQUENTIAL);
     return &file->end;
 }

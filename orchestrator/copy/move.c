@@ -22,6 +22,7 @@
 #define WINDOW_PIECES 4
 #define WRITES_MAX    32 /* of a piece; more than PIECE_SEGMENTS */
 #define TICK_MS       100
+#define JOIN_BYTES    (UINT64_C(128) << 20) /* what the first lane reads before the others connect */
 #define SLOW_FACTOR   10 /* flushing and zeroing may take so much longer than a read */
 
 struct mover;
@@ -85,8 +86,10 @@ struct mover {
     pthread_cond_t changed;
     struct error *err; /* the first */
     unsigned active;   /* lanes that run */
+    bool join;         /* the other lanes are worth their connections */
     int64_t pace_ns;   /* see take_pace() */
     unsigned lane_count;
+    unsigned started; /* lanes whose thread was started; the main thread's */
     struct lane *lanes;
     atomic_uint_fast64_t done;
     atomic_bool slow_zero; /* the destination refused to zero fast */
@@ -539,6 +542,14 @@ static void cut_segment(struct lane *lane, struct slot *slot, const struct segme
     }
 }
 
+static void call_others(struct mover *mover)
+{
+    LOCK_SCOPE(&mover->lock);
+
+    mover->join = true;
+    pthread_cond_broadcast(&mover->changed);
+}
+
 /* A piece has been read: look at it, then write what has to be written. */
 static void piece_read(struct lane *lane, struct slot *slot)
 {
@@ -548,6 +559,8 @@ static void piece_read(struct lane *lane, struct slot *slot)
                              piece->offset / DIGEST_BLOCK + 1);
 
     lane->stats.read += piece->length;
+    if (lane->stats.read >= JOIN_BYTES && lane->stats.read - piece->length < JOIN_BYTES)
+        call_others(lane->mover);
     slot->count = 0;
     if (decide(lane, slot, fates, blocks) == 0) {
         for (unsigned i = 0; i < piece->count; i++)
@@ -990,11 +1003,42 @@ static void free_lane(struct lane *lane)
     free(lane->leaves);
 }
 
+/* Let the first `count` lanes run. The first works alone until there turns out to
+ * be much to do: to some servers a connection costs more than a small delta. */
+static void start_lanes(struct mover *mover, unsigned count)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+
+    while (mover->started < count && !stopping(mover)) {
+        struct lane *lane = &mover->lanes[mover->started];
+        bool over;
+        int errnum;
+
+        pthread_mutex_lock(&mover->lock);
+        over = mover->started > 0 && mover->active == 0;
+        mover->active += !over;
+        pthread_mutex_unlock(&mover->lock);
+        if (over)
+            return;
+        errnum = pthread_create(&lane->thread, NULL, lane_main, lane);
+        if (errnum) {
+            error_set_errno(&err, errnum, "starting a thread");
+            fail(mover, &err);
+            pthread_mutex_lock(&mover->lock);
+            mover->active--;
+            pthread_mutex_unlock(&mover->lock);
+            return;
+        }
+        mover->started++;
+    }
+}
+
 /* Pass on the caller's wish to stop, and tell it how far we are. */
 static void watch(struct mover *mover, struct move_stats *stats)
 {
     const struct move_config *config = mover->config;
     struct timespec until;
+    bool join;
 
     pthread_mutex_lock(&mover->lock);
     while (mover->active) {
@@ -1003,7 +1047,10 @@ static void watch(struct mover *mover, struct move_stats *stats)
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
         pthread_cond_timedwait(&mover->changed, &mover->lock, &until);
+        join = mover->join;
         pthread_mutex_unlock(&mover->lock);
+        if (join)
+            start_lanes(mover, mover->lane_count);
         if (config->cancel && atomic_load(config->cancel) && !stopping(mover)) {
             stats->cancelled = true;
             atomic_store(config->stop, true);
@@ -1018,25 +1065,9 @@ static void watch(struct mover *mover, struct move_stats *stats)
 
 static void run_lanes(struct mover *mover, struct move_stats *stats)
 {
-    CLEANUP_ERROR struct error *err = NULL;
-    unsigned started = 0;
-
-    mover->active = mover->lane_count;
-    for (; started < mover->lane_count; started++) {
-        struct lane *lane = &mover->lanes[started];
-        int errnum = pthread_create(&lane->thread, NULL, lane_main, lane);
-
-        if (errnum) {
-            error_set_errno(&err, errnum, "starting a thread");
-            fail(mover, &err);
-            pthread_mutex_lock(&mover->lock);
-            mover->active -= mover->lane_count - started;
-            pthread_mutex_unlock(&mover->lock);
-            break;
-        }
-    }
+    start_lanes(mover, 1);
     watch(mover, stats);
-    for (unsigned i = 0; i < started; i++)
+    for (unsigned i = 0; i < mover->started; i++)
         pthread_join(mover->lanes[i].thread, NULL);
 }
 

@@ -296,6 +296,7 @@ struct disk *raw_open(const struct exportmap_file *map, int lease_fd, struct err
 {
     bool writable = lease_fd >= 0;
     struct raw *raw = calloc(1, sizeof *raw);
+    off_t last;
 
     if (!raw) {
         error_set_errno(err, ENOMEM, "%s", map->path);
@@ -316,6 +317,8 @@ struct disk *raw_open(const struct exportmap_file *map, int lease_fd, struct err
         raw_close(&raw->disk);
         return NULL;
     }
-    raw->disk.extents = !raw->block && (lseek(raw->fd, 0, SEEK_HOLE) >= 0 || errno == ENXIO);
+    /* Asked at the last byte: from the start, tmpfs would look at every page. */
+    last = map->size ? (off_t)map->size - 1 : 0;
+    raw->disk.extents = !raw->block && (lseek(raw->fd, last, SEEK_HOLE) >= 0 || errno == ENXIO);
     return &raw->disk;
 }
