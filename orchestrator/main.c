@@ -12,6 +12,7 @@ static const struct command commands[] = {
     { "source", "add, list or remove where VMs come from", command_source },
     { "vm", "list VMs, show one with its disk map", command_vm },
     { "replicate", "bring the replica of a VM up to date", command_replicate },
+    { "verify", "compare a restore point with its digest, or the source", command_verify },
     { "point", "list the restore points of a VM", command_point },
     { "failover", "boot a restore point in a test, or take the test back", command_failover },
     { "export", "serve a disk by the export map, or withdraw it", command_export },

@@ -141,7 +141,7 @@ static int copy(struct transfer *transfer, struct disk_sync *disk, struct watche
 static void take_result(struct disk_sync *disk)
 {
     digest_to_text(&disk->result.digest, disk->row.digest);
-    disk->row.bytes = disk->result.bytes_total;
+    disk->row.bytes = disk->result.bytes_total - disk->result.bytes_same;
 }
 
 static int copy_one(struct transfer *transfer, size_t index, struct error **err)

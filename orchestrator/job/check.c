@@ -1,0 +1,80 @@
+/* Checking a restore point; see check.h. */
+#include "job/check.h"
+
+#include <fcntl.h>
+
+#include "replica/view.h"
+
+static void note_range(void *opaque, uint64_t offset, uint64_t length)
+{
+    struct check_disk *result = opaque;
+
+    if (result->range_count < CHECK_RANGES_MAX)
+        result->ranges[result->range_count] = (struct check_range){ offset, length };
+    result->range_count++;
+    result->bytes_differing += length;
+}
+
+/* Leaves of what is read now; they vanish with the descriptor. */
+static int open_scratch(const char *state_dir, char path[64], struct error **err)
+{
+    int fd = open(state_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return error_set_errno(err, errno, "a temporary file in %s", state_dir);
+    snprintf(path, 64, "/proc/self/fd/%d", fd);
+    return fd;
+}
+
+/* Read `place` and compare, block by block, with the leaves that the point has. */
+static int compare(const char *state_dir, const char *place, const struct replica_disk *disk,
+                   const struct copy_options *options, struct check_disk *result,
+                   struct error **err)
+{
+    CLEANUP_CLOSE int scratch = -1;
+    CLEANUP_CLOSE int leaves = open(disk->leaves, O_RDONLY | O_CLOEXEC);
+    struct copy_result copied;
+    struct digest root;
+    char path[64], text[DIGEST_TEXT];
+
+    result->key = disk->key;
+    result->capacity = disk->capacity;
+    memcpy(result->recorded, disk->digest, sizeof result->recorded);
+    scratch = open_scratch(state_dir, path, err);
+    if (scratch < 0 || copy_digest(place, path, options, &copied, err) < 0)
+        return -1;
+    digest_to_text(&copied.digest, result->found);
+    result->leaves_damaged = leaves < 0;
+    if (leaves < 0)
+        return 0;
+    if (digest_root(leaves, disk->capacity, &root, err) < 0)
+        return -1;
+    digest_to_text(&root, text);
+    result->leaves_damaged = strcmp(text, disk->digest) != 0;
+    return digest_diff(leaves, disk->capacity, scratch, copied.size, note_range, result, err);
+}
+
+int check_replica(const char *state_dir, const struct replica_disk *disk,
+                  const struct copy_options *options, struct check_disk *result, struct error **err)
+{
+    CLEANUP_VIEW struct replica_view view = REPLICA_VIEW_INIT;
+    const struct replica_image *image = &disk->chain[0];
+
+    *result = (struct check_disk){ .same_moment = true };
+    if (replica_view_open(state_dir, image->path, image->format, &view, err) < 0 ||
+        compare(state_dir, view.place, disk, options, result, err) < 0)
+        return error_prefix(err, "disk-%d", disk->key);
+    return 0;
+}
+
+int check_source(const char *state_dir, const struct replica_disk *disk,
+                 const struct spec_disk *offered, const struct copy_options *options,
+                 struct check_disk *result, struct error **err)
+{
+    *result = (struct check_disk){ 0 };
+    result->same_moment = strcmp(offered->change_id, disk->change_id) == 0;
+    snprintf(result->source_change_id, sizeof result->source_change_id, "%s", offered->change_id);
+    if (compare(state_dir, offered->place, disk, options, result, err) < 0)
+        return error_prefix(err, "disk-%d: the source", disk->key);
+    return 0;
+}
