@@ -388,7 +388,7 @@ static int parse_json(const char *text, const char *origin, json_object **object
     status = json_tokener_get_error(tokener);
     end = json_tokener_get_parse_end(tokener);
     json_tokener_free(tokener);
-    if (status == json_tokener_continue)
+    if (status == json_tokener_continue || status == json_tokener_error_parse_eof)
         return error_set(err, "%s: line %d: the file ends too early", origin,
                          line_of(text, length));
     if (status != json_tokener_success)
