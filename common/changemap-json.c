@@ -357,9 +357,11 @@ static int parse_object(struct json *json, struct entry *entry, bool wrapper)
         if (r < 0)
             return -1;
     }
+    if (r < 0)
+        return -1;
     /* vSphere leaves `changedArea` out when nothing in the region changed. */
     if (!entry->has_list && !entry->has_start_offset)
-        return r;
+        return 0;
     json->found_list = true;
     return end_page(json, entry);
 }
