@@ -71,11 +71,9 @@ def each_change(fmt, alone):
         m.put("e", disk, fmt, lease="one", description="another one")
         m.put("e", disk, fmt, lease="one", description="and another one")
         equal(error_of(h.pwrite, b"y" * 4096, 4096), 0, what + ": a new description disturbs nobody")
-        os.rename(m.dir + "/e", m.dir + "/.e")
-        os.rename(m.dir + "/.e", m.dir + "/e")
+        m.write("e", m.read("e"))
         time.sleep(0.3)
-        equal(error_of(h.flush), 0, what + ": nor does a rename away and back")
-        reader = m.connect("e@one", alone) if fmt == "raw" else None
+        equal(error_of(h.flush), 0, what + ": nor does the same content in a new file")
         m.put("e", disk, fmt, lease="two")
         second = m.connect("e@two", alone)
         second.pwrite(b"2" * 4096, 0)
@@ -83,7 +81,6 @@ def each_change(fmt, alone):
         equal(bytes(second.pread(4096, 0)), b"2" * 4096, what + ": the second one is in")
         ok("lease one is not in force" in (m.refused("e@one", alone) or ""),
            what + ": the first lease stays out")
-        del reader
 
 
 def readers(alone):
