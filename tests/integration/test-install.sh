@@ -29,7 +29,7 @@ is "$(find "$filters" "$plugins" ! -type d ! -perm 755)" '' 'modules are readabl
 
 for page in "$root"/usr/share/man/man1/*.1.gz; do
     name=$(basename "$page" .1.gz)
-    like "$(gzip -dc "$page" | tr -d '\\' | grep -a -A2 '^.SH "*NAME')" "$name - ." "the manual $name"
+    like "$(gzip -dc "$page" | tr -d '\134' | grep -a -A2 '^.SH "*NAME')" "$name - ." "the manual $name"
 done
 ok test -f "$root/usr/share/man/man1/nbdkit-progress-filter.1.gz" -- 'manuals of filters are there'
 
