@@ -163,6 +163,7 @@ static int nbd_end_connect(struct conn *conn, struct error **err)
     struct end_nbd *nbd = nbd_of(conn);
 
     conn->heard_ns = monotonic_ns();
+    conn->why[0] = '\0';
     if (nbd->spare) {
         conn->handle = steal_ptr(nbd->spare);
         return 0;
@@ -178,15 +179,46 @@ static int nbd_end_connect(struct conn *conn, struct error **err)
     return 0;
 }
 
+static bool is_slow(enum op op)
+{
+    return op == OP_ZERO || op == OP_FLUSH;
+}
+
+/* libnbd does not check that an answer is complete; a buffer that was filled in
+ * part holds some other block's bytes. */
+static int on_chunk(void *opaque, const void *data, size_t count, uint64_t offset, unsigned status,
+                    int *error)
+{
+    struct request *req = opaque;
+
+    (void)data;
+    (void)offset;
+    (void)error;
+    if (status != LIBNBD_READ_ERROR)
+        req->received += count;
+    return 0;
+}
+
 static int on_completion(void *opaque, int *error)
 {
     struct request *req = opaque;
 
     req->errnum = *error;
-    req->conn->in_flight--;
+    if (req->errnum == 0 && req->op == OP_READ && req->received != req->length)
+        req->errnum = EPROTO;
     req->conn->heard_ns = monotonic_ns();
-    request_list_add(req->conn->completed, req);
     return 1; /* libnbd forgets the command */
+}
+
+/* Called once for every request that libnbd was given, also when it could not be
+ * issued or its connection was closed before the answer. */
+static void on_free(void *opaque)
+{
+    struct request *req = opaque;
+
+    req->conn->in_flight--;
+    req->conn->slow_in_flight -= is_slow(req->op);
+    request_list_add(req->conn->completed, req);
 }
 
 static int on_extents(void *opaque, const char *context, uint64_t offset, uint32_t *entries,
@@ -206,12 +238,13 @@ static int on_extents(void *opaque, const char *context, uint64_t offset, uint32
 static int64_t issue(struct conn *conn, struct request *req, uint32_t flags)
 {
     struct nbd_handle *h = conn->handle;
-    nbd_completion_callback done = { .callback = on_completion, .user_data = req };
+    nbd_completion_callback done = { .callback = on_completion, .user_data = req, .free = on_free };
+    nbd_chunk_callback chunk = { .callback = on_chunk, .user_data = req };
     nbd_extent_callback extents = { .callback = on_extents, .user_data = req };
 
     switch (req->op) {
     case OP_READ:
-        return nbd_aio_pread(h, req->buf, req->length, req->offset, done, 0);
+        return nbd_aio_pread_structured(h, req->buf, req->length, req->offset, chunk, done, 0);
     case OP_WRITE:
         return nbd_aio_pwrite(h, req->buf, req->length, req->offset, done, 0);
     case OP_ZERO:
@@ -231,13 +264,11 @@ static void nbd_end_start(struct conn *conn, struct request *req)
     if (conn->in_flight == 0)
         conn->heard_ns = monotonic_ns();
     conn->in_flight++;
-    if (issue(conn, req, fast ? LIBNBD_CMD_FLAG_FAST_ZERO : 0) < 0) {
-        int errnum = nbd_get_errno();
-
-        conn->in_flight--;
-        req->errnum = errnum ? errnum : EIO;
-        request_list_add(conn->completed, req);
-    }
+    conn->slow_in_flight += is_slow(req->op);
+    req->received = 0;
+    req->errnum = ENOTCONN; /* until there is an answer */
+    if (issue(conn, req, fast ? LIBNBD_CMD_FLAG_FAST_ZERO : 0) < 0 && nbd_get_errno())
+        req->errnum = nbd_get_errno();
 }
 
 static bool nbd_end_is_alive(struct conn *conn)
@@ -261,12 +292,16 @@ static void nbd_end_dispatch(struct conn *conn, const struct pollfd *pollfd)
     struct nbd_handle *h = conn->handle;
     unsigned direction = nbd_aio_get_direction(h);
 
+    int r = 0;
+
     /* A failure kills the handle and completes its requests; that is how it is seen. */
     if ((pollfd->revents & (POLLIN | POLLHUP | POLLERR)) && (direction & LIBNBD_AIO_DIRECTION_READ))
-        nbd_aio_notify_read(h);
+        r = nbd_aio_notify_read(h);
     else if ((pollfd->revents & (POLLOUT | POLLHUP | POLLERR)) &&
              (direction & LIBNBD_AIO_DIRECTION_WRITE))
-        nbd_aio_notify_write(h);
+        r = nbd_aio_notify_write(h);
+    if (r < 0)
+        snprintf(conn->why, sizeof conn->why, "%s", nbd_get_error());
 }
 
 static void nbd_end_disconnect(struct conn *conn, bool drained)

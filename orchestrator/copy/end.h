@@ -46,6 +46,7 @@ struct request {
 
     /* The end's. */
     struct conn *conn;
+    uint64_t received;    /* OP_READ: bytes of the answer so far */
     struct request *next; /* in a request_list */
 };
 
@@ -108,9 +109,11 @@ struct end {
 struct conn {
     struct end *end;
     struct request_list *completed;
-    void *handle;       /* the end's; NULL: not connected */
-    unsigned in_flight; /* requests started and not completed */
-    int64_t heard_ns;   /* when it last completed something, or had nothing to do */
+    void *handle;            /* the end's; NULL: not connected */
+    unsigned in_flight;      /* requests started and not completed */
+    unsigned slow_in_flight; /* those of them that may take long: OP_ZERO, OP_FLUSH */
+    int64_t heard_ns;        /* when it last completed something, or had nothing to do */
+    char why[200];           /* it was lost, in words; "" when nobody knows */
 };
 
 struct end_ops {

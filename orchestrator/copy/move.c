@@ -132,16 +132,25 @@ static const char *op_name(enum op op)
     return names[op];
 }
 
+static const char *reason(const struct request *req)
+{
+    if (req->errnum == EPROTO)
+        return "the answer is not as long as what was asked for";
+    return req->conn && req->conn->why[0] && req->errnum == ENOTCONN ? req->conn->why
+                                                                     : strerror(req->errnum);
+}
+
 static void fail_request(struct mover *mover, const struct request *req)
 {
     CLEANUP_ERROR struct error *err = NULL;
     const struct end *end = side_of(req) == SOURCE ? mover->config->src : mover->config->dst;
     bool worth_retrying = retry_is_worthwhile(req->errnum);
 
-    error_set_errno(&err, req->errnum, "%s: %s %" PRIu64 " bytes at offset %" PRIu64 "%s",
-                    end->name, op_name(req->op), req->length, req->offset,
-                    worth_retrying ? " (tried again and again)" : "");
-    if (err && (worth_retrying || retry_later_helps(req->errnum)))
+    error_set(&err, "%s: %s %" PRIu64 " bytes at offset %" PRIu64 "%s: %s", end->name,
+              op_name(req->op), req->length, req->offset,
+              worth_retrying ? " (tried again and again)" : "", reason(req));
+    err->errnum = req->errnum;
+    if (worth_retrying || retry_later_helps(req->errnum))
         err->kind = ERROR_PAUSED;
     fail(mover, &err);
 }
@@ -170,7 +179,8 @@ static void link_down(struct lane *lane, enum side side, struct error **why)
         if (why && *why)
             error_move(&err, why);
         else
-            error_set(&err, "%s: the connection was lost", link->conn.end->name);
+            error_set(&err, "%s: the connection was lost%s%s", link->conn.end->name,
+                      link->conn.why[0] ? ": " : "", link->conn.why);
         error_prefix(&err, "gave up after %u tries in a row", link->failures);
         if (err->kind != ERROR_USAGE)
             err->kind = ERROR_PAUSED;
@@ -202,7 +212,7 @@ static bool link_is_stalled(const struct lane *lane, const struct link *link, in
     const struct move_config *config = lane->mover->config;
     int64_t limit = (int64_t)config->timeout_s * 1000000000;
 
-    if (&lane->links[DESTINATION] == link)
+    if (link->conn.slow_in_flight)
         limit *= SLOW_FACTOR;
     return link->conn.in_flight && now - link->conn.heard_ns > limit;
 }
