@@ -307,8 +307,7 @@ static struct digest fingerprint(const struct run *run)
     XXH128_canonical_t canonical;
     struct digest digest;
     uint64_t numbers[] = { run->src->size,     run->dst->size,   run->dst->block_min,
-                           run->changes.count, options->compare, options->target_zero,
-                           run->make_leaves };
+                           run->changes.count, options->compare, options->target_zero };
     XXH3_state_t *state = XXH3_createState();
 
     XXH3_128bits_reset(state);
@@ -319,6 +318,7 @@ static struct digest fingerprint(const struct run *run)
         hash_string(state, run->src_name);
         hash_string(state, run->dst_name);
     }
+    hash_string(state, options->leaves);
     if (run->changes_loaded)
         XXH3_128bits_update(state, run->changes.ranges,
                             run->changes.count * sizeof *run->changes.ranges);
@@ -499,7 +499,8 @@ static int execute(struct run *run, struct error **err)
 {
     const struct copy_options *options = run->options;
 
-    run->make_leaves = options->leaves || options->digest || options->verify;
+    /* With a journal always: a later run may be asked for what an earlier was not. */
+    run->make_leaves = options->leaves || options->digest || options->verify || options->journal;
     if (check_options(options, err) < 0 || load_changes(run, err) < 0 || open_ends(run, err) < 0 ||
         check_ends(run, err) < 0 || choose_geometry(run, err) < 0)
         return -1;

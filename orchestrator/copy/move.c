@@ -76,6 +76,7 @@ struct lane {
     int wake_fd;
     char *buffers;
     size_t buffers_size;
+    char *zeroes; /* of a request's size; never written to */
     struct digest *leaves;
     struct move_stats stats;
 };
@@ -397,7 +398,8 @@ static void add_write(struct lane *lane, struct slot *slot, uint64_t offset, uin
         (struct request){ .op = zero && !send_zeroes ? OP_ZERO : OP_WRITE,
                           .offset = offset,
                           .length = length,
-                          .buf = slot->buf + (slot->piece.zero ? 0 : offset - slot->piece.offset),
+                          .buf = slot->piece.zero ? lane->zeroes
+                                                  : slot->buf + (offset - slot->piece.offset),
                           .slow_zero = atomic_load(&lane->mover->slow_zero),
                           .owner = slot };
 }
@@ -986,13 +988,14 @@ static int init_lane(struct mover *mover, struct lane *lane, struct error **err)
     if (slots < 1)
         slots = 1;
     window_init(&lane->window, WINDOW_PIECES * config->request_size, share);
-    lane->buffers_size = slots * buffer;
+    lane->buffers_size = (slots + 1) * buffer;
     lane->buffers = mmap(NULL, lane->buffers_size, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     lane->slots = calloc(slots, sizeof *lane->slots);
     lane->leaves = calloc(slots * blocks, sizeof *lane->leaves);
     if (lane->wake_fd < 0 || lane->buffers == MAP_FAILED || !lane->slots || !lane->leaves)
         return error_set_errno(err, errno, "preparing to copy");
+    lane->zeroes = lane->buffers + slots * buffer;
     for (size_t i = slots; i-- > 0;) {
         lane->slots[i].lane = lane;
         lane->slots[i].buf = lane->buffers + i * buffer;
