@@ -5,8 +5,11 @@
 
 clients=$(dirname "${BASH_SOURCE[0]}")/clients.py
 
+kills=100
 server_command=("$BUILD/nbdkit-exportmap-server")
 if [ -n "${SANITIZE:-}" ]; then
+    # shellcheck disable=SC2034
+    kills=20 # each starts an nbdkit with the sanitizer in it
     server_command=(env "LD_PRELOAD=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so)"
         ASAN_OPTIONS=detect_leaks=0 "${server_command[@]}")
 elif [ -n "${VALGRIND:-}" ]; then

@@ -37,7 +37,7 @@ for format in $formats; do
     client_background copy "$uri/$format" "$tmp/disk" "$tmp/done"
     copy=$!
     wait_for 10 test -s "$tmp/copy" || diag "the copy has not begun"
-    ok client die "$uri/$format" 100 -- "$format: 100 clients are killed with reads in flight"
+    ok client die "$uri/$format" "$kills" -- "$format: $kills clients are killed with reads in flight"
     diag "nbdkit aborted in $(grep -c 'signal 6' "$tmp/server.log") of them"
     ok client together "$uri/$format" 50 -- "$format: 50 clients at once"
     ok client blockstatus "$uri/$format" 4294967295 -- "$format: a block status of 2^32-1"

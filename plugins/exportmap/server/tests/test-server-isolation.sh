@@ -21,7 +21,7 @@ client_background stall "$uri" 3
 ok wait_for 20 grep -q connected "$tmp/silent" -- "clients that say nothing stay"
 ok wait_for 20 grep -q connected "$tmp/stall" -- "clients that stop reading stay"
 
-ok client die "$uri" 100 -- "100 clients are killed with reads in flight"
+ok client die "$uri" "$kills" -- "$kills clients are killed with reads in flight"
 diag "nbdkit aborted in $(grep -c 'signal 6' "$tmp/server.log") of them"
 ok nbdcopy "$uri" "$tmp/copied" -- "nbdcopy beside them"
 ok cmp "$tmp/disk" "$tmp/copied" -- "its copy is identical"

@@ -67,7 +67,7 @@ ok client many "nbd+unix:///?socket=$tmp/socket" 1 -- "the unix socket is plain"
 client_background copy "$uri" "$tmp/disk" "$tmp/done"
 copy=$!
 wait_for 10 grep -q connected "$tmp/copy"
-ok client die "$uri" 50 -- "50 TLS clients are killed with reads in flight"
+ok client die "$uri" "$((kills / 2))" -- "$((kills / 2)) TLS clients are killed with reads in flight"
 ok client garbage "$port" 3 -- "garbage"
 ok client together "$uri" 30 -- "30 at once are served"
 
