@@ -1,0 +1,231 @@
+# What scripts/demo consists of: the source guest, libvirt's daemons, waiting, the
+# assertions, the summary. Sourced, with $top set.
+# shellcheck shell=bash
+demo=$(realpath -m "${VMFERRY_DEMO:-$top/build/demo}")
+BUILD=$(realpath -m "${BUILD:-$top/build}")
+PATH=$BUILD:$top/scripts:$PATH
+export VMFERRY_STATE=$demo/state
+export LIBVIRT_DEFAULT_URI=qemu:///system
+
+BOOT_LIMIT=${VMFERRY_DEMO_BOOT_LIMIT:-300} # seconds; a boot takes 12 without KVM on an idle machine
+
+# Two checkouts may run their demos on one host.
+name=demo-$(cksum <<<"$demo" | cut -c 1-5)
+images=/var/lib/libvirt/images/vmferry-$name # libvirt's QEMU can't pass through /root
+description=$demo/source.json
+source_console=$demo/source-console.log
+
+title() {
+    printf '\n=== %s\n' "$*"
+}
+
+run() {
+    echo "\$ ${*//$top\//}"
+    "$@"
+}
+
+fail() {
+    echo "demo: $*" >&2
+    exit 1
+}
+
+# libvirt's daemons, unless they run (or systemd starts them when asked). Those that a
+# killed demo left are ours again.
+start_libvirt() {
+    if ! virsh --quiet version >/dev/null 2>&1; then
+        virtlogd --daemon --pid-file "$demo/virtlogd.pid" 9>&-
+        libvirtd --daemon --pid-file "$demo/libvirtd.pid" 9>&-
+        poll 30 virsh --quiet version || fail "libvirtd does not answer; see /var/log/libvirt"
+    fi
+}
+
+poll() { # SECONDS COMMAND…
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -lt $deadline ] || return 1
+        sleep 0.1
+    done
+}
+
+stop_libvirt() {
+    local daemon pid
+    for daemon in libvirtd virtlogd; do
+        [ -f "$demo/$daemon.pid" ] || continue
+        pid=$(cat "$demo/$daemon.pid")
+        if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = $daemon ]; then
+            kill "$pid"
+            poll 20 test ! -e "/proc/$pid"
+        fi
+        rm -f "$demo/$daemon.pid"
+    done
+}
+
+stop_source() {
+    virsh --quiet destroy "$name" >/dev/null 2>&1 || true
+    virsh --quiet undefine "$name" --nvram --checkpoints-metadata >/dev/null 2>&1 || true
+    rm -rf "$images"
+}
+
+# Also what a demo that was killed left behind. The lock keeps a second demo out.
+prepare_demo() {
+    mkdir -p "$demo"
+    exec 9>"$demo/lock"
+    flock --nonblock 9 || fail "another demo runs in $demo"
+    start_libvirt
+    if [ -e "$VMFERRY_STATE/vmferry.db" ] && vmferry vm show "$name" >/dev/null 2>&1; then
+        vmferry failover rollback "$name" >/dev/null
+    fi
+    stop_source
+    find "$demo" -mindepth 1 -maxdepth 1 ! -name '*.pid' ! -name lock -exec rm -rf {} +
+}
+
+clean_up_demo() {
+    local status=$?
+    trap - EXIT
+    if [ $status != 0 ]; then
+        echo "demo: failed; its logs are in $demo" >&2
+        vmferry failover rollback "$name" >/dev/null 2>&1 || true
+    fi
+    stop_source
+    stop_libvirt
+    rm -rf "$demo/guest"
+    return $status
+}
+
+source_xml() {
+    local loader=
+    [ "$firmware" = bios ] || loader="
+    <loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>
+    <nvram template='/usr/share/OVMF/OVMF_VARS_4M.fd'/>"
+    cat <<XML
+<domain type='$virt_type'>
+  <name>$name</name>
+  <memory unit='MiB'>256</memory>
+  <vcpu>2</vcpu>
+  <os><type machine='q35'>hvm</type>$loader</os>
+  <features><acpi/></features>
+  <cpu mode='maximum'/>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2'/>
+      <source file='$images/system.qcow2'/>
+      <target dev='vda' bus='virtio'/>
+      <serial>demo-system</serial>
+    </disk>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2'/>
+      <source file='$images/data.qcow2'/>
+      <target dev='vdb' bus='virtio'/>
+      <serial>demo-data</serial>
+    </disk>
+    <interface type='user'>
+      <mac address='52:54:00:76:66:01'/>
+      <model type='virtio'/>
+    </interface>
+    <serial type='file'><source path='$source_console'/></serial>
+    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+    <memballoon model='none'/>
+  </devices>
+</domain>
+XML
+}
+
+# qcow2, because QEMU keeps dirty bitmaps there only.
+start_source() {
+    local disk
+    mkdir -p "$images"
+    chmod 0711 "$images"
+    for disk in system data; do
+        qemu-img convert -f raw -O qcow2 "$demo/guest/$disk.raw" "$images/$disk.qcow2"
+    done
+    source_xml >"$demo/source.xml"
+    virsh --quiet define "$demo/source.xml"
+    virsh --quiet start "$name"
+}
+
+last_sequence() { # CONSOLE
+    tr -d '\r' <"$1" | sed -n 's/^VMFERRY-GUEST seq \([0-9]*\)$/\1/p' | tail -n 1
+}
+
+# Seconds left of the limit as a bar on a terminal, else a line every ten seconds.
+wait_for_console() { # CONSOLE LINE WHAT
+    local start=$SECONDS said=0 waited
+    until grep -aqF "$2" "$1" 2>/dev/null; do
+        waited=$((SECONDS - start))
+        [ $waited -lt "$BOOT_LIMIT" ] || fail "gave up waiting for $3 after $waited s; see $1"
+        virsh --quiet domstate "$name" | grep -q running || fail "the guest stopped; see $1"
+        if [ -t 1 ]; then
+            printf '\r\e[Kwaiting for %s: %d s (limit %d s)' "$3" $waited "$BOOT_LIMIT"
+        elif [ $((waited / 10)) -gt $said ]; then
+            said=$((waited / 10))
+            echo "waiting for $3: $waited s"
+        fi
+        sleep 0.2
+    done
+    [ ! -t 1 ] || printf '\r\e[K'
+    echo "waited $((SECONDS - start)) s for $3"
+}
+
+# The guest's own verdict, on the console of the test boot.
+assert_guest_is_whole() { # CONSOLE SEQUENCE
+    local said disk seq
+    said=$(tr -d '\r' <"$1" | grep -a '^VMFERRY-GUEST')
+    for disk in system data; do
+        if ! [[ $said =~ "verify disk=$disk records="([1-9][0-9]*)" bad=0 missing=0 seq="([0-9]+) ]]; then
+            fail "the guest's $disk disk is not whole; see $1"
+        fi
+        seq=${BASH_REMATCH[2]}
+        # The data disk may lack the record that was being written.
+        [ "$seq" -ge "$2" ] || fail "record $2 is missing on the $disk disk: the last one is $seq"
+        echo "guest: $disk disk has ${BASH_REMATCH[1]} records, all good, up to number $seq" \
+            "(the source had said $2 before the snapshot)"
+    done
+    [[ $said == *"verify disks agree=yes"* ]] || fail "the two disks are not of one moment; see $1"
+    [[ $said == *"nic mac=52:54:00:76:66:01"* ]] || fail "the NIC lost its MAC; see $1"
+    echo "guest: both disks are of one moment"
+}
+
+point() { # NUMBER JQ-FILTER
+    jq -r ".[] | select(.point == $1) | $2" "$demo/points.json"
+}
+
+point_digests() { # NUMBER
+    point "$1" '[.disks[].digest] | join(" ")'
+}
+
+sync_seconds() { # POINT; of the job that made it
+    local job
+    job=$(point "$1" .job)
+    sqlite3 "$VMFERRY_STATE/vmferry.db" \
+        "SELECT printf('%.1f', (completed_at - created_at) / 1000.0) FROM replication_jobs WHERE id = $job"
+}
+
+# The data disk of POINT as a row: what the sync had to move.
+summary_rows() { # POINT SECONDS
+    point "$1" ".disks[] | [\"$1\", .sync_type, .disk_id, .capacity, .bytes, .digest] | @tsv" |
+        while IFS=$'\t' read -r number sync disk capacity bytes digest; do
+            printf '%5s  %-11s  %-9s  %11s  %11s  %7s  %s\n' "$number" "$sync" "$disk" \
+                "$capacity" "$bytes" "$2" "$digest"
+        done
+}
+
+summary() {
+    printf '%5s  %-11s  %-9s  %11s  %11s  %7s  %s\n' POINT SYNC DISK BYTES CHANGED SECONDS DIGEST
+    summary_rows 1 "$full_seconds"
+    summary_rows 2 "$incremental_seconds"
+    echo
+    echo "test failover: $(jq -r '"booted by \(.evidence.by) in \(.evidence.seconds) s (\(.evidence.virt_type))"' "$demo/failover.json"), $firmware"
+    echo "the guest said:"
+    tr -d '\r' <"$test_console" | grep -a '^VMFERRY-GUEST verify' | sed 's/^/  /'
+}
+
+# shellcheck disable=SC2154 # demo sets them
+write_summary_json() {
+    jq -n --arg firmware "$firmware" --arg virt_type "$virt_type" --argjson seconds "$SECONDS" \
+        --argjson sequence_before "$before" --argjson source_at_test "$sequence_at_test" \
+        --argjson source_after_test "$sequence_after_test" --slurpfile points "$demo/points.json" \
+        --slurpfile failover "$demo/failover.json" \
+        '{$firmware, $virt_type, $seconds, $sequence_before, $source_at_test, $source_after_test,
+          points: $points[0], failover: $failover[0]}' >"$demo/summary.json"
+}
