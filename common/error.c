@@ -7,6 +7,15 @@
 /* Out of memory while reporting an error must not hide that there was one. */
 static struct error out_of_memory = { ERROR_FAILED, ENOMEM, "out of memory" };
 
+/* Not strerror(): that takes a lock of the locale's, which nbdkit under the address
+ * sanitizer then never gets back at exit. */
+static const char *describe(int errnum)
+{
+    const char *text = strerrordesc_np(errnum);
+
+    return text ? text : "unknown error";
+}
+
 static int set(struct error **err, enum error_kind kind, int errnum, const char *fmt, va_list args)
 {
     CLEANUP_FREE char *text = NULL;
@@ -18,7 +27,7 @@ static int set(struct error **err, enum error_kind kind, int errnum, const char 
         *e = (struct error){ .kind = kind, .errnum = errnum };
         if (errnum == 0)
             e->message = steal_ptr(text);
-        else if (asprintf(&e->message, "%s: %s", text, strerror(errnum)) < 0)
+        else if (asprintf(&e->message, "%s: %s", text, describe(errnum)) < 0)
             e->message = NULL;
     }
     if (!e || !e->message) {
