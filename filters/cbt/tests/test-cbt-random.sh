@@ -77,7 +77,7 @@ def write_sparse(name, disk):
         f.truncate(len(disk))
 
 def run(source, command):
-    subprocess.run(["bash", "-c", 'nbdkit "$@"', "nbdkit", "-U", "-", "--filter=" + cbt, *source, "--run", command], check=True)
+    subprocess.run(["bash", "-c", 'nbdkit "$@"', "nbdkit", "-U", "-", "--filter=" + cbt, *source, "--run", "unset LD_PRELOAD; " + command], check=True)
 
 def read(name):
     with open(name, "rb") as f:
