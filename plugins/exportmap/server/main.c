@@ -249,16 +249,18 @@ static char *find_plugin(void)
     return strdup("exportmap");
 }
 
-/* The nbdkit command of one connection. Lives as long as the program. */
-static const char *const *nbdkit_command(const struct options *options, bool tls,
-                                         struct error **err)
+/* The nbdkit command of one connection. The caller frees the array, and keeps PLUGIN and MAP, the
+ * plugin's first parameter, as long as it. */
+static const char **nbdkit_command(const struct options *options, const char *plugin,
+                                   const char *map, bool tls, struct error **err)
 {
     const char **argv = calloc((size_t)options->rest_count + 16, sizeof *argv);
-    char *map = NULL;
     size_t n = 0;
 
-    if (!argv)
-        goto no_memory;
+    if (!argv) {
+        error_set_errno(err, ENOMEM, "nbdkit's command");
+        return NULL;
+    }
     argv[n++] = "nbdkit";
     argv[n++] = "-s";
     if (tls) {
@@ -271,18 +273,12 @@ static const char *const *nbdkit_command(const struct options *options, bool tls
         argv[n++] = "--tls=off";
     }
     if (options->map) {
-        argv[n++] = find_plugin();
-        if (!argv[n - 1] || asprintf(&map, "map=%s", options->map) < 0)
-            goto no_memory;
+        argv[n++] = plugin;
         argv[n++] = map;
     }
     for (int i = 0; i < options->rest_count; i++)
         argv[n++] = options->rest[i];
     return argv;
-
-no_memory:
-    error_set_errno(err, ENOMEM, "nbdkit's command");
-    return NULL;
 }
 
 /* Run a child without a client: what is wrong with its arguments, map or
@@ -377,6 +373,10 @@ static int run(const struct options *options, struct error **err)
         .exit_with_parent = options->exit_with_parent,
     };
     CLEANUP_FREE char *priorities = tls_priority_file();
+    CLEANUP_FREE char *plugin = find_plugin();
+    CLEANUP_FREE char *map = NULL;
+    CLEANUP_FREE const char **tcp_argv = NULL;
+    CLEANUP_FREE const char **unix_argv = NULL;
     struct listeners listeners = { 0 };
     int r;
 
@@ -385,10 +385,16 @@ static int run(const struct options *options, struct error **err)
     if (priorities)
         setenv("GNUTLS_SYSTEM_PRIORITY_FILE", priorities, 1);
     forbid_core_files();
-    config.tcp_argv = nbdkit_command(options, options->tls_certificates != NULL, err);
-    config.unix_argv = config.tcp_argv ? nbdkit_command(options, false, err) : NULL;
-    if (!config.unix_argv)
+    if (!plugin || asprintf(&map, "map=%s", options->map ? options->map : "") < 0) {
+        map = NULL;
+        return error_set_errno(err, ENOMEM, "nbdkit's command");
+    }
+    tcp_argv = nbdkit_command(options, plugin, map, options->tls_certificates != NULL, err);
+    unix_argv = tcp_argv ? nbdkit_command(options, plugin, map, false, err) : NULL;
+    if (!unix_argv)
         return -1;
+    config.tcp_argv = tcp_argv;
+    config.unix_argv = unix_argv;
     if (options->inetd)
         return run_inetd(&config, err);
     if (try_command(config.tcp_argv, err) < 0)
