@@ -141,7 +141,10 @@ static int copy(struct transfer *transfer, struct disk_sync *disk, struct watche
 static void take_result(struct disk_sync *disk)
 {
     digest_to_text(&disk->result.digest, disk->row.digest);
-    disk->row.bytes = disk->result.bytes_total - disk->result.bytes_same;
+    /* What was only compared has not moved. */
+    disk->row.bytes = disk->type == SYNC_RESYNC || disk->read_first
+                          ? disk->result.bytes_written + disk->result.bytes_zeroed
+                          : disk->result.bytes_total;
 }
 
 static int copy_one(struct transfer *transfer, size_t index, struct error **err)

@@ -45,6 +45,7 @@ static int get(const struct context *c, json_object *object, const char *member,
         return 0;
     snprintf(what, sizeof what, "must be of type %s, not %s", json_type_to_name(type),
              json_type_to_name(json_object_get_type(*value)));
+    *value = NULL;
     return complain(c, member, what, err);
 }
 

@@ -1,0 +1,297 @@
+#!/bin/bash
+# `vmferry source`, `vm`, `replicate`, `point` and `verify` as an operator meets them:
+# a VM of two disks, its CBT, what is refused, what is interrupted.
+# shellcheck source=tests/lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+cd "$tmp" || exit 1
+export VMFERRY_STATE=$tmp/state
+uuid=6d7b3c52-1f0a-4c0e-9d55-0c8f5a1d2e3f
+replicas=$VMFERRY_STATE/replicas/$uuid
+
+# Exit status and all output of vmferry, in $status and $out.
+run() {
+    status=0
+    out=$(timeout 120 vmferry "$@" 2>&1) || status=$?
+}
+
+# Change the description.
+describe() { # JQ-EXPRESSION
+    jq "$1" >vm.json.new <vm.json && mv vm.json.new vm.json
+}
+
+sha() {
+    sha256sum | cut -d' ' -f1
+}
+
+# What the guest of a point's disk would read.
+content() { # IMAGE
+    case $1 in
+    *.raw) sha <"$1" ;;
+    *) qemu-img convert -f qcow2 -O raw "$1" readback && sha <readback ;;
+    esac
+}
+
+# Everything below the state directory: must not change when something is refused.
+snapshot() {
+    find "$VMFERRY_STATE/replicas" "$VMFERRY_STATE/exports" -type f -printf '%p %s %T@ %i\n' | sort
+    sqlite3 "$VMFERRY_STATE/vmferry.db" .dump | sha
+}
+
+head -c 5M /dev/urandom >system
+truncate -s 24M system
+head -c 3M /dev/urandom >data
+truncate -s 16M data
+cat >vm.json <<END
+{ "uuid": "$uuid", "name": "app01", "firmware": "bios", "cpus": 2, "memory": 1073741824,
+  "nics": [ { "mac": "52:54:00:12:34:56", "network": "LAN", "model": "virtio" } ],
+  "disks": [
+    { "key": 2000, "unit": 0, "capacity": 25165824, "backing_uuid": "b-system",
+      "file": "system", "change_id": "u/1" },
+    { "key": 2001, "unit": 1, "capacity": 16777216, "backing_uuid": "b-data",
+      "file": "data", "change_id": "u/1" } ] }
+END
+
+# The source and the VM
+
+run source add nbd lab --file vm.json
+is "$status" 0 "source add"
+run source add nbd lab --file vm.json
+is "$status" 0 "source add, the same again"
+run source add nbd other --file vm.json
+like "$out" "already known as 'app01' from source 'lab'" "a VM belongs to one source"
+is "$(vmferry source list --json | jq -r '.[].name')" lab "the other source was not added"
+is "$(vmferry vm list --json | jq -r '.[0].state')" discovered "vm list"
+run vm show app01
+like "$out" "disk-2000 +0 +24.0 MiB +b-system" "vm show prints the disk map"
+run vm show nobody
+is "$status" 1 "a VM that is not there"
+run vm shwo
+is "$status" 2 "wrong use"
+run replicate app01 --ful1
+is "$status" 2 "a misspelt option"
+is "$(stat -c %a "$VMFERRY_STATE/vmferry.db")" 600 "the database is private"
+run verify app01
+like "$out" "no restore point yet" "verify before the first point"
+
+# Full, nothing to do, incremental
+
+run replicate app01
+is "$status" 0 "full replication"
+like "$out" "disk-2000 +initial" "the first sync is initial"
+is "$(content "$replicas/disk-2000/base.raw")" "$(sha <system)" "system disk is the source"
+is "$(content "$replicas/disk-2001/base.raw")" "$(sha <data)" "data disk is the source"
+ok test "$(stat -c %b "$replicas/disk-2000/base.raw")" -lt 14000 -- "the base is sparse"
+is "$(vmferry vm list --json | jq -r '.[0].state')" ready_for_failover "the VM is ready"
+run replicate app01
+is "$status" 0 "replicate again"
+like "$out" "up to date" "nothing to do is said"
+is "$(vmferry point list app01 --json | jq length)" 1 "and no point is made"
+
+first=$(content "$replicas/disk-2000/base.raw")
+head -c 100000 /dev/urandom | dd of=system bs=1 seek=7000001 conv=notrunc status=none
+dd if=/dev/zero of=system bs=1M count=1 conv=notrunc status=none
+printf '[{"start": 0, "length": 1048576}, {"start": 7000001, "length": 100000}]' >system.map
+describe '.disks[0] += {change_id: "u/2", changes: {since: "u/1", map: "system.map"}}'
+json=$(vmferry replicate app01 --json --progress=none)
+is "$(jq -r '.disks[0].sync_type' <<<"$json")" incremental "change map of the newest point"
+is "$(jq -r '.disks[0].bytes' <<<"$json")" 1148576 "only what changed is moved"
+is "$(content "$replicas/disk-2000/point-0002.qcow2")" "$(sha <system)" "the overlay is the source"
+is "$(content "$replicas/disk-2001/point-0002.qcow2")" "$(sha <data)" "the unchanged disk too"
+is "$(content "$replicas/disk-2000/base.raw")" "$first" "the older point is as it was"
+is "$(qemu-img info --output=json "$replicas/disk-2000/point-0002.qcow2" |
+    jq -r '."backing-filename", ."backing-filename-format"' | xargs)" "base.raw raw" \
+    "the overlay names its backing file and format, relative"
+run verify app01 --source
+is "$status" 0 "verify, with the source"
+digest=$(jq -r '.disks[0].digest' <<<"$json")
+is "$(vmferry digest system --progress=none 2>/dev/null | grep -o 'xxh3-64k:[0-9a-f]*')" "$digest" \
+    "the point's digest is the source's"
+
+# Identity
+
+refused() { # NAME JQ-EXPRESSION MARK
+    cp vm.json good.json
+    describe "$2"
+    before=$(snapshot)
+    run replicate app01
+    is "$status" 1 "$1: refused"
+    like "$out" "$3" "$1: marked in the map"
+    is "$(snapshot)" "$before" "$1: nothing was written"
+    mv good.json vm.json
+}
+refused "keys swapped" '.disks[0].key = 2001 | .disks[1].key = 2000' \
+    "disk-2000 .*<-- backing uuid, capacity"
+refused "units swapped" '.disks[0].unit = 1 | .disks[1].unit = 0' "disk-2001 .*<-- unit"
+refused "backing uuids swapped" \
+    '.disks[0].backing_uuid = "b-data" | .disks[1].backing_uuid = "b-system"' \
+    "disk-2000 .*<-- backing uuid"
+refused "resized" '.disks[1].capacity = 33554432' "disk-2001 .*<-- capacity"
+refused "re-keyed" '.disks[1].key = 2005' "disk-2001 .*<-- gone"
+refused "added" '.disks += [{key: 2002, unit: 2, capacity: 512, backing_uuid: "n", file: "new"}]' \
+    "disk-2002 .*<-- new"
+refused "removed" '.disks |= .[:1]' "disk-2001 .*<-- gone"
+refused "another VM" '.uuid = "00000000-1f0a-4c0e-9d55-0c8f5a1d2e3f"' "no longer describes the VM"
+truncate -s 16M system2
+refused "files exchanged" '.disks[0].file = "data" | .disks[1].file = "system"' \
+    "disk-2000 .*<-- reads from where disk-2001 was"
+truncate -s 26M longer
+before=$(snapshot)
+cp vm.json good.json
+describe '.disks[0].file = "longer"'
+run replicate app01
+is "$status" 1 "the source's disk is longer than the description says"
+like "$out" "27262976 bytes, but the disk's capacity is 25165824" "and both sizes are named"
+is "$(snapshot)" "$before" "nothing was written"
+mv good.json vm.json
+
+# CBT lost
+
+change() { # CHANGE-ID
+    head -c 70000 /dev/urandom | dd of=data bs=1 seek=$((RANDOM * 400)) conv=notrunc status=none
+    describe ".disks[1].change_id = \"$1\""
+}
+change w/1
+run replicate app01
+like "$out" "disk-2001: resync.*change tracking was reset: the point is at u/1" "reset is said"
+like "$out" "disk-2000 +incremental +24.0 MiB +0 B" "the other disk is not compared"
+is "$(content "$replicas/disk-2001/point-0003.qcow2")" "$(sha <data)" "resync: the source"
+change w/2
+describe '.disks[1].changes = {since: "w/0", map: "system.map"}'
+run replicate app01
+like "$out" "the change map starts at w/0, but the newest point is at w/1" "a gap is said"
+change w/3
+describe '.disks[1].changes = {since: "w/2", map: "nowhere.map"}'
+run replicate app01
+like "$out" "the change map can't be used: .*nowhere.map" "a missing map is said"
+is "$(content "$replicas/disk-2001/point-0005.qcow2")" "$(sha <data)" "and compared"
+json=$(vmferry replicate app01 --full --json --progress=none)
+is "$(jq -r '[.disks[].sync_type, .disks[].bytes] | @csv' <<<"$json")" '"resync","resync",0,0' \
+    "--full compares all and finds nothing"
+
+# Damage
+
+chmod u+w "$replicas/disk-2000/base.raw"
+printf X | dd of="$replicas/disk-2000/base.raw" bs=1 seek=3000000 conv=notrunc status=none
+run verify app01
+is "$status" 1 "a flipped byte is found"
+like "$out" "offset 2949120 length 65536" "and where it is"
+run verify app01 --json --progress=none --point=1
+is "$(sed '/^vmferry/d' <<<"$out" | jq -r '.disks[0].replica.ranges[0].offset')" 2949120 "in JSON too"
+json=$(vmferry replicate app01 --full --json --progress=none)
+is "$(jq -r '.disks[0].bytes' <<<"$json")" 65536 "--full mends it in a new point"
+run verify app01 --source
+is "$status" 0 "which is sound"
+
+# Two at once, interruption, and going on
+
+head -c 12M /dev/urandom | dd of=system bs=1M seek=4 conv=notrunc status=none
+echo "4194304 12582912" >system.map
+describe '.disks[0] += {change_id: "u/3", changes: {since: "u/2", map: "system.map"}}'
+background vmferry replicate app01 --rate=2M --progress=none
+slow=$!
+wait_for 10 grep -qs . "$replicas/disk-2000/point-0008.journal"
+run replicate app01
+is "$status" 1 "a second one at the same time is refused"
+like "$out" "is being replicated by process $slow" "and told by whom"
+# shellcheck disable=SC2317 # called by wait_for
+has_records() { # more than the header
+    [ "$(stat -c %s "$replicas/disk-2000/point-0008.journal")" -gt 64 ]
+}
+wait_for 20 has_records
+kill -TERM "$slow" # a background process of a script ignores SIGINT
+status=0
+wait "$slow" || status=$?
+is "$status" 3 "SIGTERM pauses"
+is "$(sqlite3 "$VMFERRY_STATE/vmferry.db" \
+    "select status from replication_jobs order by id desc limit 1")" paused "so says the job"
+json=$(vmferry replicate app01 --json --progress=none)
+ok test "$(jq -r '.disks[0].bytes_resumed' <<<"$json")" -gt 0 -- "the next run goes on from there"
+is "$(content "$replicas/disk-2000/point-0008.qcow2")" "$(sha <system)" "and is the source"
+run verify app01
+is "$status" 0 "with the right digest"
+is "$(sqlite3 "$VMFERRY_STATE/vmferry.db" \
+    "select count(*) from cbt_history where outcome = 'paused'")" 2 "history has the pause"
+
+# QEMU's dirty bitmaps over NBD
+
+qemu-img create -q -f qcow2 live.qcow2 16M
+qemu-io -f qcow2 -c 'write -P 1 0 8M' live.qcow2 >/dev/null
+jq '.uuid = "77777777-1f0a-4c0e-9d55-0c8f5a1d2e3f" | .name = "db01" | .disks |= [.[1] |
+    del(.file, .changes) + {uri: "nbd+unix:///?socket='"$tmp"'/live.sock", change_id: "q/1"}]' \
+    vm.json >db.json
+serve() { # QEMU-NBD-OPTIONS…
+    rm -f live.sock
+    background qemu-nbd -r -t -f qcow2 -k "$tmp/live.sock" "$@" live.qcow2
+    wait_for 10 test -S live.sock
+}
+serve
+ok vmferry source add nbd kvm --file db.json -- "a second source"
+ok vmferry replicate db01 --progress=none -- "full from qemu-nbd"
+kill $!
+wait $! 2>/dev/null
+qemu-img bitmap --add -f qcow2 live.qcow2 since-1
+qemu-io -f qcow2 -c 'write -P 2 64k 64k' -c 'write -z 1M 128k' live.qcow2 >/dev/null
+serve -B since-1
+jq '.disks[0] += {change_id: "q/2", changes: {since: "q/1", context: "qemu:dirty-bitmap:since-1"}}' \
+    db.json >db.json.new && mv db.json.new db.json
+json=$(vmferry replicate db01 --json --progress=none)
+is "$(jq -r '.disks[0] | .sync_type, .bytes' <<<"$json" | xargs)" "incremental 196608" \
+    "incremental by dirty bitmap moves what is dirty"
+ok vmferry verify db01 --source --progress=none -- "and is the source"
+jq '.disks[0] += {change_id: "q/3", changes: {since: "q/2", context: "qemu:dirty-bitmap:gone"}}' \
+    db.json >db.json.new && mv db.json.new db.json
+run replicate db01
+like "$out" "disk-2001: resync.*the change map can't be used" "a bitmap that is gone: resync"
+kill $!
+wait $! 2>/dev/null
+run replicate db01
+is "$status" 1 "a source that does not answer"
+run vm list
+is "$status" 0 "does not matter to anything else"
+
+# A full target
+
+if mkdir small && mount -t tmpfs -o size=14M tmpfs small 2>/dev/null; then
+    at_exit "umount '$tmp/small'"
+    head -c 20M /dev/urandom | dd of=system conv=notrunc status=none
+    ok vmferry source add nbd lab --file vm.json --state small/state -- "a small state directory"
+    run replicate app01 --state small/state
+    ok test "$status" = 1 -o "$status" = 3 -- "no space: failed or paused, exit $status"
+    like "$out" "No space left" "and says why"
+    mount -o remount,size=64M small
+    run replicate app01 --state small/state
+    is "$status" 0 "with space it goes on"
+    is "$(content small/state/replicas/$uuid/disk-2000/base.raw)" "$(sha <system)" "and is the source"
+    run verify app01 --state small/state
+    is "$status" 0 "with the right digest"
+else
+    skip "tmpfs can't be mounted" "a full target"
+fi
+
+# Configuration
+
+printf '[replicate]\nrate = fast\n' >bad.conf
+VMFERRY_CONFIG=$tmp/bad.conf run vm list
+is "$status" 2 "a wrong value in vmferry.conf"
+like "$out" "bad.conf: line 2: rate: 'fast'" "is named with its line"
+printf '[replicate]\nspeed = 1\n' >bad.conf
+VMFERRY_CONFIG=$tmp/bad.conf run vm list
+like "$out" "line 2: there is no key 'speed' in section \[replicate\]" "so is an unknown key"
+printf '[general]\nstate = %s\n' "$tmp/elsewhere" >good.conf
+(unset VMFERRY_STATE && VMFERRY_CONFIG=$tmp/good.conf vmferry vm list) >/dev/null
+ok test -f elsewhere/vmferry.db -- "the state directory from vmferry.conf"
+deep=$tmp/$(printf 'deep-%.0s' {1..30})/"with space & more"
+mkdir -p "$deep"
+ok vmferry source add nbd lab --file vm.json --state "$deep" -- "a deep state directory"
+ok vmferry replicate app01 --progress=none --state "$deep" -- "its sockets are reached all the same"
+describe '.disks[0] += {change_id: "z/3", changes: {since: "u/2", map: "system.map"}}'
+ok vmferry replicate app01 --progress=none --state "$deep" -- "overlays too"
+ok vmferry verify app01 --progress=none --state "$deep" -- "and can be verified"
+
+# Nothing is left
+
+is "$(pgrep -af -- "$tmp" | grep -v "test-replicate.sh" | grep -v pgrep || true)" "" "no process is left"
+is "$(find "$VMFERRY_STATE/run" -mindepth 1)" "" "no socket is left"
+is "$(find "$VMFERRY_STATE/replicas" -name '*.journal' -o -name '*.changes')" "" "no working file is left"
+done_testing
