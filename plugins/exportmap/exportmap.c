@@ -18,8 +18,9 @@
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
-#define LEASE_WAIT_MS 5000
-#define OPEN_ATTEMPTS 20
+#define LEASE_WAIT_MS  4000
+#define ORPHAN_WAIT_MS 1000
+#define OPEN_ATTEMPTS  20
 
 static char *map_path;
 static bool require_lease;
@@ -223,7 +224,14 @@ static int take_lease(struct handle *h, struct error **err)
         return error_set(err, "%s/.exportmap could not be made, so nothing can be written",
                          map_dir.path);
     h->lease_fd =
-        lease_acquire(map_dir.state_fd, h->guard.name, h->guard.terms, LEASE_WAIT_MS, err);
+        lease_acquire(map_dir.state_fd, h->guard.name, h->guard.terms, ORPHAN_WAIT_MS, err);
+    if (h->lease_fd < 0) {
+        /* Perhaps it is held by a qemu-nbd that nobody needs any more. */
+        error_clear(err);
+        qemu_end_orphans(map_dir.state_fd, h->guard.name);
+        h->lease_fd =
+            lease_acquire(map_dir.state_fd, h->guard.name, h->guard.terms, LEASE_WAIT_MS, err);
+    }
     return h->lease_fd < 0 ? -1 : 0;
 }
 

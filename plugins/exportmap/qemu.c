@@ -25,6 +25,7 @@
 #define START_WAIT_MS 15000 /* for one that ends, or is being started by somebody else */
 #define RETRY_NS      5000000L
 #define EXIT_WAIT_MS  2000
+#define ORPHAN_MS     1000 /* a start that takes longer may have lost its starter */
 #define BACKLOG       1024
 #define FIRST_FREE_FD 10 /* above what socket activation uses */
 #define FILE_NAME_MAX (QEMU_KEY_MAX + 8)
@@ -259,6 +260,8 @@ static void sweep(const struct qemu_image *image)
             continue;
         file_name(name, key, "sock");
         unlinkat(image->state_fd, name, 0);
+        file_name(name, key, "new");
+        unlinkat(image->state_fd, name, 0);
         file_name(name, key, "lock");
         unlinkat(image->state_fd, name, 0);
     }
@@ -266,6 +269,49 @@ static void sweep(const struct qemu_image *image)
 }
 
 /* ---- starting ---- */
+
+/* The oldest handshake there is, and goodbye: qemu-nbd then ends if it has no other
+ * client. One that is just being started has: its starter came first. */
+static void visit(int dirfd, const char *socket_name)
+{
+    static const unsigned char hello[] = { 0,   0,   0,   3,                       /* flags */
+                                           'I', 'H', 'A', 'V', 'E', 'O', 'P', 'T', /* magic */
+                                           0,   0,   0,   1,   /* the export… */
+                                           0,   0,   0,   0 }; /* named "" */
+    struct timeval limit = { .tv_sec = 2 };
+    CLEANUP_CLOSE int sock = connect_to(dirfd, socket_name);
+    unsigned char answer[18 + 10]; /* greeting, size and flags */
+
+    if (sock < 0)
+        return;
+    setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    if (send(sock, hello, sizeof hello, MSG_NOSIGNAL) == (ssize_t)sizeof hello)
+        (void)!recv(sock, answer, sizeof answer, MSG_WAITALL);
+}
+
+void qemu_end_orphans(int state_fd, const char *name)
+{
+    CLEANUP_CLOSE int dirfd = openat(state_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    char file[EXPORTMAP_NAME_MAX + 8], prefix[48];
+    struct stat st;
+    DIR *dir;
+
+    snprintf(file, sizeof file, "%s.lock", name);
+    if (dirfd < 0 || fstatat(state_fd, file, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return;
+    dir = fdopendir(dirfd);
+    if (!dir)
+        return;
+    (void)steal_fd(dirfd);
+    snprintf(prefix, sizeof prefix, "qemu-%ju-", (uintmax_t)st.st_ino);
+    for (struct dirent *entry = readdir(dir); entry; entry = readdir(dir)) {
+        const char *end = strchr(entry->d_name, '.');
+
+        if (end && strcmp(end, ".new") == 0 && strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
+            visit(state_fd, entry->d_name);
+    }
+    closedir(dir);
+}
 
 /* Above the descriptors of socket activation. */
 static int lift(int fd)
@@ -426,12 +472,17 @@ int qemu_connect(const struct qemu_image *image,
                  struct error **err)
 {
     int64_t deadline = now_ms() + START_WAIT_MS;
+    int64_t orphan = now_ms() + ORPHAN_MS;
     int r;
 
     sweep(image);
     while ((r = try_connect(image, greet, opaque, err)) == 0) {
         if (now_ms() >= deadline)
             return error_set(err, "its qemu-nbd neither answers nor ends");
+        if (now_ms() >= orphan) {
+            qemu_end_orphans(image->state_fd, image->name);
+            orphan = now_ms() + ORPHAN_MS;
+        }
         nanosleep(&(struct timespec){ .tv_nsec = RETRY_NS }, NULL);
     }
     return r < 0 ? -1 : 0;

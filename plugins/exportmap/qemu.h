@@ -6,8 +6,12 @@
  * KEY is made of inode numbers, those of the export's lock file and of the image, since
  * a socket's address has room for little more. It is started by socket
  * activation with a first client already waiting, and not persistent: it ends with its
- * last client, and can't outlive a starter that dies. A writer's qemu-nbd inherits the
- * lease too, so the lease is held until the image is closed. */
+ * last client. A writer's qemu-nbd inherits the lease too, so the lease is held until
+ * the image is closed.
+ *
+ * While it starts its socket is KEY.new. If the starter is killed then, qemu-nbd stays: it
+ * ends only after a client that finished its handshake. Whoever has to wait for
+ * such a one sends it one, see qemu_end_orphans(). */
 #ifndef EXPORTMAP_QEMU_H
 #define EXPORTMAP_QEMU_H
 
@@ -38,6 +42,9 @@ int qemu_connect(const struct qemu_image *image,
 
 /* A further client of one that runs. The socket, or -1 and errno. */
 int qemu_join(int state_fd, const char *key);
+
+/* End those of this export whose starter was killed before it was done. */
+void qemu_end_orphans(int state_fd, const char *name);
 
 /* When the plugin is unloaded: join the threads that pass on messages. */
 void qemu_unload(void);
