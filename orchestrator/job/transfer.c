@@ -405,8 +405,10 @@ int sync_transfer(struct sync *sync, struct error **err)
     fill_others(sync);
     if (count_workers(sync) == 0)
         return 0;
-    if (export_server_start(sync->state_dir, sync->vm, &server, err) < 0 ||
-        open_exports(&transfer, err) < 0)
+    if (export_server_start(sync->state_dir, sync->vm, &server, err) < 0)
         return -1;
-    return copy_all(&transfer, err);
+    if (open_exports(&transfer, err) == 0 && copy_all(&transfer, err) == 0)
+        return 0;
+    export_server_explain(&server, err);
+    return -1;
 }

@@ -105,20 +105,38 @@ int export_revoke(struct store *store, const char *state_dir, const struct expor
     return put(store, state_dir, target, NULL, err);
 }
 
-/* The last line of what the server said, for the error message. */
-static void read_reason(int fd, char *text, size_t size)
+/* The last line of the log. */
+static void read_last_line(int fd, char *text, size_t size)
 {
-    ssize_t n = pread(fd, text, size - 1, 0);
+    off_t end = lseek(fd, 0, SEEK_END);
+    off_t from = end > (off_t)size - 1 ? end - (off_t)size + 1 : 0;
+    ssize_t n = end > 0 ? pread(fd, text, size - 1, from) : 0;
     char *newline;
 
+    while (n > 0 && text[n - 1] == '\n')
+        n--;
     text[n > 0 ? n : 0] = '\0';
-    while ((newline = strrchr(text, '\n')) && newline[1] == '\0')
-        *newline = '\0';
+    newline = strrchr(text, '\n');
     if (newline)
         memmove(text, newline + 1, strlen(newline + 1) + 1);
 }
 
-static int wait_until_ready(struct export_server *server, int ready, int log, struct error **err)
+void export_server_explain(const struct export_server *server, struct error **err)
+{
+    CLEANUP_ERROR struct error *cause = *err;
+    char text[512];
+
+    read_last_line(server->log, text, sizeof text);
+    if (!text[0] || !cause) {
+        cause = NULL;
+        return;
+    }
+    *err = NULL;
+    error_set_kind(err, cause->kind, "%s; the export server said: %s", error_message(cause), text);
+    (*err)->errnum = cause->errnum;
+}
+
+static int wait_until_ready(struct export_server *server, int ready, struct error **err)
 {
     struct pollfd pollfd = { .fd = ready, .events = POLLIN };
     char text[512];
@@ -131,7 +149,7 @@ static int wait_until_ready(struct export_server *server, int ready, int log, st
         return 0;
     process_stop(server->pid, STOP_MS);
     server->pid = -1;
-    read_reason(log, text, sizeof text);
+    read_last_line(server->log, text, sizeof text);
     return error_set(err, "%s %s%s%s", SERVER, n > 0 ? "did not start" : "did not start in time",
                      text[0] ? ": " : "", text);
 }
@@ -139,7 +157,6 @@ static int wait_until_ready(struct export_server *server, int ready, int log, st
 static int launch(struct export_server *server, struct error **err)
 {
     struct process_options options = PROCESS_OPTIONS_INIT;
-    CLEANUP_CLOSE int log = memfd_create("export.log", MFD_CLOEXEC);
     CLEANUP_CLOSE int ready = -1;
     char program[PATH_MAX], map[PATH_MAX + 8], socket[160], ready_fd[32];
     int pipes[2], keep[2] = { -1, -1 };
@@ -152,7 +169,7 @@ static int launch(struct export_server *server, struct error **err)
                            "require-lease=true",
                            NULL };
 
-    if (log < 0 || pipe2(pipes, O_CLOEXEC) < 0)
+    if (pipe2(pipes, O_CLOEXEC) < 0)
         return error_set_errno(err, errno, "starting %s", SERVER);
     ready = pipes[0];
     snprintf(socket, sizeof socket, "--unix=%s", server->socket.address);
@@ -160,12 +177,12 @@ static int launch(struct export_server *server, struct error **err)
     snprintf(ready_fd, sizeof ready_fd, "--ready-fd=%d", pipes[1]);
     keep[0] = pipes[1];
     options.keep_fds = keep;
-    options.stderr_fd = log;
+    options.stderr_fd = server->log;
     options.die_with_parent = true;
     options.own_group = true;
     server->pid = process_start(argv, &options, err);
     close(pipes[1]);
-    return server->pid < 0 ? -1 : wait_until_ready(server, ready, log, err);
+    return server->pid < 0 ? -1 : wait_until_ready(server, ready, err);
 }
 
 int export_server_start(const char *state_dir, const struct store_vm *vm,
@@ -178,6 +195,9 @@ int export_server_start(const char *state_dir, const struct store_vm *vm,
     if (make_folder(state_dir, "exports", server->exports, err) < 0 ||
         run_socket_open(state_dir, name, &server->socket, err) < 0)
         return -1;
+    server->log = memfd_create("export.log", MFD_CLOEXEC);
+    if (server->log < 0)
+        return error_set_errno(err, errno, "starting %s", SERVER);
     return launch(server, err);
 }
 
@@ -197,6 +217,9 @@ void export_server_stop(struct export_server *server)
 {
     process_stop(server->pid, STOP_MS);
     server->pid = -1;
+    if (server->log >= 0)
+        close(server->log);
+    server->log = -1;
     run_socket_close(&server->socket);
 }
 

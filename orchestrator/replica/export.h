@@ -36,12 +36,13 @@ int export_revoke(struct store *store, const char *state_dir, const struct expor
 /* A server of our own for one job, on a unix socket in STATE/run; it ends with us. */
 struct export_server {
     pid_t pid;
+    int log;                /* what it and its nbdkits say */
     char exports[PATH_MAX]; /* the map's folder */
     struct run_socket socket;
 };
 #define EXPORT_SERVER_INIT                                                                         \
     {                                                                                              \
-        .pid = -1, .socket = RUN_SOCKET_INIT                                                       \
+        .pid = -1, .log = -1, .socket = RUN_SOCKET_INIT                                            \
     }
 
 /* Call it from a thread that lives as long as the server shall. */
@@ -49,6 +50,8 @@ int export_server_start(const char *state_dir, const struct store_vm *vm,
                         struct export_server *server, struct error **err);
 /* Start it again if it has died. */
 int export_server_keep(struct export_server *server, struct error **err);
+/* Add the last line that the server said to an error that may come from it. */
+void export_server_explain(const struct export_server *server, struct error **err);
 void export_server_stop(struct export_server *server);
 #define CLEANUP_EXPORT_SERVER CLEANUP(export_server_stop)
 
