@@ -13,6 +13,7 @@
 #include "guard.h"
 #include "lease.h"
 #include "opened.h"
+#include "qemu.h"
 #include "skiplog.h"
 #include "version.h"
 
