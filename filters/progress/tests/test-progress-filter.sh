@@ -84,8 +84,8 @@ progress eval get_size='echo 1M' can_extents='exit 0' extents='echo EIO failed >
 is "$(last '.bytes_total, .bytes_done, .state')" '1048576 1048576 completed' 'a plugin whose block status fails'
 
 progress memory 1M --filter=error error-pread=EIO error-pread-rate=100% --filter=extentlist \
-    extentlist=<(echo 0 1M) --run "nbdcopy \"\$uri\" null: || true" 2>"$tmp/err"
-is "$(last '.bytes_done, .state')" '0 failed' 'what fails has not moved'
+    extentlist=<(echo 0 1M) --run "! $(client 'h.pread(1048576, 0)') && $(client 'h.zero(1, 0)')" 2>"$tmp/err"
+is "$(last '.bytes_done, .state')" '1 failed' 'what fails has not moved'
 
 progress memory 7E --run "$(client "h.pwrite(b'x' * 513, 2**42 + 5); h.pwrite(b'x' * 65536, 2**62); \
 h.pwrite(b'x' * 65536, 2**62 + 65536); h.pwrite(b'x' * 65536, 2**62); h.pread(100, 2**42 + 5)")"
