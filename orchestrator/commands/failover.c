@@ -94,6 +94,12 @@ static void say(const char *line)
     fprintf(stderr, "%s\n", line);
 }
 
+/* A line that is written over, on a terminal: a boot may take a minute. */
+static void tick(double seconds, unsigned timeout_s)
+{
+    fprintf(stderr, "\rbooting: %.0f s of %u s at most ", seconds, timeout_s);
+}
+
 static int test_options(const struct arguments *arguments, const struct config *config,
                         struct failover_options *options, struct error **err)
 {
@@ -102,6 +108,7 @@ static int test_options(const struct arguments *arguments, const struct config *
         .timeout_s = (unsigned)config->boot_timeout,
         .virt_type = wanted_virt_type(arguments, config),
         .say = say,
+        .tick = isatty(STDERR_FILENO) ? tick : NULL,
     };
     if (arguments->point &&
         number(arguments->point, "--point", 1, INT32_MAX, &options->point, err) < 0)
@@ -134,6 +141,8 @@ static int test(struct context *context, const struct store_vm *vm,
     if (test_options(arguments, &context->config, &options, err) < 0 ||
         failover_test(context->store, context->state_dir, vm, &options, &result, err) < 0)
         return -1;
+    if (options.tick)
+        fprintf(stderr, "\r\033[K");
     if (arguments->common.json) {
         if (print_result(&result, vm, context->store, err) < 0)
             return -1;

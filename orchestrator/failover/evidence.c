@@ -111,7 +111,7 @@ static const char *look(virDomainPtr domain, struct console *console, const rege
 }
 
 void evidence_watch(virDomainPtr domain, const char *path, const regex_t *expect,
-                    unsigned timeout_s, struct evidence *evidence)
+                    unsigned timeout_s, evidence_tick *tick, struct evidence *evidence)
 {
     CLEANUP(close_console) struct console console = { .path = path, .fd = -1 };
     const struct timespec pause = { .tv_nsec = POLL_MS * 1000000L };
@@ -122,6 +122,8 @@ void evidence_watch(virDomainPtr domain, const char *path, const regex_t *expect
         by = look(domain, &console, expect, round);
         if (!by && now() - start >= timeout_s)
             by = "timeout";
+        if (!by && tick)
+            tick(now() - start, timeout_s);
         if (!by)
             nanosleep(&pause, NULL);
     }

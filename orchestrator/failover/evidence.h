@@ -15,9 +15,12 @@ struct evidence {
     double seconds; /* from the start of watching */
 };
 
-/* `expect` may be NULL: then the guest agent's answer counts; else only a console line
- * that matches. */
+/* Called a few times a second while nothing is decided; seconds from the start. */
+typedef void evidence_tick(double seconds, unsigned timeout_s);
+
+/* `tick` may be NULL. `expect` may be NULL: then the guest agent's answer counts; else only a
+ * console line that matches. */
 void evidence_watch(virDomainPtr domain, const char *console, const regex_t *expect,
-                    unsigned timeout_s, struct evidence *evidence);
+                    unsigned timeout_s, evidence_tick *tick, struct evidence *evidence);
 
 #endif

@@ -31,6 +31,7 @@ struct failover_options {
     unsigned timeout_s;            /* for the boot */
     const char *virt_type;         /* auto, kvm, qemu */
     void (*say)(const char *line); /* what happens, for people; or NULL */
+    evidence_tick *tick;           /* while it boots; or NULL */
 };
 
 struct failover_result {

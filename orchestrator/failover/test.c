@@ -251,7 +251,7 @@ static void watch(struct test *test)
         test->expects ? "its console to say " : "its guest agent",
         test->expects ? options->expect : "");
     evidence_watch(test->domain, test->result->console, test->expects ? &test->expect : NULL,
-                   options->timeout_s, &test->result->evidence);
+                   options->timeout_s, options->tick, &test->result->evidence);
 }
 
 static int keep_evidence(struct test *test, struct error **err)

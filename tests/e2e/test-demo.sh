@@ -1,0 +1,79 @@
+#!/bin/bash
+# The demo as anyone would run it: killed in the middle, then twice to its end, by UEFI
+# and by BIOS. What it claims is read again from what it left; nothing else is left.
+# shellcheck source=tests/lib.sh
+# shellcheck disable=SC2016 # $full and $changed are for jq
+. "$(dirname "$0")/../lib.sh"
+export VMFERRY_DEMO=$tmp/demo VMFERRY_VIRT_TYPE=qemu
+# shellcheck source=scripts/demo-lib.sh
+. "$top/scripts/demo-lib.sh"
+[ "$(id -u)" = 0 ] || skip_all "needs root, for libvirt's system daemon"
+
+# Everything on this host that a demo could leave behind.
+host_state() {
+    pgrep -a 'libvirtd|virtlogd' | grep -v defunct
+    pgrep -fa "guest=$name|guest=vmferry-test-|$demo/state"
+    ip -brief link | grep -oE '^(vft-|vnet)[^ ]*'
+    grep -F "$demo" /proc/mounts
+    compgen -G '/var/lib/libvirt/qemu/nvram/*' | grep -E "vmferry-test-|$name"
+    compgen -G "/etc/libvirt/qemu/$name*"
+    compgen -G '/etc/libvirt/qemu/vmferry-test-*'
+    compgen -G "$images*"
+    find "$demo" \( -name '*.sock' -o -name '*.pid' -o -name guest \) -not -path '*/.exportmap/*' 2>/dev/null
+}
+
+# The guest's records are checked by the guest; here is what its words must be.
+check_summary() { # FIRMWARE
+    local summary=$demo/summary.json said
+    is "$(jq -r .firmware "$summary")" "$1" "$1: the guest boots by $1"
+    is "$(jq -r '[.points[].disks[].sync_type] | join(" ")' "$summary")" \
+        "initial initial incremental incremental" "$1: a full and an incremental point, two disks each"
+    ok jq -e '[.points[0].disks[].bytes] as $full | [.points[1].disks[].bytes] as $changed
+        | $changed[0] > 0 and $changed[1] > 0 and $changed[0] < $full[0] / 2
+          and $changed[1] < $full[1] / 2' "$summary" -- "$1: the incremental sync moved only what changed"
+    ok jq -e '[.points[].disks[].digest] | unique | length == 4' "$summary" -- \
+        "$1: every disk of every point has its digest"
+    ok jq -e '.failover.evidence.booted and .failover.state == "booted"' "$summary" -- \
+        "$1: the replica booted in its test"
+    ok jq -e '.source_after_test > .source_at_test' "$summary" -- "$1: the source went on meanwhile"
+
+    said=$(tr -d '\r' <"$(jq -r .failover.evidence.console "$summary")")
+    for disk in system data; do
+        like "$said" "verify disk=$disk records=[1-9][0-9]* bad=0 missing=0 " \
+            "$1: the guest finds every record of its $disk disk"
+        ok test "$(sed -n "s/.*verify disk=$disk .* seq=//p" <<<"$said")" -ge \
+            "$(jq .sequence_before "$summary")" -- "$1: also the last one that the source had shown"
+    done
+    like "$said" "verify disks agree=yes" "$1: both disks are of one moment"
+    like "$said" "disk data device=vdb serial=disk-2001" "$1: the disks are known by their keys"
+    is "$(vmferry failover list --json | jq -r '.[].state')" "rolled back" "$1: the test is rolled back"
+    is "$(vmferry vm list --json | jq -r '.[].state')" ready_for_failover "$1: the VM is ready"
+    ok vmferry verify "$name" --point=1 -- "$1: point 1 is as it was made"
+    ok vmferry verify "$name" --point=2 -- "$1: point 2 is as it was made"
+}
+
+run_demo() { # FIRMWARE
+    local status=0
+    "$top/scripts/demo" "$1" >"$tmp/$1.out" 2>&1 || status=$?
+    is $status 0 "$1: the demo comes to its end" || diag "$(tail -n 20 "$tmp/$1.out")"
+    diag "$(grep -E 'waited|^done in' "$tmp/$1.out")"
+}
+
+before_all=$(host_state)
+
+"$top/scripts/demo" >"$tmp/killed.out" 2>&1 &
+killed=$!
+wait_for "$BOOT_LIMIT" grep -q 'vmferry replicate' "$tmp/killed.out"
+kill -9 $killed
+wait $killed 2>/dev/null
+like "$(host_state)" "guest=$name" "a demo that is killed leaves its guest running"
+
+run_demo uefi
+check_summary uefi
+is "$(host_state)" "$before_all" "the next one leaves nothing, also of the killed one"
+
+run_demo bios
+check_summary bios
+is "$(host_state)" "$before_all" "nor does another one"
+
+done_testing

@@ -1,0 +1,143 @@
+#!/bin/bash
+# Test failover on a real libvirt: boots, refusals, and kill -9 of vmferry at any
+# moment, after which a rollback leaves nothing behind and the points as they were.
+# shellcheck source=tests/lib.sh
+. "$(dirname "$0")/../lib.sh"
+export VMFERRY_DEMO=$tmp/demo VMFERRY_VIRT_TYPE=qemu
+# shellcheck source=scripts/demo-lib.sh
+. "$top/scripts/demo-lib.sh"
+[ "$(id -u)" = 0 ] || skip_all "needs root, for libvirt's system daemon"
+
+ROUNDS=${FAILOVER_ROUNDS:-10}
+
+mkdir -p "$demo"
+start_libvirt
+at_exit "stop_libvirt"
+at_exit "vmferry failover rollback guest"
+
+make-guest "$tmp" --payload 8 --data-size 64
+cat >"$tmp/guest.json" <<JSON
+{ "uuid": "5c0ffee5-0000-4000-8000-$(printf %012d $$)", "name": "guest", "firmware": "uefi",
+  "cpus": 2, "memory": 268435456,
+  "nics": [ { "mac": "52:54:00:76:66:02", "network": "LAN" } ],
+  "disks": [
+    { "key": 2000, "unit": 0, "capacity": $(stat -c %s "$tmp/system.raw"),
+      "backing_uuid": "system", "file": "$tmp/system.raw" },
+    { "key": 2001, "unit": 1, "capacity": $(stat -c %s "$tmp/data.raw"),
+      "backing_uuid": "data", "file": "$tmp/data.raw" } ] }
+JSON
+vmferry source add nbd test --file "$tmp/guest.json" >/dev/null
+vmferry replicate guest --progress=none >/dev/null
+printf changed | dd of="$tmp/data.raw" bs=1 seek=60000000 conv=notrunc status=none
+vmferry replicate guest --progress=none >/dev/null
+is "$(vmferry point list guest --json | jq length)" 2 "a VM with two points is replicated"
+
+# What identifies every file of the replica: owner, mode, times, content.
+replica_state() {
+    find "$VMFERRY_STATE/replicas" -type f | sort | while read -r file; do
+        echo "$(stat -c '%n %u:%g %a %Y %s' "$file") $(sha256sum <"$file")"
+    done
+}
+points=$(replica_state)
+
+# All that a test failover makes, wherever it may be.
+left_behind() {
+    virsh --quiet list --all --name | grep '^vmferry-test-'
+    virsh --quiet net-list --all --name | grep '^vft-'
+    ip -brief link | grep '^vft-'
+    compgen -G '/var/lib/libvirt/qemu/nvram/vmferry-test-*'
+    pgrep -fa 'guest=vmferry-test-'
+    find "$VMFERRY_STATE/failovers" -name '*.qcow2'
+}
+
+vm_state() {
+    vmferry vm show guest --json | jq -r .state
+}
+
+test_now() {
+    vmferry failover test guest "$@" >"$tmp/out" 2>"$tmp/err"
+}
+
+# Refusals make nothing.
+
+test_now --expect='(' && status=0 || status=$?
+is "$status" 2 "a bad regular expression is wrong use"
+test_now --point=7 && status=0 || status=$?
+is "$status $(left_behind)" "1 " "a point that is not there is refused, nothing is made"
+test_now --virt-type=xen && status=0 || status=$?
+is "$status $(left_behind)" "2 " "an unknown virt type is wrong use"
+is "$(vmferry failover list --json | jq length)" 0 "nothing of it is written down"
+
+# An error on the way is taken back.
+
+LIBVIRT_DEFAULT_URI=qemu:///nowhere test_now && status=0 || status=$?
+is "$status" 1 "without libvirt it fails"
+like "$(cat "$tmp/err")" "libvirt" "and names libvirt"
+base=$(compgen -G "$VMFERRY_STATE/replicas/*/disk-2001/base.raw")
+mv "$base" "$base.aside"
+test_now && status=0 || status=$?
+mv "$base.aside" "$base"
+is "$status $(left_behind)" "1 " "a missing image fails the test, and what was made is taken back"
+is "$(vm_state)" ready_for_failover "the VM is ready for the next try"
+
+# No sign of life: the verdict is no, the domain stays for a look at it.
+
+test_now --expect='never said' --timeout=2 && status=0 || status=$?
+is "$status" 1 "a guest that does not say what is expected did not boot"
+is "$(vm_state)" failed_over_test "the VM is in its test"
+domain=$(vmferry failover show guest --json | jq -r .domain)
+is "$(virsh domstate "$domain" | head -n 1)" running "its domain is left running"
+is "$(ps -o user= -C qemu-system-x86_64 --sort=-start_time | head -n 1 | cut -c 1-7)" libvirt \
+    "QEMU runs as an unprivileged user"
+network=$(vmferry failover show guest --json | jq -r .network)
+is "$(virsh net-dumpxml "$network" | grep -cE '<(forward|ip|dhcp)')" 0 "its network leads nowhere"
+is "$(virsh domiflist "$domain" | awk 'NR > 2 && NF { print $3, $5 }')" \
+    "$network 52:54:00:76:66:02" "its NIC is in that network, with the MAC of the source"
+test_now && status=0 || status=$?
+is "$status" 1 "a second test of the VM is refused"
+like "$(cat "$tmp/err")" "vmferry failover rollback guest" "and says what to do first"
+ok vmferry failover rollback guest -- "it is rolled back"
+is "$(left_behind)" "" "nothing is left"
+is "$(vm_state)" ready_for_failover "the VM is ready for failover again"
+ok vmferry failover rollback guest -- "another rollback has nothing to do"
+
+# kill -9 of the test, and of the rollback, at random moments.
+
+failed=
+for ((round = 0; round < ROUNDS; round++)); do
+    vmferry failover test guest --point=$((1 + round % 2)) --timeout=60 >/dev/null 2>&1 &
+    pid=$!
+    sleep "$(awk -v r=$RANDOM -v round=$round 'BEGIN { print (round % 3 + 1) * r / 32768 }')"
+    kill -9 $pid
+    wait $pid 2>/dev/null
+    reached=$(vmferry failover list --json | jq -r '.[0] | "\(.id) \(.state)"')
+    vmferry failover rollback guest >/dev/null 2>&1 &
+    pid=$!
+    sleep "$(awk -v r=$RANDOM 'BEGIN { print r / 32768 / 3 }')"
+    kill -9 $pid 2>/dev/null
+    wait $pid 2>/dev/null
+    diag "round $round: killed at '$reached'"
+    vmferry failover rollback guest >/dev/null 2>"$tmp/err" ||
+        failed+="round $round ($reached): $(cat "$tmp/err"); "
+    left=$(left_behind)
+    [ -z "$left" ] || failed+="round $round ($reached) left: $left; "
+    [ "$(vm_state)" = ready_for_failover ] || failed+="round $round ($reached): $(vm_state); "
+done
+is "$failed" "" "$ROUNDS times killed and rolled back: nothing is left, the VM is ready"
+
+# A real boot, UEFI, seen by the guest agent.
+
+ok vmferry failover test guest --timeout="$BOOT_LIMIT" --json -- "the VM boots by UEFI from point 2"
+vmferry failover show guest --json >"$tmp/show.json"
+is "$(jq -r '.state, .evidence.booted, .evidence.by' "$tmp/show.json" | xargs)" \
+    "booted true agent" "the guest agent is the evidence"
+console=$(jq -r .evidence.console "$tmp/show.json")
+like "$(cat "$console")" "disk data device=vdb serial=disk-2001" "the guest sees its disks by their keys"
+ok vmferry replicate guest --progress=none -- "replication goes on during a test"
+ok vmferry failover rollback guest -- "it is rolled back"
+is "$(left_behind)" "" "nothing is left"
+ok test -s "$console" -- "but the console log"
+is "$(vm_state)" ready_for_failover "the VM is ready for failover"
+is "$(replica_state | grep -v point-0003)" "$points" "no file of a point has another owner, mode, time or content"
+
+done_testing
