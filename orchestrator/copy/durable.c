@@ -5,8 +5,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define PENDING_MAX ((size_t)32768) /* ranges or leaves: a flush is due, whatever the bytes */
-#define MERGE_LOOK  8               /* completions arrive nearly in order */
+#define PENDING_MAX ((size_t)32768)     /* ranges or leaves: a flush is due, whatever the bytes */
+#define FLUSH_LEAST (UINT64_C(1) << 20) /* bytes, when connections are lost often */
+#define MERGE_LOOK  8                   /* completions arrive nearly in order */
 
 struct leaf {
     uint64_t block;
@@ -28,6 +29,7 @@ struct durable {
     pthread_mutex_t lock; /* protects all below */
     struct durable_config config;
     unsigned epoch;
+    uint64_t flush_bytes;  /* from FLUSH_LEAST to the configured; see durable_lost() */
     struct batch pending;  /* written, in this epoch */
     struct batch flushing; /* written before the flush in flight began */
     bool in_flush;
@@ -50,6 +52,7 @@ struct durable *durable_new(const struct durable_config *config, struct error **
     }
     pthread_mutex_init(&durable->lock, NULL);
     durable->config = *config;
+    durable->flush_bytes = config->flush_bytes;
     durable->last_flush_ns = monotonic_ns();
     return durable;
 }
@@ -162,7 +165,7 @@ bool durable_flush_due(struct durable *durable, bool final, int64_t now_ns)
     const struct durable_config *config = &durable->config;
     struct batch *pending = &durable->pending;
     struct batch empty = durable->flushing;
-    bool due = pending->bytes >= config->flush_bytes || pending->count >= PENDING_MAX ||
+    bool due = pending->bytes >= durable->flush_bytes || pending->count >= PENDING_MAX ||
                pending->leaf_count >= PENDING_MAX ||
                (pending->count && now_ns - durable->last_flush_ns >= config->flush_ns);
 
@@ -257,6 +260,9 @@ int durable_flushed(struct durable *durable, struct error **err)
         r = -1;
     else
         batch_clear(batch);
+    durable->flush_bytes += durable->flush_bytes / 8;
+    if (durable->flush_bytes > durable->config.flush_bytes)
+        durable->flush_bytes = durable->config.flush_bytes;
     durable->in_flush = false;
     durable->last_flush_ns = monotonic_ns();
     pthread_mutex_unlock(&durable->lock);
@@ -293,5 +299,9 @@ int durable_lost(struct durable *durable, unsigned epoch, struct plan *plan, uin
     durable->epoch++;
     if (!give_back(&durable->flushing, plan, bytes) || !give_back(&durable->pending, plan, bytes))
         return -1;
+    /* Over a connection that is lost again and again, only what is flushed before
+     * the next loss is progress: flush more often, until it lasts longer. */
+    if (*bytes / 2 < durable->flush_bytes)
+        durable->flush_bytes = *bytes / 2 < FLUSH_LEAST ? FLUSH_LEAST : *bytes / 2;
     return 0;
 }

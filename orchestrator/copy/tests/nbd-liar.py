@@ -13,7 +13,7 @@ import sys
 import threading
 
 LIES = """honest zero-extent no-extents past-end wrong-offset endless-tiny short-read long-read
-read-error einval garbage hang-read hang-write drop-read drop-write shrink flush-error
+read-error einval garbage hang-read hang-write drop-read drop-write drop-flush shrink flush-error
 flush-error-once enospc no-status hole-chunk-lie big-block eperm""".split()
 
 OPT_ABORT, OPT_LIST, OPT_STARTTLS, OPT_INFO, OPT_GO = 2, 3, 5, 6, 7
@@ -129,6 +129,8 @@ class Connection:
             self.server.data[offset : offset + length] = bytes(length)
             self.ok(handle)
         elif cmd == CMD_FLUSH:
+            if self.lie("drop-flush", 1):
+                return False
             if self.lie("flush-error") or self.lie("flush-error-once", 1):
                 self.error(handle, 5)
             else:
@@ -140,8 +142,11 @@ class Connection:
         return True
 
     def read(self, handle, offset, length):
-        data = bytes(self.server.data[offset : offset + length])
+        server = self.server
+        data = bytes(server.data[offset : offset + length])
         times = int(self.server.argument or 1)
+        if server.lie == "shrink" and server.connections == 1 and server.requests > 2:
+            return False
         if self.lie("garbage"):
             self.sock.sendall(b"\0" * 64)
             return False
