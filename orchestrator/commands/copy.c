@@ -26,6 +26,7 @@ static const char usage[] =
     "  --digest              print the digest of the disk\n"
     "  --verify              read again what was written, and compare\n"
     "  --resume=JOURNAL      keep a journal, and go on where it says\n"
+    "  --flush=BYTES         flush DST, and note it in the journal, after so many\n"
     "  --rate=BYTES|@FILE    bytes a second at most; FILE is read again when it changes\n"
     "  --connections=N, --requests=N, --request-size=BYTES\n"
     "                        instead of what is chosen\n"
@@ -132,6 +133,8 @@ static int parse_option(int c, struct arguments *args, struct error **err)
     case 'J':
         copy->journal = optarg;
         return 0;
+    case 'f':
+        return parse_bytes("flush", optarg, &copy->flush_bytes, err);
     case 'R':
         return parse_rate(&args->rate, err);
     case 'n':
@@ -212,6 +215,7 @@ static int parse_arguments(int argc, char *argv[], struct arguments *args, struc
         { "digest", no_argument, NULL, 'd' },
         { "verify", no_argument, NULL, 'v' },
         { "resume", required_argument, NULL, 'J' },
+        { "flush", required_argument, NULL, 'f' },
         { "rate", required_argument, NULL, 'R' },
         { "connections", required_argument, NULL, 'n' },
         { "requests", required_argument, NULL, 'r' },

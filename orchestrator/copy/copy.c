@@ -394,6 +394,8 @@ static int move_data(struct run *run, struct error **err)
     struct move_stats stats = { 0 };
     int r;
 
+    if (options->flush_bytes)
+        durable_config.flush_bytes = options->flush_bytes;
     config.durable = durable_new(&durable_config, err);
     if (!config.durable)
         return -1;

@@ -34,10 +34,11 @@ struct copy_options {
     const char *journal;        /* --resume: durable ranges are kept here and not copied again.
                                    The file stays after success, for the caller to remove; so
                                    does JOURNAL.leaves, made when `leaves` is NULL */
-    const char *journal_key;    /* what the journal is of; NULL: the names of src and dst */
-    bool digest;                /* say the digest of the disk, also without a leaves file */
-    const char *leaves; /* the leaves file of the digest: made by a full copy, updated in place
-                           by a delta (see digest.h). NULL: no digest */
+    uint64_t flush_bytes;    /* flush DST, and note it in the journal, after so many; 0: chosen */
+    const char *journal_key; /* what the journal is of; NULL: the names of src and dst */
+    bool digest;             /* say the digest of the disk, also without a leaves file */
+    const char *leaves;      /* the leaves file of the digest: made by a full copy, updated in place
+                                by a delta (see digest.h). NULL: no digest */
     bool compare;       /* resync: `leaves` describes DST now; move only the blocks that differ */
     unsigned retries;   /* of one range, over all reconnects, before giving up; 0: chosen */
     int timeout_s;      /* without an answer a connection counts as lost; 0: chosen */

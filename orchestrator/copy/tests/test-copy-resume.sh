@@ -1,0 +1,111 @@
+#!/bin/bash
+# --resume: killed at any moment, the next run copies only what was not durable, and
+# the result is the same.
+# shellcheck disable=SC2069 source=tests/lib.sh
+. "$(dirname "$0")/../../../tests/lib.sh"
+
+seed=${SEED:-$RANDOM}
+RANDOM=$seed
+diag "SEED=$seed"
+rounds=${ROUNDS:-12}
+copy() { timeout -s KILL 120 vmferry copy --progress=none "$@"; }
+message_of() { "$@" 2>&1 >/dev/null; }
+
+disk=$tmp/disk
+head -c 40000000 /dev/urandom >"$disk"
+truncate -s 70000001 "$disk"
+head -c 20000000 /dev/urandom | dd of="$disk" bs=1000 seek=47000 conv=notrunc status=none
+digest=$(copy --digest "$disk" null:)
+journal=$tmp/journal
+
+nbdkit -U "$tmp/dst" -P "$tmp/dst.pid" file "$tmp/out" 2>/dev/null || {
+    truncate -s 70000001 "$tmp/out"
+    nbdkit -U "$tmp/dst" -P "$tmp/dst.pid" file "$tmp/out"
+}
+at_exit "kill \$(cat $tmp/dst.pid)"
+
+# Killed again and again, until it is complete.
+for dst in "$tmp/out" "nbd+unix:///?socket=$tmp/dst"; do
+    head -c 70000001 /dev/urandom | dd of="$tmp/out" conv=notrunc status=none
+    kills=0
+    most=0
+    while [ "$kills" -lt "$rounds" ]; do
+        # Slow enough that a kill hits it, and flushed often enough to get on.
+        vmferry copy --progress=none --resume="$journal" --flush=1M --rate=40M --verify \
+            "$disk" "$dst" 2>/dev/null &
+        pid=$!
+        sleep "0.$((RANDOM % 5))$((RANDOM % 10))"
+        kill -KILL "$pid" 2>/dev/null
+        wait "$pid" 2>/dev/null && break
+        kills=$((kills + 1))
+        size=$(stat -c %s "$journal")
+        [ "$size" -le "$most" ] || most=$size
+    done
+    [ "$most" -gt 200 ]
+    result $? "the journal has grown over $kills kills"
+    result=$(copy --resume="$journal" --json --digest --verify "$disk" "$dst")
+    is $? 0 "after $kills kills it completes"
+    ok cmp "$disk" "$tmp/out" -- "and the result is right"
+    is "$(jq -r .digest <<<"$result")" "$digest" "and its digest"
+done
+
+# Only what was not durable is copied again.
+head -c 70000001 /dev/urandom >"$tmp/out"
+cat >"$tmp/rate" <<<20M
+vmferry copy --progress=none --resume="$journal" --flush=1M --rate=@"$tmp/rate" "$disk" \
+    "$tmp/out" >/dev/null 2>"$tmp/message" &
+pid=$!
+wait_for 20 sh -c "[ \$(stat -c %s $journal) -gt 200 ]"
+kill -TERM "$pid"
+wait "$pid"
+is $? 3 "SIGTERM: paused"
+like "$(cat "$tmp/message")" "stopped on request" "and says why"
+cp "$journal" "$tmp/journal.kept"
+cp "$journal.leaves" "$tmp/leaves.kept"
+result=$(copy --resume="$journal" --json "$disk" "$tmp/out")
+ok cmp "$disk" "$tmp/out" -- "resumed: the result is right"
+resumed=$(jq .bytes_resumed <<<"$result")
+[ "$resumed" -gt 5000000 ]
+result $? "$resumed bytes were not copied again"
+is $((resumed + $(jq .bytes_total <<<"$result"))) 70000001 "and all the others were"
+
+# A journal that a crash tore
+for cut in 1 7 23; do
+    cp "$tmp/journal.kept" "$journal"
+    cp "$tmp/leaves.kept" "$journal.leaves"
+    truncate -s "-$cut" "$journal"
+    head -c 1000 /dev/urandom >>"$journal"
+    ok copy --resume="$journal" --verify "$disk" "$tmp/out" -- "$cut bytes torn off, garbage behind"
+done
+head -c 20 "$tmp/journal.kept" >"$journal"
+ok copy --resume="$journal" --verify "$disk" "$tmp/out" -- "a journal with half a header"
+
+# Not ours
+cp "$tmp/journal.kept" "$journal"
+like "$(message_of copy --resume="$journal" "$disk" "$tmp/other")" "journal of another copy" \
+    "another destination"
+cp "$disk" "$tmp/disk2"
+like "$(message_of copy --resume="$journal" "$tmp/disk2" "$tmp/out")" "journal of another copy" \
+    "another source"
+echo "0 65536" >"$tmp/map"
+like "$(message_of copy --resume="$journal" --changes="$tmp/map" "$disk" "$tmp/out")" \
+    "journal of another copy" "another change map"
+echo "something else, long enough to have been a header of its own" >"$journal"
+like "$(message_of copy --resume="$journal" "$disk" "$tmp/out")" "no journal" "no journal at all"
+is "$(head -c 14 "$journal")" "something else" "and it is left alone"
+rm "$journal"
+
+# Signals
+vmferry copy --progress=none --rate=1M --resume="$journal" "$disk" "$tmp/out" 2>/dev/null &
+pid=$!
+sleep 0.5
+kill -TERM "$pid"
+wait "$pid"
+is $? 3 "a signal with a journal: paused"
+vmferry copy --progress=none --rate=1M "$disk" "$tmp/out2" 2>/dev/null &
+pid=$!
+sleep 0.5
+kill -TERM "$pid"
+wait "$pid"
+is $? 1 "a signal without a journal: failed"
+done_testing
