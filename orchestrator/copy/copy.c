@@ -21,6 +21,7 @@
 #include "copy/verify.h"
 
 #define REQUEST_DEFAULT     (UINT64_C(256) << 10)
+#define REQUEST_DIRECT      (UINT64_C(4) << 20) /* no buffer has to stay in the CPU's cache */
 #define ZERO_MAX            (UINT64_C(1) << 30)
 #define ZERO_MAX_COMPARED   (UINT64_C(64) << 20)
 #define CONNECTIONS         2
@@ -52,6 +53,7 @@ struct run {
     uint64_t align; /* of what is read */
     uint64_t request_size;
     unsigned lanes;
+    bool copy_directly; /* see move.h */
     struct plan *plan;
     const char *operation;
 };
@@ -202,6 +204,7 @@ static int choose_geometry(struct run *run, struct error **err)
     uint64_t longest = power_of_two_up_to(min(src->block_max, dst->block_max));
     unsigned lanes = options->connections;
 
+    run->copy_directly = !run->make_leaves && end_can_copy(src, dst);
     run->align = max(src->block_min, dst->block_min);
     if (run->make_leaves)
         run->align = max(run->align, DIGEST_BLOCK);
@@ -211,12 +214,16 @@ static int choose_geometry(struct run *run, struct error **err)
                          " are needed at once",
                          src->block_max < dst->block_max ? run->src_name : run->dst_name,
                          min(src->block_max, dst->block_max), run->align);
-    run->request_size = options->request_size ? options->request_size : REQUEST_DEFAULT;
+    if (options->request_size)
+        run->request_size = options->request_size;
+    else
+        run->request_size = run->copy_directly ? REQUEST_DIRECT : REQUEST_DEFAULT;
     run->request_size = max(min(run->request_size, longest) / run->align, 1) * run->align;
 
     if (!lanes)
         lanes = src->is_tls || dst->is_tls ? CONNECTIONS_TLS : CONNECTIONS;
-    if (!src->can_multi || !dst->can_multi)
+    /* Two would only wait for each other: a file has one writer at a time. */
+    if (!src->can_multi || !dst->can_multi || run->copy_directly)
         lanes = 1;
     run->lanes = (unsigned)min(lanes, max(src->size / run->request_size, 1));
     return 0;
@@ -402,6 +409,7 @@ static int move_data(struct run *run, struct error **err)
     config.src = run->src;
     config.dst = run->dst;
     config.expected_leaves_fd = options->compare ? run->leaves_fd : -1;
+    config.copy_directly = run->copy_directly;
     run->operation = "copying";
     r = move_run(&config, &stats, err);
     durable_free(config.durable);

@@ -17,6 +17,8 @@
 #define STATUS_PAIRS    1024
 #define HOLE_FLAGS      3 /* base:allocation: hole, reads as zero */
 #define WRITE_ZERO_STEP ((size_t)65536)
+#define COPY_STEP       65536
+#define EXTENT_MAX      (UINT64_C(2) << 30)
 
 struct end_file {
     struct end end;
@@ -114,7 +116,49 @@ static int zero(struct end_file *file, uint64_t length, uint64_t offset)
     return 0;
 }
 
-/* The extents from `offset` on, as far as the array reaches. */
+/* What the kernel will not do between these two files after all. */
+static int copy_by_hand(struct end_file *file, struct end_file *from, uint64_t length,
+                        uint64_t offset)
+{
+    char buf[COPY_STEP];
+
+    while (length > 0) {
+        uint64_t step = length < sizeof buf ? length : sizeof buf;
+        int errnum = read_all(from, buf, step, offset);
+
+        if (!errnum)
+            errnum = write_all(file, buf, step, offset);
+        if (errnum)
+            return errnum;
+        offset += step;
+        length -= step;
+    }
+    return 0;
+}
+
+static int copy_from(struct end_file *file, struct end_file *from, uint64_t length, uint64_t offset)
+{
+    off_t in = (off_t)offset, out = (off_t)offset;
+
+    while (length > 0) {
+        ssize_t n = copy_file_range(from->fd, &in, file->fd, &out, length, 0);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && (is_unsupported(errno) || errno == EXDEV))
+            return copy_by_hand(file, from, length, (uint64_t)out);
+        if (n < 0)
+            return errno;
+        if (n == 0)
+            return ENODATA; /* the file became shorter */
+        length -= (uint64_t)n;
+    }
+    return 0;
+}
+
+/* The extents from `offset` on, as far as the array reaches. The last one may go
+ * beyond the question: to ask again from there would make the file system, tmpfs
+ * above all, look at the same pages once more. */
 static int status(struct end_file *file, struct request *req)
 {
     uint32_t entries[2 * STATUS_PAIRS];
@@ -124,14 +168,14 @@ static int status(struct end_file *file, struct request *req)
 
     while (pos < end && pairs < STATUS_PAIRS) {
         off_t data = lseek(file->fd, (off_t)pos, SEEK_DATA);
-        uint64_t until = end;
+        uint64_t until = file->end.size;
         uint32_t flags = 0;
 
         if (data < 0 && errno != ENXIO)
             return errno;
         if (data < 0 || (uint64_t)data > pos) { /* ENXIO: no data up to the end */
             flags = HOLE_FLAGS;
-            if (data >= 0 && (uint64_t)data < end)
+            if (data >= 0 && (uint64_t)data < until)
                 until = (uint64_t)data;
         } else {
             off_t hole = lseek(file->fd, (off_t)pos, SEEK_HOLE);
@@ -140,9 +184,11 @@ static int status(struct end_file *file, struct request *req)
                 return errno;
             if ((uint64_t)hole <= pos)
                 return EIO; /* somebody truncates or writes the file meanwhile */
-            if ((uint64_t)hole < end)
+            if ((uint64_t)hole < until)
                 until = (uint64_t)hole;
         }
+        if (until - pos > EXTENT_MAX)
+            until = pos + EXTENT_MAX;
         entries[2 * pairs] = (uint32_t)(until - pos);
         entries[2 * pairs + 1] = flags;
         pairs++;
@@ -171,6 +217,9 @@ static void file_start(struct conn *conn, struct request *req)
         break;
     case OP_STATUS:
         req->errnum = status(file, req);
+        break;
+    case OP_COPY:
+        req->errnum = copy_from(file, (struct end_file *)req->from, req->length, req->offset);
         break;
     }
     request_list_add(conn->completed, req);
@@ -265,6 +314,17 @@ static int find_size(struct end_file *file, const char *path, const struct end_w
         end->size = wants->size;
     }
     return 0;
+}
+
+bool end_can_copy(const struct end *from, const struct end *to)
+{
+    const struct end_file *in = (const struct end_file *)from;
+    const struct end_file *out = (const struct end_file *)to;
+    off_t zero[2] = { 0, 0 };
+
+    /* The kernel checks the files before it finds that there is nothing to copy. */
+    return from->ops == &file_ops && to->ops == &file_ops && !in->direct && !out->direct &&
+           copy_file_range(in->fd, &zero[0], out->fd, &zero[1], 0, 0) == 0;
 }
 
 /* Asked at the last byte, where the answer is near: from the start, some file systems

@@ -253,6 +253,8 @@ static int64_t issue(struct conn *conn, struct request *req, uint32_t flags)
         return nbd_aio_flush(h, done, 0);
     case OP_STATUS:
         return nbd_aio_block_status(h, req->length, req->offset, extents, done, 0);
+    case OP_COPY:
+        break; /* end_can_copy() said no */
     }
     return -1;
 }

@@ -20,7 +20,7 @@ enum end_role { END_SOURCE, END_DESTINATION };
 enum extents_kind { EXTENTS_ALLOCATION, EXTENTS_CHANGES };
 #define EXTENTS_KINDS 2
 
-enum op { OP_READ, OP_WRITE, OP_ZERO, OP_FLUSH, OP_STATUS };
+enum op { OP_READ, OP_WRITE, OP_ZERO, OP_FLUSH, OP_STATUS, OP_COPY };
 
 struct conn;
 
@@ -30,7 +30,8 @@ struct request {
     enum op op;
     uint64_t offset;
     uint64_t length;
-    void *buf; /* OP_READ, OP_WRITE. After a failed read its content is undefined */
+    struct end *from; /* OP_COPY: the end whose same range is written here; see end_can_copy() */
+    void *buf;        /* OP_READ, OP_WRITE. After a failed read its content is undefined */
     /* OP_STATUS: called, before completion, once for each kind that the end
      * knows, with `entries` pairs of length and flags as NBD defines them for the
      * metadata context. `pairs` counts pairs. */
@@ -149,6 +150,10 @@ static inline bool end_is_same(const struct end *a, const struct end *b)
 {
     return a->identity[1] && a->identity[0] == b->identity[0] && a->identity[1] == b->identity[1];
 }
+
+/* Whether OP_COPY works from one to the other: two regular files that the kernel can
+ * copy between, without the data passing through our memory. */
+bool end_can_copy(const struct end *from, const struct end *to);
 
 /* Called by end_open(). */
 struct end *end_nbd_open(const char *uri, const struct end_wants *wants, struct error **err);

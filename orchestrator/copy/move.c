@@ -127,8 +127,9 @@ static enum side side_of(const struct request *req)
 
 static const char *op_name(enum op op)
 {
-    static const char *const names[] = { "reading", "writing", "zeroing", "flushing",
-                                         "asking for block status of" };
+    static const char *const names[] = {
+        "reading", "writing", "zeroing", "flushing", "asking for block status of", "copying"
+    };
 
     return names[op];
 }
@@ -554,12 +555,18 @@ static void cut_segment(struct lane *lane, struct slot *slot, const struct segme
     }
 }
 
-static void call_others(struct mover *mover)
+static void count_read(struct lane *lane, uint64_t bytes)
 {
-    LOCK_SCOPE(&mover->lock);
+    struct mover *mover = lane->mover;
+    uint64_t before = lane->stats.read;
 
+    lane->stats.read += bytes;
+    if (before >= JOIN_BYTES || lane->stats.read < JOIN_BYTES)
+        return;
+    pthread_mutex_lock(&mover->lock);
     mover->join = true;
     pthread_cond_broadcast(&mover->changed);
+    pthread_mutex_unlock(&mover->lock);
 }
 
 /* A piece has been read: look at it, then write what has to be written. */
@@ -570,9 +577,7 @@ static void piece_read(struct lane *lane, struct slot *slot)
     size_t blocks = (size_t)((piece->offset + piece->length - 1) / DIGEST_BLOCK -
                              piece->offset / DIGEST_BLOCK + 1);
 
-    lane->stats.read += piece->length;
-    if (lane->stats.read >= JOIN_BYTES && lane->stats.read - piece->length < JOIN_BYTES)
-        call_others(lane->mover);
+    count_read(lane, piece->length);
     slot->count = 0;
     if (decide(lane, slot, fates, blocks) == 0) {
         for (unsigned i = 0; i < piece->count; i++)
@@ -636,6 +641,25 @@ static void start_zeroes(struct lane *lane, struct slot *slot)
         piece_written(lane, slot);
 }
 
+/* Nobody has to see the data: the destination fetches it. */
+static void start_copies(struct lane *lane, struct slot *slot)
+{
+    const struct piece *piece = &slot->piece;
+
+    slot->count = piece->count;
+    for (unsigned i = 0; i < piece->count; i++) {
+        const struct segment *segment = &piece->segments[i];
+
+        slot->requests[i] = (struct request){ .op = OP_COPY,
+                                              .offset = piece->offset + segment->offset,
+                                              .length = segment->length,
+                                              .from = lane->mover->config->src,
+                                              .owner = slot };
+        count_read(lane, segment->length);
+    }
+    start_writes(lane, slot);
+}
+
 static void start_piece(struct lane *lane, const struct piece *piece)
 {
     struct slot *slot = lane->free;
@@ -648,6 +672,10 @@ static void start_piece(struct lane *lane, const struct piece *piece)
     slot->started_ns = monotonic_ns();
     if (piece->zero) {
         start_zeroes(lane, slot);
+        return;
+    }
+    if (lane->mover->config->copy_directly) {
+        start_copies(lane, slot);
         return;
     }
     slot->reading = true;

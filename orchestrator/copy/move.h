@@ -31,6 +31,7 @@ struct move_config {
     unsigned retries;
     int timeout_s; /* without an answer a connection counts as lost */
     bool make_leaves;
+    bool copy_directly;         /* the destination takes data from the source without our help */
     int expected_leaves_fd;     /* compare: a block whose leaf is here already is left alone; -1 */
     bool differences_fail;      /* verify: a block that differs is an error, and not written */
     atomic_uint_fast64_t *rate; /* bytes/s; NULL or 0: unlimited */
