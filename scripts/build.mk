@@ -58,7 +58,9 @@ ORCHESTRATOR := $(filter-out %/tests/%,$(shell find orchestrator -name '*.c' | s
 TEST_SOURCES := $(sort $(shell find common filters plugins orchestrator tests -path '*tests/*test-*.c'))
 TESTS        := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 PODS         := $(sort $(shell find common filters plugins orchestrator docs -name '*.pod'))
-MANUALS      := $(foreach p,$(PODS),$(BUILD)/man/$(notdir $(p:.pod=)).1)
+# Files that people edit (*.conf) are in section 5 of the manual, all else in 1.
+section       = $(if $(filter %.conf.pod,$(1)),5,1)
+MANUALS      := $(foreach p,$(PODS),$(BUILD)/man/$(notdir $(p:.pod=)).$(call section,$(p)))
 
 filters:  $(FILTERS:%=$(BUILD)/nbdkit-%-filter.so)
 plugins:  $(PLUGINS:%=$(BUILD)/nbdkit-%-plugin.so)
@@ -125,10 +127,10 @@ $(BUILD)/bench/%: $(BUILD)/bench/%.o
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(call pkg_libs,libnbd)
 
 define manual_rule
-$(BUILD)/man/$(notdir $(1:.pod=)).1: $(1)
+$(BUILD)/man/$(notdir $(1:.pod=)).$(call section,$(1)): $(1)
 	@mkdir -p $$(@D)
 	@podchecker -warnings -warnings $$< 2>$$@.log || { cat $$@.log; exit 1; }
-	$$(call run,MAN)pod2man --section=1 --center="vmferry" --release="$(VERSION)" --name=$(notdir $(1:.pod=)) $$< $$@
+	$$(call run,MAN)pod2man --section=$(call section,$(1)) --center="vmferry" --release="$(VERSION)" --name=$(notdir $(1:.pod=)) $$< $$@
 endef
 $(foreach p,$(PODS),$(eval $(call manual_rule,$(p))))
 

@@ -2,13 +2,13 @@
 #
 #   PREFIX/bin                       vmferry, the export server, vmferry-make-certs
 #   PREFIX/share/vmferry             data the programs find from where they are
-#   PREFIX/share/man/man1            the manuals, compressed
+#   PREFIX/share/man/man1, man5      the manuals, compressed
 #   PREFIX/share/bash-completion     completion of vmferry
 #   PREFIX/lib/systemd/system        units of the export server
 #   nbdkit's own directories         filters and plugin, whatever PREFIX is
 
 bindir        := $(PREFIX)/bin
-mandir        := $(PREFIX)/share/man/man1
+mandir        := $(PREFIX)/share/man
 datadir       := $(PREFIX)/share/vmferry
 completiondir := $(PREFIX)/share/bash-completion/completions
 unitdir       := $(PREFIX)/lib/systemd/system
@@ -24,7 +24,7 @@ INSTALL_PAIRS := \
   $(call pairs,$(INSTALL_PROGRAMS),$(bindir),755) \
   $(call pairs,$(FILTERS:%=$(BUILD)/nbdkit-%-filter.so),$(NBDKIT_FILTERDIR),755) \
   $(call pairs,$(PLUGINS:%=$(BUILD)/nbdkit-%-plugin.so),$(NBDKIT_PLUGINDIR),755) \
-  $(call pairs,$(MANUALS),$(mandir),644) \
+  $(foreach s,1 5,$(call pairs,$(filter %.$(s),$(MANUALS)),$(mandir)/man$(s),644)) \
   $(call pairs,$(wildcard share/vmferry/*),$(datadir),644) \
   $(call pairs,$(wildcard completions/*),$(completiondir),644) \
   $(call pairs,$(INSTALL_UNITS),$(unitdir),644)
@@ -36,7 +36,7 @@ install: all
 	  IFS=: read -r from to mode <<< "$$pair"; \
 	  install -D -m "$$mode" "$$from" "$(DESTDIR)$$to"; \
 	done
-	@gzip -9nf $(patsubst %,"$(DESTDIR)$(mandir)/%",$(notdir $(MANUALS)))
+	@gzip -9nf $(foreach m,$(MANUALS),"$(DESTDIR)$(mandir)/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m))")
 	@echo "installed $(words $(INSTALL_PAIRS)) files: $(DESTDIR)$(PREFIX), $(DESTDIR)$(NBDKIT_FILTERDIR), $(DESTDIR)$(NBDKIT_PLUGINDIR)"
 
 uninstall:

@@ -68,21 +68,35 @@ static int commit(struct sync *sync, struct error **err)
     return store_commit(sync->store, err);
 }
 
-/* The point is complete whatever happens here. */
-static void tidy(struct sync *sync)
+static void attempt(const struct sync *sync, const char *relative,
+                    int (*act)(const char *path, struct error **err))
+{
+    CLEANUP_ERROR struct error *ignored = NULL;
+    char path[PATH_MAX];
+
+    if (volume_path(sync->state_dir, relative, path, &ignored) == 0)
+        act(path, &ignored);
+}
+
+/* A complete point needs its image and leaves, read-only, and no working files. It is
+ * complete whatever happens here, and the next run tidies again. */
+static void tidy(const struct sync *sync, unsigned number)
 {
     for (size_t i = 0; i < sync->count; i++) {
-        const struct disk_sync *disk = &sync->disks[i];
-        CLEANUP_ERROR struct error *ignored = NULL;
+        struct volume_names names;
 
-        if (volume_remove(disk->journal, &ignored) < 0)
-            error_clear(&ignored);
-        if (volume_remove(disk->changes, &ignored) < 0)
-            error_clear(&ignored);
-        if (volume_seal(disk->image, &ignored) < 0)
-            error_clear(&ignored);
-        volume_seal(disk->leaves, &ignored);
+        volume_names(sync->vm->uuid, sync->disks[i].stored.key, number, number == 1, &names);
+        attempt(sync, names.journal, volume_remove);
+        attempt(sync, names.changes, volume_remove);
+        attempt(sync, names.image, volume_seal);
+        attempt(sync, names.leaves, volume_seal);
     }
+}
+
+void sync_tidy(const struct sync *sync)
+{
+    if (sync->newest.id)
+        tidy(sync, sync->newest.number);
 }
 
 int sync_publish(struct sync *sync, struct error **err)
@@ -94,7 +108,7 @@ int sync_publish(struct sync *sync, struct error **err)
     sync->job.eta_seconds = 0;
     if (commit(sync, err) < 0)
         return -1;
-    tidy(sync);
+    tidy(sync, sync->point.number);
     return 0;
 }
 

@@ -192,6 +192,7 @@ int job_replicate(struct store *store, const char *state_dir, const struct store
     *result = (struct replicate_result){ 0 };
     if (job_lock(state_dir, vm, &lock, err) < 0 || look(&sync, err) < 0)
         return -1;
+    sync_tidy(&sync);
     if (is_up_to_date(&sync)) {
         result->up_to_date = true;
         result->point = sync.newest.number;

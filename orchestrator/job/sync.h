@@ -96,6 +96,8 @@ int sync_make_files(struct sync *sync, struct error **err);
 int sync_transfer(struct sync *sync, struct error **err);
 
 /* publish.c */
+/* What a run leaves to do that was killed right after it completed the newest point. */
+void sync_tidy(const struct sync *sync);
 int sync_publish(struct sync *sync, struct error **err);
 /* The job ended without a point: write down why. Problems in here are not reported: the
  * next run finds everything out for itself. */

@@ -88,6 +88,9 @@ is "$status" 0 "replicate again"
 like "$out" "up to date" "nothing to do is said"
 is "$(vmferry point list app01 --json | jq length)" 1 "and no point is made"
 
+# As if killed right after the point was complete.
+touch "$replicas/disk-2000/point-0001.journal" "$replicas/disk-2000/point-0001.changes"
+chmod u+w "$replicas/disk-2000/base.raw"
 first=$(content "$replicas/disk-2000/base.raw")
 head -c 100000 /dev/urandom | dd of=system bs=1 seek=7000001 conv=notrunc status=none
 dd if=/dev/zero of=system bs=1M count=1 conv=notrunc status=none
@@ -99,6 +102,9 @@ is "$(jq -r '.disks[0].bytes' <<<"$json")" 1148576 "only what changed is moved"
 is "$(content "$replicas/disk-2000/point-0002.qcow2")" "$(sha <system)" "the overlay is the source"
 is "$(content "$replicas/disk-2001/point-0002.qcow2")" "$(sha <data)" "the unchanged disk too"
 is "$(content "$replicas/disk-2000/base.raw")" "$first" "the older point is as it was"
+is "$(ls "$replicas/disk-2000" | xargs)" \
+    "base.raw point-0001.leaves point-0002.leaves point-0002.qcow2" "a killed run is tidied up after"
+is "$(stat -c %a "$replicas/disk-2000/base.raw")" 400 "and its images are sealed"
 is "$(qemu-img info --output=json "$replicas/disk-2000/point-0002.qcow2" |
     jq -r '."backing-filename", ."backing-filename-format"' | xargs)" "base.raw raw" \
     "the overlay names its backing file and format, relative"
