@@ -25,7 +25,7 @@
 #define ZERO_MAX            (UINT64_C(1) << 30)
 #define ZERO_MAX_COMPARED   (UINT64_C(64) << 20)
 #define CONNECTIONS         2
-#define CONNECTIONS_TLS     4 /* one thread encrypts slower than one copies */
+#define CONNECTIONS_TLS     4 /* at most */
 #define CONNECTIONS_MAX     64
 #define FLUSH_BYTES         (UINT64_C(1) << 30)
 #define FLUSH_BYTES_JOURNAL (UINT64_C(256) << 20)
@@ -196,6 +196,14 @@ static uint64_t power_of_two_up_to(uint64_t n)
     return power;
 }
 
+/* One thread encrypts slower than it copies: as many as there are CPUs for. */
+static unsigned tls_connections(void)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return (unsigned)min(max(cpus > 0 ? (uint64_t)cpus : 1, CONNECTIONS), CONNECTIONS_TLS);
+}
+
 static int choose_geometry(struct run *run, struct error **err)
 {
     const struct copy_options *options = run->options;
@@ -221,7 +229,7 @@ static int choose_geometry(struct run *run, struct error **err)
     run->request_size = max(min(run->request_size, longest) / run->align, 1) * run->align;
 
     if (!lanes)
-        lanes = src->is_tls || dst->is_tls ? CONNECTIONS_TLS : CONNECTIONS;
+        lanes = src->is_tls || dst->is_tls ? tls_connections() : CONNECTIONS;
     /* Two would only wait for each other: a file has one writer at a time. */
     if (!src->can_multi || !dst->can_multi || run->copy_directly)
         lanes = 1;
