@@ -7,13 +7,16 @@
 #include <limits.h>
 #include <linux/openat2.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 
 #include "qcow2-header.h"
 
 #define OPEN_ATTEMPTS 100
 #define JSON_DEPTH    4
+#define WAIT_STEP_MS  5
 
 static void cleanup_json(json_object **object)
 {
@@ -595,5 +598,34 @@ int exportmap_file_remove(const char *dir, const char *name, struct error **err)
         return error_set_errno(err, errno, "withdrawing %s/%s", dir, name);
     if (fsync(dirfd) < 0)
         return error_set_errno(err, errno, "withdrawing %s/%s", dir, name);
+    return 0;
+}
+
+int exportmap_wait_unwritten(const char *dir, const char *name, int timeout_ms, struct error **err)
+{
+    CLEANUP_FREE char *path = NULL;
+    CLEANUP_CLOSE int fd = -1;
+
+    if (asprintf(&path, "%s/" EXPORTMAP_STATE_DIR "/" EXPORTMAP_LOCK, dir, name) < 0) {
+        path = NULL;
+        return error_set_errno(err, ENOMEM, "export %s", name);
+    }
+    fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 && errno == ENOENT)
+        return 0; /* nobody ever wrote to it */
+    if (fd < 0)
+        return error_set_errno(err, errno, "%s", path);
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return error_set_errno(err, errno, "%s", path);
+        if (timeout_ms <= 0) {
+            error_set(err, "export %s is still held by a writer; `fuser -v %s` finds it", name,
+                      path);
+            (*err)->errnum = EBUSY;
+            return -1;
+        }
+        nanosleep(&(struct timespec){ .tv_nsec = WAIT_STEP_MS * 1000000L }, NULL);
+        timeout_ms -= WAIT_STEP_MS;
+    }
     return 0;
 }

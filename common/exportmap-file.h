@@ -76,4 +76,14 @@ int exportmap_file_write(const char *dir, const char *name, const struct exportm
 /* Withdraw the export, durably. One that is not there is no error. */
 int exportmap_file_remove(const char *dir, const char *name, struct error **err);
 
+/* Wait until no process writes to the disk by this export, at most timeout_ms. Those
+ * whose terms are no longer in the map let go within a second by themselves; so call
+ * this after changing or withdrawing the export, before somebody else uses the disk.
+ * err->errnum is EBUSY when some still hold it. */
+int exportmap_wait_unwritten(const char *dir, const char *name, int timeout_ms, struct error **err);
+
+/* Where the plugin keeps its locks, in the map directory; and an export's, in there. */
+#define EXPORTMAP_STATE_DIR ".exportmap"
+#define EXPORTMAP_LOCK      "%s.lock" /* % the export's name */
+
 #endif

@@ -6,6 +6,8 @@
 #include "commands/command.h"
 #include "exportmap-file.h"
 
+#define WITHDRAW_WAIT_MS 5000
+
 static const char help[] =
     "usage: vmferry export put --map=DIR [OPTIONS] NAME DISK   add or replace an export\n"
     "       vmferry export remove --map=DIR NAME               withdraw it\n"
@@ -119,6 +121,13 @@ static int put(const struct options *options, const char *name, const char *disk
     return exportmap_file_write(options->dir, name, &map, err);
 }
 
+static int withdraw(const struct options *options, const char *name, struct error **err)
+{
+    if (exportmap_file_remove(options->dir, name, err) < 0)
+        return -1;
+    return exportmap_wait_unwritten(options->dir, name, WITHDRAW_WAIT_MS, err);
+}
+
 static int probe(const struct options *options, const char *disk, struct error **err)
 {
     CLEANUP(exportmap_file_free) struct exportmap_file map = { 0 };
@@ -153,6 +162,6 @@ int command_export(int argc, char *argv[], struct error **err)
     if (n == 3 && strcmp(args[0], "put") == 0)
         return put(&options, args[1], args[2], err);
     if (n == 2 && strcmp(args[0], "remove") == 0)
-        return exportmap_file_remove(options.dir, args[1], err);
+        return withdraw(&options, args[1], err);
     return error_set_kind(err, ERROR_USAGE, "wrong arguments; see `vmferry export --help`");
 }

@@ -98,7 +98,7 @@ int lease_acquire(int state_fd, const char *name, const char *terms, int timeout
     CLEANUP_CLOSE int fd = -1;
     int64_t deadline = now_ms() + timeout_ms;
 
-    snprintf(file, sizeof file, "%s.lock", name);
+    snprintf(file, sizeof file, EXPORTMAP_LOCK, name);
     fd = openat(state_fd, file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return error_set_errno(err, errno, "opening lock file %s", file);

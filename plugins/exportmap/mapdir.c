@@ -7,8 +7,6 @@
 
 #include "skiplog.h"
 
-#define STATE_DIR ".exportmap"
-
 /* Whoever may write here can serve any disk of this machine to anyone. */
 static int check_owner(int fd, struct error **err)
 {
@@ -29,13 +27,13 @@ static int open_state(int dirfd, struct error **err)
 {
     CLEANUP_CLOSE int fd = -1;
 
-    if (mkdirat(dirfd, STATE_DIR, 0700) < 0 && errno != EEXIST)
+    if (mkdirat(dirfd, EXPORTMAP_STATE_DIR, 0700) < 0 && errno != EEXIST)
         return -1; /* a read-only map: exports can still be read */
-    fd = openat(dirfd, STATE_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    fd = openat(dirfd, EXPORTMAP_STATE_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
-        return error_set_errno(err, errno, "%s", STATE_DIR);
+        return error_set_errno(err, errno, "%s", EXPORTMAP_STATE_DIR);
     if (check_owner(fd, err) < 0)
-        return error_prefix(err, "%s", STATE_DIR);
+        return error_prefix(err, "%s", EXPORTMAP_STATE_DIR);
     return steal_fd(fd);
 }
 

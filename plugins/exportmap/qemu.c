@@ -162,7 +162,7 @@ int qemu_make_key(struct qemu_image *image, struct error **err)
     CLEANUP_CLOSE int fd = -1;
     dev_t dev;
 
-    snprintf(lock, sizeof lock, "%s.lock", image->name);
+    snprintf(lock, sizeof lock, EXPORTMAP_LOCK, image->name);
     fd = openat(image->state_fd, lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0 || fstat(fd, &lock_st) < 0 || fstat(image->fd, &st) < 0)
         return error_set_errno(err, errno, "opening lock file %s", lock);

@@ -173,6 +173,30 @@ def in_flight():
               % written[0])
 
 
+def withdraw_waits():
+    """When `export remove` is done, nobody writes any more; if somebody may, it says so."""
+    with Map() as m:
+        m.start()
+        for fmt in ("raw", "qcow2"):
+            disk = m.raw("a", SIZE) if fmt == "raw" else m.qcow2("q", SIZE)
+            m.put("e", disk, fmt, lease="one")
+            for alone in (False, True):
+                m.connect("e@one", alone).pwrite(b"w" * 4096, 0)
+            m.remove("e")
+            ok(not held(m, disk), fmt + ": removed: no writer holds the disk")
+        m.put("e", m.path("a"), lease="one")
+        m.connect("e@one")
+        m.server.send_signal(signal.SIGSTOP)
+        r = subprocess.run([os.environ["BUILD"] + "/vmferry", "export", "remove", "--map=" + m.dir, "e"],
+                           capture_output=True, text=True)
+        m.server.send_signal(signal.SIGCONT)
+        ok(r.returncode == 1 and "still held by a writer" in r.stderr, "a stopped writer: it says so",
+           r.stderr)
+        r = subprocess.run([os.environ["BUILD"] + "/vmferry", "export", "put", "e", "x"],
+                           capture_output=True, text=True)
+        equal(r.returncode, 2, "wrong use of `export`: exit status 2")
+
+
 def require_lease():
     with Map("require-lease=true") as m:
         m.start()
@@ -195,5 +219,6 @@ for fmt_ in ("raw", "qcow2"):
 readers(alone=False)
 readers(alone=True)
 require_lease()
+withdraw_waits()
 in_flight()
 done()
