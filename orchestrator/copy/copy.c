@@ -25,7 +25,7 @@
 #define ZERO_MAX            (UINT64_C(1) << 30)
 #define ZERO_MAX_COMPARED   (UINT64_C(64) << 20)
 #define CONNECTIONS         2
-#define CONNECTIONS_TLS     4 /* at most */
+#define CONNECTIONS_FAR     4 /* on a long link, or with TLS at most */
 #define CONNECTIONS_MAX     64
 #define FLUSH_BYTES         (UINT64_C(1) << 30)
 #define FLUSH_BYTES_JOURNAL (UINT64_C(256) << 20)
@@ -53,6 +53,7 @@ struct run {
     uint64_t align; /* of what is read */
     uint64_t request_size;
     unsigned lanes;
+    unsigned lanes_near;
     bool copy_directly; /* see move.h */
     struct plan *plan;
     const char *operation;
@@ -201,7 +202,7 @@ static unsigned tls_connections(void)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
-    return (unsigned)min(max(cpus > 0 ? (uint64_t)cpus : 1, CONNECTIONS), CONNECTIONS_TLS);
+    return (unsigned)min(max(cpus > 0 ? (uint64_t)cpus : 1, CONNECTIONS), CONNECTIONS_FAR);
 }
 
 static int choose_geometry(struct run *run, struct error **err)
@@ -228,12 +229,16 @@ static int choose_geometry(struct run *run, struct error **err)
         run->request_size = run->copy_directly ? REQUEST_DIRECT : REQUEST_DEFAULT;
     run->request_size = max(min(run->request_size, longest) / run->align, 1) * run->align;
 
-    if (!lanes)
-        lanes = src->is_tls || dst->is_tls ? tls_connections() : CONNECTIONS;
+    run->lanes_near = lanes;
+    if (!lanes) {
+        lanes = CONNECTIONS_FAR;
+        run->lanes_near = src->is_tls || dst->is_tls ? tls_connections() : CONNECTIONS;
+    }
     /* Two would only wait for each other: a file has one writer at a time. */
     if (!src->can_multi || !dst->can_multi || run->copy_directly)
         lanes = 1;
     run->lanes = (unsigned)min(lanes, max(src->size / run->request_size, 1));
+    run->lanes_near = (unsigned)min(run->lanes_near, run->lanes);
     return 0;
 }
 
@@ -380,6 +385,7 @@ static struct move_config move_defaults(struct run *run)
     return (struct move_config){
         .plan = run->plan,
         .lanes = run->lanes,
+        .lanes_near = run->lanes_near,
         .requests = options->requests,
         .request_size = run->request_size,
         .retries = options->retries ? options->retries : RETRIES_DEFAULT,

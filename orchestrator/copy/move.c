@@ -22,7 +22,8 @@
 #define WINDOW_PIECES 4
 #define WRITES_MAX    32 /* of a piece; more than PIECE_SEGMENTS */
 #define TICK_MS       100
-#define JOIN_BYTES    (UINT64_C(128) << 20) /* what the first lane reads before the others connect */
+#define JOIN_BYTES    (UINT64_C(128) << 20) /* what the first lane reads before others connect */
+#define JOIN_WINDOW   (UINT64_C(4) << 20)   /* a link that takes so much is a long one */
 #define SLOW_FACTOR   10 /* flushing and zeroing may take so much longer than a read */
 
 struct mover;
@@ -87,7 +88,7 @@ struct mover {
     pthread_cond_t changed;
     struct error *err; /* the first */
     unsigned active;   /* lanes that run */
-    bool join;         /* the other lanes are worth their connections */
+    unsigned wanted;   /* lanes that are worth their connections */
     int64_t pace_ns;   /* see take_pace() */
     unsigned lane_count;
     unsigned started; /* lanes whose thread was started; the main thread's */
@@ -361,6 +362,26 @@ static void count_piece(struct lane *lane, const struct slot *slot)
     }
 }
 
+static void want_lanes(struct mover *mover, unsigned count)
+{
+    LOCK_SCOPE(&mover->lock);
+
+    if (mover->wanted >= count)
+        return;
+    mover->wanted = count;
+    pthread_cond_broadcast(&mover->changed);
+}
+
+static void sample_window(struct lane *lane, const struct slot *slot)
+{
+    struct window *window = &lane->window;
+    uint64_t before = window->limit;
+
+    window_sample(window, cost(lane, &slot->piece), monotonic_ns() - slot->started_ns);
+    if (before < JOIN_WINDOW && window->limit >= JOIN_WINDOW)
+        want_lanes(lane->mover, lane->mover->config->lanes);
+}
+
 /* All of the piece is on the destination, or was there already. */
 static void piece_written(struct lane *lane, struct slot *slot)
 {
@@ -385,7 +406,7 @@ static void piece_written(struct lane *lane, struct slot *slot)
         return;
     } else if (r > 0) {
         count_piece(lane, slot);
-        window_sample(&lane->window, cost(lane, &slot->piece), monotonic_ns() - slot->started_ns);
+        sample_window(lane, slot);
     }
     finish_slot(lane, slot);
 }
@@ -557,16 +578,11 @@ static void cut_segment(struct lane *lane, struct slot *slot, const struct segme
 
 static void count_read(struct lane *lane, uint64_t bytes)
 {
-    struct mover *mover = lane->mover;
     uint64_t before = lane->stats.read;
 
     lane->stats.read += bytes;
-    if (before >= JOIN_BYTES || lane->stats.read < JOIN_BYTES)
-        return;
-    pthread_mutex_lock(&mover->lock);
-    mover->join = true;
-    pthread_cond_broadcast(&mover->changed);
-    pthread_mutex_unlock(&mover->lock);
+    if (before < JOIN_BYTES && lane->stats.read >= JOIN_BYTES)
+        want_lanes(lane->mover, lane->mover->config->lanes_near);
 }
 
 /* A piece has been read: look at it, then write what has to be written. */
@@ -1079,7 +1095,7 @@ static void watch(struct mover *mover, struct move_stats *stats)
 {
     const struct move_config *config = mover->config;
     struct timespec until;
-    bool join;
+    unsigned wanted;
 
     pthread_mutex_lock(&mover->lock);
     while (mover->active) {
@@ -1088,10 +1104,9 @@ static void watch(struct mover *mover, struct move_stats *stats)
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
         pthread_cond_timedwait(&mover->changed, &mover->lock, &until);
-        join = mover->join;
+        wanted = mover->wanted;
         pthread_mutex_unlock(&mover->lock);
-        if (join)
-            start_lanes(mover, mover->lane_count);
+        start_lanes(mover, wanted);
         if (config->cancel && atomic_load(config->cancel) && !stopping(mover)) {
             stats->cancelled = true;
             atomic_store(config->stop, true);

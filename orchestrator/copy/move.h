@@ -25,7 +25,8 @@ struct move_config {
     struct end *dst;
     struct plan *plan;
     struct durable *durable;
-    unsigned lanes;
+    unsigned lanes;        /* on a long link */
+    unsigned lanes_near;   /* where answers come at once; not more than lanes */
     unsigned requests;     /* in flight a lane; 0: adapts */
     uint64_t request_size; /* bytes */
     unsigned retries;
