@@ -12,6 +12,7 @@ BOOT_LIMIT=${VMFERRY_DEMO_BOOT_LIMIT:-300} # seconds; a boot takes 12 without KV
 # Two checkouts may run their demos on one host.
 name=demo-$(cksum <<<"$demo" | cut -c 1-5)
 images=/var/lib/libvirt/images/vmferry-$name # libvirt's QEMU can't pass through /root
+daemons=/run/vmferry-demo # pid files, when libvirt's daemons are ours to stop
 description=$demo/source.json
 source_console=$demo/source-console.log
 
@@ -30,11 +31,12 @@ fail() {
 }
 
 # libvirt's daemons, unless they run (or systemd starts them when asked). Those that a
-# killed demo left are ours again.
+# killed demo left, or one that runs beside this one started, are ours as well.
 start_libvirt() {
     if ! virsh --quiet version >/dev/null 2>&1; then
-        virtlogd --daemon --pid-file "$demo/virtlogd.pid" 9>&-
-        libvirtd --daemon --pid-file "$demo/libvirtd.pid" 9>&-
+        mkdir -p "$daemons"
+        virtlogd --daemon --pid-file "$daemons/virtlogd.pid" 9>&-
+        libvirtd --daemon --pid-file "$daemons/libvirtd.pid" 9>&-
         poll 30 virsh --quiet version || fail "libvirtd does not answer; see /var/log/libvirt"
     fi
 }
@@ -48,17 +50,19 @@ poll() { # SECONDS COMMAND…
     done
 }
 
+# The last one out stops them.
 stop_libvirt() {
     local daemon pid
+    [ -d "$daemons" ] || return 0
+    [ -z "$(virsh --quiet list --name)" ] || return 0
     for daemon in libvirtd virtlogd; do
-        [ -f "$demo/$daemon.pid" ] || continue
-        pid=$(cat "$demo/$daemon.pid")
+        pid=$(cat "$daemons/$daemon.pid" 2>/dev/null || echo none)
         if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = $daemon ]; then
             kill "$pid"
             poll 20 test ! -e "/proc/$pid"
         fi
-        rm -f "$demo/$daemon.pid"
     done
+    rm -rf "$daemons"
 }
 
 stop_source() {
@@ -67,17 +71,24 @@ stop_source() {
     rm -rf "$images"
 }
 
-# Also what a demo that was killed left behind. The lock keeps a second demo out.
-prepare_demo() {
+# The lock keeps a second demo out; what a killed one was running holds it as well.
+lock_demo() {
     mkdir -p "$demo"
     exec 9>"$demo/lock"
-    flock --nonblock 9 || fail "another demo runs in $demo"
+    flock --nonblock 9 && return
+    echo "waiting for another demo, or what is left of it, to end"
+    flock --timeout "$BOOT_LIMIT" 9 || fail "another demo runs in $demo"
+}
+
+# Also removes what a demo that was killed left behind.
+prepare_demo() {
+    lock_demo
     start_libvirt
     if [ -e "$VMFERRY_STATE/vmferry.db" ] && vmferry vm show "$name" >/dev/null 2>&1; then
         vmferry failover rollback "$name" >/dev/null
     fi
     stop_source
-    find "$demo" -mindepth 1 -maxdepth 1 ! -name '*.pid' ! -name lock -exec rm -rf {} +
+    find "$demo" -mindepth 1 -maxdepth 1 ! -name lock -exec rm -rf {} +
 }
 
 clean_up_demo() {
@@ -201,7 +212,7 @@ sync_seconds() { # POINT; of the job that made it
         "SELECT printf('%.1f', (completed_at - created_at) / 1000.0) FROM replication_jobs WHERE id = $job"
 }
 
-# The data disk of POINT as a row: what the sync had to move.
+# A row for each disk of POINT.
 summary_rows() { # POINT SECONDS
     point "$1" ".disks[] | [\"$1\", .sync_type, .disk_id, .capacity, .bytes, .digest] | @tsv" |
         while IFS=$'\t' read -r number sync disk capacity bytes digest; do

@@ -9,16 +9,20 @@ export VMFERRY_DEMO=$tmp/demo VMFERRY_VIRT_TYPE=qemu
 . "$top/scripts/demo-lib.sh"
 [ "$(id -u)" = 0 ] || skip_all "needs root, for libvirt's system daemon"
 
-# Everything on this host that a demo could leave behind.
+# Everything on this host that our demos could leave behind; others may run theirs.
 host_state() {
-    pgrep -a 'libvirtd|virtlogd' | grep -v defunct
-    pgrep -fa "guest=$name|guest=vmferry-test-|$demo/state"
-    ip -brief link | grep -oE '^(vft-|vnet)[^ ]*'
+    local ids
+    ids=$(vmferry failover list --json 2>/dev/null | jq -r '[.[].domain_uuid[:8]] | join("|")')
+    {
+        pgrep -a qemu-system
+        ip -brief link
+        compgen -G '/var/lib/libvirt/qemu/nvram/*'
+        compgen -G '/etc/libvirt/qemu/*'
+    } | grep -oE "guest=$name,|(vmferry-test|vft)-(${ids:-none})|/${name}[^ ]*"
+    pgrep -fa "$demo/state"
     grep -F "$demo" /proc/mounts
-    compgen -G '/var/lib/libvirt/qemu/nvram/*' | grep -E "vmferry-test-|$name"
-    compgen -G "/etc/libvirt/qemu/$name*"
-    compgen -G '/etc/libvirt/qemu/vmferry-test-*'
     compgen -G "$images*"
+    [ -n "$(virsh --quiet list --name 2>/dev/null)" ] || compgen -G "$daemons*"
     find "$demo" \( -name '*.sock' -o -name '*.pid' -o -name guest \) -not -path '*/.exportmap/*' 2>/dev/null
 }
 
@@ -55,8 +59,8 @@ check_summary() { # FIRMWARE
 run_demo() { # FIRMWARE
     local status=0
     "$top/scripts/demo" "$1" >"$tmp/$1.out" 2>&1 || status=$?
-    is $status 0 "$1: the demo comes to its end" || diag "$(tail -n 20 "$tmp/$1.out")"
-    diag "$(grep -E 'waited|^done in' "$tmp/$1.out")"
+    is $status 0 "$1: the demo comes to its end"
+    diag "$(if [ $status = 0 ]; then grep -E '^waited|^done in' "$tmp/$1.out"; else tail -n 20 "$tmp/$1.out"; fi)"
 }
 
 before_all=$(host_state)

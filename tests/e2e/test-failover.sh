@@ -40,14 +40,18 @@ replica_state() {
 }
 points=$(replica_state)
 
-# All that a test failover makes, wherever it may be.
+# All that our test failovers made, wherever it may be; others may have theirs.
 left_behind() {
-    virsh --quiet list --all --name | grep '^vmferry-test-'
-    virsh --quiet net-list --all --name | grep '^vft-'
-    ip -brief link | grep '^vft-'
-    compgen -G '/var/lib/libvirt/qemu/nvram/vmferry-test-*'
-    pgrep -fa 'guest=vmferry-test-'
+    local ids
+    ids=$(vmferry failover list --json | jq -r '[.[].domain_uuid[:8]] | join("|")')
     find "$VMFERRY_STATE/failovers" -name '*.qcow2'
+    {
+        virsh --quiet list --all --name
+        virsh --quiet net-list --all --name
+        ip -brief link
+        compgen -G '/var/lib/libvirt/qemu/nvram/*'
+        pgrep -a qemu-system
+    } | grep -E "(vmferry-test|vft)-(${ids:-none})"
 }
 
 vm_state() {
@@ -87,8 +91,7 @@ is "$status" 1 "a guest that does not say what is expected did not boot"
 is "$(vm_state)" failed_over_test "the VM is in its test"
 domain=$(vmferry failover show guest --json | jq -r .domain)
 is "$(virsh domstate "$domain" | head -n 1)" running "its domain is left running"
-is "$(ps -o user= -C qemu-system-x86_64 --sort=-start_time | head -n 1 | cut -c 1-7)" libvirt \
-    "QEMU runs as an unprivileged user"
+is "$(stat -c %U "/proc/$(pgrep -f "guest=$domain,")")" libvirt-qemu "QEMU runs as an unprivileged user"
 network=$(vmferry failover show guest --json | jq -r .network)
 is "$(virsh net-dumpxml "$network" | grep -cE '<(forward|ip|dhcp)')" 0 "its network leads nowhere"
 is "$(virsh domiflist "$domain" | awk 'NR > 2 && NF { print $3, $5 }')" \
