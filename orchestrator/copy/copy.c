@@ -386,6 +386,7 @@ static struct move_config move_defaults(struct run *run)
         .plan = run->plan,
         .lanes = run->lanes,
         .lanes_near = run->lanes_near,
+        .lanes_first = options->connections ? run->lanes : 1,
         .requests = options->requests,
         .request_size = run->request_size,
         .retries = options->retries ? options->retries : RETRIES_DEFAULT,

@@ -17,8 +17,8 @@
 struct end_nbd {
     struct end end;
     char *uri;
-    char *changes;            /* a metadata context, or NULL */
-    struct nbd_handle *spare; /* the first connection, until somebody asks for one */
+    char *changes;                    /* a metadata context, or NULL */
+    struct nbd_handle *_Atomic spare; /* the first connection, until somebody asks for one */
     int timeout_s;
     struct server *server; /* ours, from a command in brackets; or NULL */
 };
@@ -164,10 +164,9 @@ static int nbd_end_connect(struct conn *conn, struct error **err)
 
     conn->heard_ns = monotonic_ns();
     conn->why[0] = '\0';
-    if (nbd->spare) {
-        conn->handle = steal_ptr(nbd->spare);
+    conn->handle = atomic_exchange(&nbd->spare, NULL);
+    if (conn->handle)
         return 0;
-    }
     conn->handle = dial(nbd, err);
     if (!conn->handle)
         return error_prefix(err, "%s", conn->end->name);

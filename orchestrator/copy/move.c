@@ -1060,8 +1060,8 @@ static void free_lane(struct lane *lane)
     free(lane->leaves);
 }
 
-/* Let the first `count` lanes run. The first works alone until there turns out to
- * be much to do: to some servers a connection costs more than a small delta. */
+/* Let the first `count` lanes run. Not all do until there turns out to be much to
+ * do: to some servers a connection costs more than a small delta. */
 static void start_lanes(struct mover *mover, unsigned count)
 {
     CLEANUP_ERROR struct error *err = NULL;
@@ -1121,7 +1121,7 @@ static void watch(struct mover *mover, struct move_stats *stats)
 
 static void run_lanes(struct mover *mover, struct move_stats *stats)
 {
-    start_lanes(mover, 1);
+    start_lanes(mover, mover->config->lanes_first);
     watch(mover, stats);
     for (unsigned i = 0; i < mover->started; i++)
         pthread_join(mover->lanes[i].thread, NULL);

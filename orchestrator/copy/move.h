@@ -27,6 +27,7 @@ struct move_config {
     struct durable *durable;
     unsigned lanes;        /* on a long link */
     unsigned lanes_near;   /* where answers come at once; not more than lanes */
+    unsigned lanes_first;  /* from the start */
     unsigned requests;     /* in flight a lane; 0: adapts */
     uint64_t request_size; /* bytes */
     unsigned retries;

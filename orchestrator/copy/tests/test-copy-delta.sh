@@ -147,7 +147,7 @@ for n in range(rounds):
     rng.shuffle(changed)
     open(cmap, "w").write("# changes\n" + "".join(f"{s} {l}\n" for s, l in changed))
     options = ["--leaves", leaves] + rng.choice(([], ["--verify"]))
-    options += rng.choice(([], ["--request-size", rng.choice(("64K", "128K", "1M"))], ["--connections=1"]))
+    options += rng.choice(([], ["--request-size", rng.choice(("64K", "128K", "1M"))], ["--connections=1"], ["--connections=3"]))
     if rng.random() < 0.3:
         result = vmferry("--compare", *options, end(src), end(dst))
         how = "compare"

@@ -8,7 +8,8 @@ seed=${SEED:-$RANDOM}
 RANDOM=$seed
 diag "SEED=$seed"
 rounds=${ROUNDS:-12}
-copy() { timeout -s KILL 120 vmferry copy --progress=none "$@"; }
+# Several connections from the start, as a big disk gets them.
+copy() { timeout -s KILL 120 vmferry copy --progress=none --connections=2 "$@"; }
 message_of() { "$@" 2>&1 >/dev/null; }
 
 disk=$tmp/disk
@@ -31,7 +32,7 @@ for dst in "$tmp/out" "nbd+unix:///?socket=$tmp/dst"; do
     most=0
     while [ "$kills" -lt "$rounds" ]; do
         # Slow enough that a kill hits it, and flushed often enough to get on.
-        vmferry copy --progress=none --resume="$journal" --flush=1M --rate=40M --verify \
+        vmferry copy --progress=none --connections=2 --resume="$journal" --flush=1M --rate=40M --verify \
             "$disk" "$dst" 2>/dev/null &
         pid=$!
         sleep "0.$((RANDOM % 5))$((RANDOM % 10))"

@@ -6,7 +6,8 @@
 here=$(dirname "$0")
 seed=${SEED:-$RANDOM}
 diag "SEED=$seed"
-copy() { timeout -s KILL 120 vmferry copy --progress=none "$@"; }
+# Several connections from the start, as a big disk gets them.
+copy() { timeout -s KILL 120 vmferry copy --progress=none --connections=2 "$@"; }
 message_of() { "$@" 2>&1 >/dev/null; }
 
 disk=$tmp/disk
