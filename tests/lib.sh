@@ -30,7 +30,7 @@ EXPORTMAP=$BUILD/nbdkit-exportmap-plugin.so
 # loaded by a plain nbdkit, so the sanitizer's library has to be there first.
 nbdkit() {
     if [ -n "${SANITIZE:-}" ]; then
-        LD_PRELOAD=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so) \
+        LD_PRELOAD=$(BUILD=$BUILD "$top/tests/sanitizer-preload") \
             ASAN_OPTIONS=detect_leaks=0 command nbdkit "$@"
     elif [ -n "${VALGRIND:-}" ]; then
         NBDKIT_VALGRIND=1 valgrind -q --error-exitcode=119 --trace-children=no \

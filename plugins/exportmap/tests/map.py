@@ -137,7 +137,7 @@ def once_for_all_processes():
                   "    h = nbd.NBD(); h.set_opt_mode(True)\n"
                   "    h.connect_command(sys.argv[1:])\n"
                   "    h.opt_list(lambda *_: 0); h.opt_abort()\n")
-        argv = ["/usr/bin/python3", "-c", script, "nbdkit", "-s", *m.arguments()]
+        argv = ["/usr/bin/python3", "-c", script, *m.alone()]
         for _ in range(2):
             r = subprocess.run(argv, capture_output=True, text=True, check=True)
             equal(r.stderr.count("is left out"), 1, "one line for all processes of a server")
@@ -193,16 +193,15 @@ def directory():
     with Map() as m:
         m.put("e", m.raw("a", SIZE))
         os.chmod(m.dir, 0o777)
-        r = subprocess.run(["nbdkit", "-s", *m.arguments()], stdin=subprocess.DEVNULL,
+        r = subprocess.run(m.alone(), stdin=subprocess.DEVNULL,
                            capture_output=True, text=True)
         ok(r.returncode != 0 and "may be written by others" in r.stderr,
            "a directory that others may write is refused", r.stderr)
         os.chmod(m.dir, 0o700)
-        r = subprocess.run(["nbdkit", "-s", m.arguments()[0], "map=" + m.path("missing")],
-                           stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        ok(r.returncode != 0 and "No such file" in r.stderr, "and one that is not there", r.stderr)
-        r = subprocess.run(["nbdkit", "-s", m.arguments()[0]], stdin=subprocess.DEVNULL,
+        r = subprocess.run([*m.alone()[:-1], "map=" + m.path("missing")], stdin=subprocess.DEVNULL,
                            capture_output=True, text=True)
+        ok(r.returncode != 0 and "No such file" in r.stderr, "and one that is not there", r.stderr)
+        r = subprocess.run(m.alone()[:-1], stdin=subprocess.DEVNULL, capture_output=True, text=True)
         ok("map=DIR is missing" in r.stderr, "and none", r.stderr)
 
 

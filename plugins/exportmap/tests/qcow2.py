@@ -10,7 +10,7 @@ import time
 
 import nbd
 
-from exportmap import Map, done, equal, error_of, extents, nbdkit, ok, wait_for
+from exportmap import Map, done, equal, error_of, extents, ok, wait_for
 
 SEED = int(os.environ.get("SEED", time.time_ns() % 1000000))
 SIZE = 16 << 20
@@ -78,7 +78,7 @@ def killed_starter():
             import nbd, sys, time
             h = nbd.NBD(); h.set_export_name("e@one"); h.connect_command(sys.argv[1:])
             h.pwrite(b"x" * 512, 0); print("ready", flush=True); time.sleep(60)
-            """, "nbdkit", "-s", "--exit-with-parent", *m.arguments()], stdout=subprocess.PIPE)
+            """, *m.alone()], stdout=subprocess.PIPE)
         first.stdout.readline()
         second = m.connect("e@one", alone=True)
         first.kill()
@@ -310,11 +310,10 @@ def durability():
     with Map() as m:
         disk = m.qcow2("a", SIZE)
         m.put("e", disk, "qcow2", lease="one")
-        argv, env = nbdkit("-s", *m.arguments())
         h = nbd.NBD()
         h.set_export_name("e@one")
         h.connect_command(["strace", "-f", "-y", "-o", m.path("trace"), "-e",
-                           "trace=pwrite64,pwritev,fdatasync", *argv])
+                           "trace=pwrite64,pwritev,fdatasync", *m.alone()])
         other = m.connect("e@one", alone=True)
         h.pwrite(b"x" * 65536, 0)
 

@@ -200,12 +200,11 @@ def failed_flush():
 
 
 def traced(m, export, log):
-    argv, env = nbdkit("-s", *m.arguments())
     h = nbd.NBD()
     h.set_export_name(export)
     h.connect_command(["strace", "-f", "-y", "-o", log, "-e",
                        "trace=pwrite64,pwritev2,fdatasync,fsync,fallocate,writev,sendto,sendmsg",
-                       *argv])
+                       *m.alone()])
     return h
 
 

@@ -15,6 +15,8 @@ END
 chmod +x "$tmp/bin/qemu-nbd"
 PATH=$tmp/bin:$PATH
 
+preload=${SANITIZE:+$("$top/tests/sanitizer-preload")}
+
 put() { # LEASE
     printf '{"path": "%s", "format": "qcow2", "size": 1048576, "mode": "rw", "lease": "%s",
         "identity": {"inode": %s, "dev": %s}}' "$tmp/disk.qcow2" "$1" \
@@ -24,7 +26,7 @@ put() { # LEASE
 
 serve() { # its pid is in $!
     rm -f "$tmp/sock"
-    background env LD_PRELOAD="${LD_PRELOAD:-}" nbdkit -f -U "$tmp/sock" "$EXPORTMAP" "map=$tmp/map"
+    background env ${preload:+"LD_PRELOAD=$preload" ASAN_OPTIONS=detect_leaks=0} nbdkit -f -U "$tmp/sock" "$EXPORTMAP" "map=$tmp/map"
     wait_for 10 test -S "$tmp/sock"
 }
 

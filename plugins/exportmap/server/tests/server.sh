@@ -10,7 +10,7 @@ server_command=("$BUILD/nbdkit-exportmap-server")
 if [ -n "${SANITIZE:-}" ]; then
     # shellcheck disable=SC2034
     kills=20 # each starts an nbdkit with the sanitizer in it
-    server_command=(env "LD_PRELOAD=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so)"
+    server_command=(env "LD_PRELOAD=$(BUILD=$BUILD "$top/tests/sanitizer-preload")"
         ASAN_OPTIONS=detect_leaks=0 "${server_command[@]}")
 elif [ -n "${VALGRIND:-}" ]; then
     server_command=(valgrind -q --error-exitcode=119 --child-silent-after-fork=yes "${server_command[@]}")
