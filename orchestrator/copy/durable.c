@@ -209,6 +209,8 @@ static int write_leaves(int fd, struct batch *batch)
     struct digest run[512];
     size_t i = 0;
 
+    if (batch->leaf_count == 0)
+        return 0;
     qsort(batch->leaves, batch->leaf_count, sizeof *batch->leaves, by_block);
     while (i < batch->leaf_count) {
         uint64_t first = batch->leaves[i].block;

@@ -80,6 +80,8 @@ static void sort_and_merge(struct changemap *map)
 {
     size_t out = 0;
 
+    if (map->count == 0)
+        return;
     qsort(map->ranges, map->count, sizeof *map->ranges, by_offset);
     for (size_t i = 0; i < map->count; i++) {
         struct range *last = out ? &map->ranges[out - 1] : NULL;

@@ -39,7 +39,7 @@ for dst in "$tmp/out" "nbd+unix:///?socket=$tmp/dst"; do
         kill -KILL "$pid" 2>/dev/null
         wait "$pid" 2>/dev/null && break
         kills=$((kills + 1))
-        size=$(stat -c %s "$journal")
+        size=$(stat -c %s "$journal" 2>/dev/null || echo 0)
         [ "$size" -le "$most" ] || most=$size
     done
     [ "$most" -gt 200 ]
