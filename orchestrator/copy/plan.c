@@ -324,7 +324,7 @@ static bool put_answer(struct plan *plan, uint64_t end)
             changed = !(config->holes_unchanged && flags & ALLOCATION_HOLE);
         }
         if (config->has_changes) {
-            changed = walk_to(&changes, plan->position) & CHANGES_DIRTY;
+            changed = walk_to(&changes, plan->position) & CHANGES_DIRTY && changed;
             until = min(until, changes.end);
         }
         if (!changed)
