@@ -18,6 +18,9 @@
 #include "version.h"
 
 #define PROGRAM "nbdkit-exportmap-server"
+/* Of a connection. Each keeps a buffer: few stay in the CPU's cache, and a client that
+ * is in a hurry has several connections. */
+#define MAP_THREADS "4"
 
 #define MAX_CONNECTIONS_DEFAULT 512
 #define MAX_CONNECTIONS_LIMIT   100000
@@ -273,6 +276,7 @@ static const char **nbdkit_command(const struct options *options, const char *pl
         argv[n++] = "--tls=off";
     }
     if (options->map) {
+        argv[n++] = "--threads=" MAP_THREADS;
         argv[n++] = plugin;
         argv[n++] = map;
     }
