@@ -100,9 +100,10 @@ class Map:
 
     def start(self):
         self.socket = self.top + "/sock"
-        argv, env = nbdkit("-f", "--exit-with-parent", "-U", self.socket, *self.arguments())
+        ready = self.top + "/pid"  # written when it listens
+        argv, env = nbdkit("-f", "--exit-with-parent", "-P", ready, "-U", self.socket, *self.arguments())
         self.server = subprocess.Popen(argv, env=env, stderr=open(self.log, "ab"))
-        wait_for(lambda: os.path.exists(self.socket), 20)
+        wait_for(lambda: os.path.exists(ready), 20)
         return self
 
     def stop(self):

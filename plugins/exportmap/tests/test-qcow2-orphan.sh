@@ -25,9 +25,9 @@ put() { # LEASE
 }
 
 serve() { # its pid is in $!
-    rm -f "$tmp/sock"
-    background env ${preload:+"LD_PRELOAD=$preload" ASAN_OPTIONS=detect_leaks=0} nbdkit -f -U "$tmp/sock" "$EXPORTMAP" "map=$tmp/map"
-    wait_for 10 test -S "$tmp/sock"
+    rm -f "$tmp/sock" "$tmp/pid"
+    background env ${preload:+"LD_PRELOAD=$preload" ASAN_OPTIONS=detect_leaks=0} nbdkit -f -P "$tmp/pid" -U "$tmp/sock" "$EXPORTMAP" "map=$tmp/map"
+    wait_for 10 test -s "$tmp/pid"
 }
 
 orphan() { # leave a qemu-nbd that starts for LEASE
