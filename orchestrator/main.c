@@ -4,19 +4,21 @@
 #include <string.h>
 
 #include "commands/command.h"
+#include "tls.h"
 #include "version.h"
 
 static const struct command commands[] = {
-    { "copy", "copy a disk: in full, or what changed", command_copy },
-    { "digest", "the digest of a disk, or where two disks differ", command_digest },
-    { "source", "add, list or remove where VMs come from", command_source },
-    { "vm", "list VMs, show one with its disk map", command_vm },
-    { "replicate", "bring the replica of a VM up to date", command_replicate },
-    { "verify", "compare a restore point with its digest, or the source", command_verify },
-    { "point", "list the restore points of a VM", command_point },
-    { "failover", "boot a restore point in a test, or take the test back", command_failover },
-    { "export", "serve a disk by the export map, or withdraw it", command_export },
-    { NULL, NULL, NULL },
+    { "copy", "copy a disk: in full, or what changed", command_copy, false },
+    { "digest", "the digest of a disk, or where two disks differ", command_digest, false },
+    { "source", "add, list or remove where VMs come from", command_source, false },
+    { "vm", "list VMs, show one with its disk map", command_vm, false },
+    { "replicate", "bring the replica of a VM up to date", command_replicate, true },
+    { "verify", "compare a restore point with its digest, or the source", command_verify, true },
+    { "point", "list the restore points of a VM", command_point, false },
+    { "failover", "boot a restore point in a test, or take the test back", command_failover,
+      false },
+    { "export", "serve a disk by the export map, or withdraw it", command_export, false },
+    { NULL, NULL, NULL, false },
 };
 
 static void usage(FILE *out)
@@ -25,6 +27,17 @@ static void usage(FILE *out)
     for (const struct command *c = commands; c->name; c++)
         fprintf(out, "  %-12s %s\n", c->name, c->summary);
     fprintf(out, "\n`vmferry COMMAND --help` and vmferry-COMMAND(1) say more.\n");
+}
+
+static bool may_speak_tls(const struct command *command, char *argv[])
+{
+    if (command->finds_uris)
+        return true;
+    for (size_t i = 1; argv[i]; i++) {
+        if (strncmp(argv[i], "nbds", 4) == 0)
+            return true;
+    }
+    return false;
 }
 
 static int run(const struct command *command, int argc, char *argv[])
@@ -53,8 +66,11 @@ int main(int argc, char *argv[])
         return 0;
     }
     for (const struct command *c = commands; c->name; c++) {
-        if (strcmp(argv[1], c->name) == 0)
-            return run(c, argc - 1, argv + 1);
+        if (strcmp(argv[1], c->name) != 0)
+            continue;
+        if (may_speak_tls(c, argv))
+            tls_use_fast_ciphers(argv);
+        return run(c, argc - 1, argv + 1);
     }
     fprintf(stderr, "vmferry: no command named '%s'; `vmferry --help` lists them\n", argv[1]);
     return ERROR_USAGE;

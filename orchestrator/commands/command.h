@@ -2,6 +2,8 @@
 #ifndef VMFERRY_COMMAND_H
 #define VMFERRY_COMMAND_H
 
+#include <stdbool.h>
+
 #include "error.h"
 
 struct command {
@@ -10,6 +12,7 @@ struct command {
     /* argv[0] is the command's name; getopt is reset. Returns 0, or -1 with *err
      * set; its kind becomes the exit status. */
     int (*run)(int argc, char *argv[], struct error **err);
+    bool finds_uris; /* connects to NBD URIs that are not among its arguments */
 };
 
 int command_copy(int argc, char *argv[], struct error **err);
