@@ -88,13 +88,15 @@ const char *exportmap_name_problem(const char *name)
     if (exportmap_name_ignored(name))
         return "is that of a hidden or temporary file";
     for (const char *p = name; *p; p += step) {
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            return "holds a control character";
-        if (*p == '/' || *p == '@')
-            return "holds a '/' or '@'";
         step = utf8_length((const unsigned char *)p);
         if (step == 0)
             return "is not UTF-8";
+        /* U+0080 to U+009F are control characters too: some terminals obey them. */
+        if ((unsigned char)*p < 0x20 || *p == 0x7f ||
+            (step == 2 && (unsigned char)p[0] == 0xc2 && (unsigned char)p[1] < 0xa0))
+            return "holds a control character";
+        if (*p == '/' || *p == '@')
+            return "holds a '/' or '@'";
     }
     return NULL;
 }
@@ -248,7 +250,11 @@ static int parse_description(json_object *value, struct exportmap_file *map, str
     if (json_object_is_type(value, json_type_null))
         return 0;
     map->description = take_string(value, err);
-    return map->description ? 0 : -1;
+    if (!map->description)
+        return -1;
+    if (strlen(map->description) > EXPORTMAP_DESCRIPTION_MAX)
+        return error_set(err, "is longer than %zu bytes", EXPORTMAP_DESCRIPTION_MAX);
+    return 0;
 }
 
 static const struct {
@@ -556,6 +562,20 @@ static int write_and_rename(int dirfd, const char *temporary, const char *name, 
     return 0;
 }
 
+/* What we write must be what a server can read: text that is no UTF-8, or too long, would make
+ * the export vanish. */
+static char *format_checked(const struct exportmap_file *map, struct error **err)
+{
+    CLEANUP(exportmap_file_free) struct exportmap_file again = { 0 };
+    CLEANUP_FREE char *text = exportmap_file_format(map);
+
+    if (!text)
+        error_set_errno(err, ENOMEM, "its map file");
+    else if (exportmap_file_parse(text, strlen(text), &again, err) < 0)
+        error_prefix(err, "its map file");
+    return *err ? NULL : steal_ptr(text);
+}
+
 int exportmap_file_write(const char *dir, const char *name, const struct exportmap_file *map,
                          struct error **err)
 {
@@ -566,16 +586,12 @@ int exportmap_file_write(const char *dir, const char *name, const struct exportm
 
     if (problem)
         return error_set(err, "export name '%s' %s", name, problem);
-    if (map->lease && !exportmap_lease_ok(map->lease))
-        return error_set(err,
-                         "export %s: its lease is not 1 to %zu characters of A-Z a-z 0-9 . _ -",
-                         name, EXPORTMAP_LEASE_MAX);
+    text = format_checked(map, err);
+    if (!text)
+        return error_prefix(err, "export %s", name);
     dirfd = open_directory(dir, err);
     if (dirfd < 0)
         return -1;
-    text = exportmap_file_format(map);
-    if (!text)
-        return error_set_errno(err, ENOMEM, "export %s", name);
     /* Same process and thread: the same name; a dead one's leftover is overwritten. */
     snprintf(temporary, sizeof temporary, ".%s.%ld.tmp", name, (long)syscall(SYS_gettid));
     unlinkat(dirfd, temporary, 0);

@@ -19,9 +19,10 @@
 
 #include "exportmap-identity.h"
 
-#define EXPORTMAP_NAME_MAX  ((size_t)200) /* bytes in an export's name */
-#define EXPORTMAP_LEASE_MAX ((size_t)128) /* bytes in a lease */
-#define EXPORTMAP_FILE_MAX  ((size_t)65536)
+#define EXPORTMAP_NAME_MAX        ((size_t)200) /* bytes in an export's name */
+#define EXPORTMAP_LEASE_MAX       ((size_t)128) /* bytes in a lease */
+#define EXPORTMAP_FILE_MAX        ((size_t)65536)
+#define EXPORTMAP_DESCRIPTION_MAX ((size_t)4096) /* bytes: the longest text of the NBD protocol */
 
 enum exportmap_format { EXPORTMAP_RAW, EXPORTMAP_QCOW2 };
 
@@ -70,7 +71,8 @@ int exportmap_file_read(int dirfd, const char *name, struct exportmap_file *map,
 int exportmap_file_probe(const char *path, enum exportmap_format format, struct exportmap_file *map,
                          struct error **err);
 
-/* Put the export into the map or replace it, atomically and durably, mode 0600. */
+/* Put the export into the map or replace it, atomically and durably, mode 0600. What could not
+ * be read back is an error, and nothing is written. */
 int exportmap_file_write(const char *dir, const char *name, const struct exportmap_file *map,
                          struct error **err);
 /* Withdraw the export, durably. One that is not there is no error. */

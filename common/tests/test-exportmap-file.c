@@ -126,6 +126,7 @@ static void test_names(void **state)
         "\xe0\x80\xaf",
         "\xff",
         "\xf5\x80\x80\x80",
+        "\xc2\x9b",
     };
 
     (void)state;
@@ -143,6 +144,43 @@ static void test_names(void **state)
     assert_false(exportmap_lease_ok(""));
     assert_false(exportmap_lease_ok("a b"));
     assert_false(exportmap_lease_ok("a@b"));
+}
+
+/* A map file that nobody could read is not written, and the good one stays. */
+static void test_unreadable(void **state)
+{
+    static const struct {
+        const char *path, *lease, *description;
+    } bad[] = {
+        { "/a", NULL, "\xff" }, { "/\xe9", NULL, NULL }, { "a", NULL, NULL }, { "/a", "a b", NULL }
+    };
+    char dir[] = "/tmp/vmferry-test.XXXXXX";
+    char longest[EXPORTMAP_DESCRIPTION_MAX + 2];
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        CLEANUP_ERROR struct error *err = NULL;
+        const struct exportmap_file map = { .path = (char *)bad[i].path,
+                                            .lease = (char *)bad[i].lease,
+                                            .description = (char *)bad[i].description };
+
+        assert_int_equal(exportmap_file_write(dir, "e", &map, &err), -1);
+        assert_non_null(strstr(error_message(err), "export e: its map file: "));
+    }
+    memset(longest, 'x', sizeof longest);
+    for (size_t length = EXPORTMAP_DESCRIPTION_MAX + 1; length >= EXPORTMAP_DESCRIPTION_MAX;
+         length--) {
+        CLEANUP_ERROR struct error *err = NULL;
+        const struct exportmap_file map = { .path = (char *)"/a", .description = longest };
+
+        longest[length] = '\0';
+        assert_int_equal(exportmap_file_write(dir, "e", &map, &err),
+                         length > EXPORTMAP_DESCRIPTION_MAX ? -1 : 0);
+    }
+    CLEANUP_ERROR struct error *err = NULL;
+    assert_int_equal(exportmap_file_remove(dir, "e", &err), 0);
+    assert_int_equal(rmdir(dir), 0);
 }
 
 static void test_write_and_remove(void **state)
@@ -190,9 +228,13 @@ static void test_write_and_remove(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),      cmocka_unit_test(test_prefixes),
-        cmocka_unit_test(test_mutations), cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_names),     cmocka_unit_test(test_write_and_remove),
+        cmocka_unit_test(test_good),
+        cmocka_unit_test(test_prefixes),
+        cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_write_and_remove),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -93,6 +93,22 @@ static int parse_options(int argc, char *argv[], struct options *options, struct
     return 0;
 }
 
+static int check_name(const char *name, struct error **err)
+{
+    const char *problem = exportmap_name_problem(name);
+
+    return problem ? error_set_kind(err, ERROR_USAGE, "export name '%s' %s", name, problem) : 0;
+}
+
+static int check_lease(const char *lease, struct error **err)
+{
+    if (lease && !exportmap_lease_ok(lease))
+        return error_set_kind(err, ERROR_USAGE,
+                              "--lease: '%s' is not 1 to %zu characters of A-Z a-z 0-9 . _ -",
+                              lease, EXPORTMAP_LEASE_MAX);
+    return 0;
+}
+
 static int copy_text(const char *text, char **copy, struct error **err)
 {
     *copy = text ? strdup(text) : NULL;
@@ -102,7 +118,8 @@ static int copy_text(const char *text, char **copy, struct error **err)
 static int describe(const struct options *options, const char *disk, struct exportmap_file *map,
                     struct error **err)
 {
-    if (exportmap_file_probe(disk, options->format, map, err) < 0)
+    if (check_lease(options->lease, err) < 0 ||
+        exportmap_file_probe(disk, options->format, map, err) < 0)
         return -1;
     map->writable = options->writable;
     if (copy_text(options->lease, &map->lease, err) < 0 ||
@@ -116,14 +133,14 @@ static int put(const struct options *options, const char *name, const char *disk
 {
     CLEANUP(exportmap_file_free) struct exportmap_file map = { 0 };
 
-    if (describe(options, disk, &map, err) < 0)
+    if (check_name(name, err) < 0 || describe(options, disk, &map, err) < 0)
         return -1;
     return exportmap_file_write(options->dir, name, &map, err);
 }
 
 static int withdraw(const struct options *options, const char *name, struct error **err)
 {
-    if (exportmap_file_remove(options->dir, name, err) < 0)
+    if (check_name(name, err) < 0 || exportmap_file_remove(options->dir, name, err) < 0)
         return -1;
     return exportmap_wait_unwritten(options->dir, name, WITHDRAW_WAIT_MS, err);
 }

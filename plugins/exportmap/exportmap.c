@@ -22,6 +22,7 @@
 #define LEASE_WAIT_MS  4000
 #define ORPHAN_WAIT_MS 1000
 #define OPEN_ATTEMPTS  20
+#define LISTED_MAX     10000 /* nbdkit refuses more */
 
 static char *map_path;
 static bool require_lease;
@@ -108,21 +109,35 @@ static void exportmap_unload(void)
     free(map_path);
 }
 
-static int add_export(void *exports, const char *name, const struct exportmap_file *map)
+struct listing {
+    struct nbdkit_exports *exports;
+    size_t count;
+};
+
+static int add_export(void *opaque, const char *name, const struct exportmap_file *map)
 {
-    return nbdkit_add_export(exports, name, map->description);
+    struct listing *listing = opaque;
+
+    if (listing->count++ >= LISTED_MAX)
+        return 0;
+    return nbdkit_add_export(listing->exports, name, map->description);
 }
 
 static int exportmap_list_exports(int readonly, int is_tls, struct nbdkit_exports *exports)
 {
     CLEANUP_ERROR struct error *err = NULL;
+    struct listing listing = { .exports = exports };
 
     (void)readonly;
     (void)is_tls;
-    if (mapdir_list(&map_dir, add_export, exports, &err) < 0) {
+    if (mapdir_list(&map_dir, add_export, &listing, &err) < 0) {
         nbdkit_error("%s", error_message(err));
         return -1;
     }
+    if (listing.count > LISTED_MAX)
+        nbdkit_error("%s: only %d of %zu exports are listed, which is nbdkit's limit; the others "
+                     "can be opened all the same",
+                     map_dir.path, LISTED_MAX, listing.count);
     return 0;
 }
 

@@ -89,6 +89,7 @@ def bad_files():
         member("lease", lease="no blanks")
         member("long-lease", lease="x" * 129)
         member("nul", path="/a\0b")
+        member("wordy", description="x" * 4097)
         member("identity-text", identity="x")
         for name, text in {"empty": "", "garbage": "\0\1\2", "array": "[]", "half": '{"path": "/a"',
                            "trailing": json.dumps(good) + " x", "deep": "[" * 100,
@@ -205,7 +206,20 @@ def directory():
         ok("map=DIR is missing" in r.stderr, "and none", r.stderr)
 
 
+def many():
+    """More exports than nbdkit lists."""
+    with Map() as m:
+        m.put("e0", m.raw("a", SIZE))
+        for i in range(1, 10002):
+            os.link(m.dir + "/e0", m.dir + "/e%d" % i)
+        m.start()
+        equal(len(listed(m)), 10000, "of 10002 exports 10000 are listed")
+        ok("only 10000 of 10002 exports are listed" in m.logged(), "... and the log says so", m.logged()[-300:])
+        equal(m.connect("e10001").get_size(), SIZE, "... but all can be opened")
+
+
 listing()
+many()
 bad_files()
 once_for_all_processes()
 no_effect_on_others()
