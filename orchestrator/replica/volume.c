@@ -11,8 +11,7 @@
 
 #include "process.h"
 
-/* Test boots run as another user, so they may pass through the folders. */
-#define FOLDER_MODE   0711
+#define FOLDER_MODE   0700
 #define IMAGE_MODE    0600
 #define SEALED_MODE   0400
 #define QEMU_IMG_MS   60000
