@@ -29,8 +29,12 @@ class Server:
         self.process, self.uri, self.port = process, uri, port
 
     def cpu_seconds(self):
-        """What it has used so far, with the processes that it has waited for."""
-        with open(f"/proc/{self.process.pid}/stat") as stat:
+        """What it has used so far, with the processes for connections that are over."""
+        proc = f"/proc/{self.process.pid}"
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline and open(f"{proc}/task/{self.process.pid}/children").read():
+            time.sleep(0.005)
+        with open(f"{proc}/stat") as stat:
             ticks = stat.read().rsplit(")", 1)[1].split()[11:15]
         return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
@@ -158,11 +162,21 @@ class Ground:
                            "identity": {"dev": f"{os.major(status.st_dev)}:"
                                                f"{os.minor(status.st_dev)}",
                                         "inode": status.st_ino}}, out)
-        plugin = [os.path.join(BUILD, "nbdkit-exportmap-plugin.so"), f"map={maps}"]
         name = next(iter(disks))
+        pidfile = self.path(f"{next(self.numbers)}.pid")
         if tls:
-            return self.serve_tls(plugin, name).uri
-        return self.serve(plugin, name).uri
+            port = free_port()
+            uri = f"nbds://localhost:{port}/{name}?tls-certificates={self.certificates()}"
+            listen = [f"--listen=127.0.0.1:{port}",
+                      f"--tls-certificates={self.certificates('server')}"]
+        else:
+            port, sock = None, self.path(f"{next(self.numbers)}.sock")
+            uri = f"nbd+unix:///{name}?socket={sock}"
+            listen = [f"--unix={sock}"]
+        process = subprocess.Popen(
+            [os.path.join(BUILD, "nbdkit-exportmap-server"), "--exit-with-parent",
+             f"--pidfile={pidfile}", f"--map={maps}", *listen], stderr=subprocess.DEVNULL)
+        return self._ready(Server(process, uri, port), pidfile).uri
 
     def stop_servers(self):
         for server in self.servers:
