@@ -190,6 +190,7 @@ def delta_row(ground, name, title, lengths, bars):
     cbt = ground.serve(["-r", f"--filter={CBT}", "file", source, f"cbt-map={areas}",
                         "cbt-unchanged=zero"]).uri
     plain, dst = ground.serve(["-r", "file", source]).uri, ground.serve(["file", target]).uri
+    far = ground.serve(["-r", "--filter=delay", "file", source, "rdelay=1ms"]).uri
     check = (source, target)
     delta = ["nbdcopy", "--flush", "--destination-is-zero", "--sparse=0"]
     tuned = [("64 KiB", ["--request-size=65536"]),
@@ -203,9 +204,12 @@ def delta_row(ground, name, title, lengths, bars):
          *(Contender(f"nbdcopy {text}", [*delta, *options, cbt, dst]) for text, options in tuned),
          Contender("vmferry", copy(plain, dst, f"--changes={areas}"), check=check),
          Contender("sync loop, 2 MiB", sync(plain, dst, 2 * MiB, areas)),
-         Contender("sync loop, 64 MiB", sync(plain, dst, 64 * MiB, areas))],
+         Contender("sync loop, 64 MiB", sync(plain, dst, 64 * MiB, areas)),
+         Contender("vmferry, 1 ms away", copy(far, dst, f"--changes={areas}")),
+         Contender("sync loop, 2 MiB, 1 ms away", sync(far, dst, 2 * MiB, areas))],
         [Bar("vmferry", "nbdcopy", bars[0]), Bar("vmferry", best, bars[1]),
-         Bar("vmferry", "sync loop, 2 MiB", bars[2])],
+         Bar("vmferry", "sync loop, 2 MiB", bars[2]),
+         Bar("vmferry, 1 ms away", "sync loop, 2 MiB, 1 ms away", bars[2])],
         [f"{moved // MiB} MiB of {ground.size // MiB} MiB changed; unix sockets, nbdkit file at "
          "both ends, the cbt filter for nbdcopy", "qemu-img can't apply a delta"])
 
@@ -221,7 +225,7 @@ def delta_mixed(ground):
 
 
 def link(ground):
-    size = ground.size // 8
+    size = ground.size // 4
     source = ground.random_disk("source", size)
     contenders = []
     for delay in (0, 5, 20):
