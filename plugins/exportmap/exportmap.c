@@ -35,7 +35,7 @@ struct handle {
     bool writable;
     uint64_t size; /* bytes */
     char *description;
-    atomic_int flush_failed; /* the errno of the first flush that failed, or 0 */
+    atomic_int flush_failed; /* the errno of a flush or forced write that failed, or 0 */
 };
 
 /* What a client asked for in its export name: NAME or NAME@LEASE. */
@@ -435,7 +435,7 @@ static int exportmap_pread(void *handle, void *buf, uint32_t count, uint64_t off
     int errnum = 0;
 
     (void)flags;
-    while (errnum == 0 && count > 0) {
+    while (count > 0) {
         uint32_t n = count < DISK_REQUEST_MAX ? count : DISK_REQUEST_MAX;
 
         errnum = guard_enter(&h->guard);
@@ -443,6 +443,8 @@ static int exportmap_pread(void *handle, void *buf, uint32_t count, uint64_t off
             errnum = h->disk->ops->pread(h->disk, p, n, offset);
             guard_leave(&h->guard);
         }
+        if (errnum != 0)
+            break;
         p += n;
         offset += n;
         count -= n;
@@ -457,7 +459,7 @@ static int exportmap_pwrite(void *handle, const void *buf, uint32_t count, uint6
     const char *p = buf;
     int errnum = 0;
 
-    while (errnum == 0 && count > 0) {
+    while (count > 0) {
         uint32_t n = count < DISK_REQUEST_MAX ? count : DISK_REQUEST_MAX;
 
         errnum = guard_enter(&h->guard);
@@ -465,10 +467,15 @@ static int exportmap_pwrite(void *handle, const void *buf, uint32_t count, uint6
             errnum = h->disk->ops->pwrite(h->disk, p, n, offset, flags & NBDKIT_FLAG_FUA);
             guard_leave(&h->guard);
         }
+        if (errnum != 0)
+            break;
         p += n;
         offset += n;
         count -= n;
     }
+    /* A forced write may have been told what the next flush would have been told. */
+    if (errnum != 0 && (flags & NBDKIT_FLAG_FUA))
+        atomic_store(&h->flush_failed, errnum);
     return result(h, "writing", offset, errnum);
 }
 
@@ -514,7 +521,7 @@ static int in_pieces(struct handle *h, bool trim, uint32_t count, uint64_t offse
 {
     int errnum = 0;
 
-    while (errnum == 0 && count > 0) {
+    while (count > 0) {
         uint32_t n = count < DISK_ZERO_MAX ? count : DISK_ZERO_MAX;
 
         errnum = guard_enter(&h->guard);
@@ -523,6 +530,8 @@ static int in_pieces(struct handle *h, bool trim, uint32_t count, uint64_t offse
                           : h->disk->ops->zero(h->disk, n, offset, flags);
             guard_leave(&h->guard);
         }
+        if (errnum != 0)
+            break;
         offset += n;
         count -= n;
     }

@@ -335,8 +335,11 @@ static int connect_first(struct qcow2 *q, const struct exportmap_file *map, cons
     if (check_image(map, fd, lease_fd >= 0, err) < 0 || qemu_make_key(&image, err) < 0)
         return -1;
     strcpy(q->key, image.key);
-    if (qemu_connect(&image, greet_first, q, err) < 0)
+    if (qemu_connect(&image, greet_first, q, err) < 0) {
+        if (q->links[0].nbd) /* something failed after the handshake */
+            close_link(&q->links[0]);
         return error_prefix(err, "%s", map->path);
+    }
     q->made = 1;
     size = nbd_get_size(q->links[0].nbd);
     if (disk_check_size(size < 0 ? 0 : (uint64_t)size, map, err) < 0)

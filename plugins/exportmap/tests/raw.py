@@ -199,13 +199,33 @@ def failed_flush():
             subprocess.check_call(["umount", "-l", m.path("tmpfs")])
 
 
-def traced(m, export, log):
+def traced(m, export, log, *inject):
     h = nbd.NBD()
     h.set_export_name(export)
     h.connect_command(["strace", "-f", "-y", "-o", log, "-e",
                        "trace=pwrite64,pwritev2,fdatasync,fsync,fallocate,writev,sendto,sendmsg",
-                       *m.alone()])
+                       *inject, *m.alone()])
     return h
+
+
+def failed_forced_write():
+    """It may be told of lost writes of others, and the kernel tells that only once."""
+    with Map() as m:
+        m.put("e", m.raw("a", 16 << 20))
+        saved = os.dup(2)
+        with open(m.log, "w") as f:
+            os.dup2(f.fileno(), 2)
+        try:
+            h = traced(m, "e", m.path("trace"), "-e", "inject=pwritev2:error=EIO:when=2")
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+        h.pwrite(b"x" * 512, 0)
+        equal(error_of(h.pwrite, b"x" * (16 << 20), 0, nbd.CMD_FLAG_FUA), errno.EIO, "a forced write fails")
+        ok("writing at 8388608: " in m.logged(), "... the log says where", m.logged())
+        equal(error_of(h.flush), errno.EIO, "... and so does every flush after it")
+        equal(error_of(h.pwrite, b"x" * 512, 0), 0, "... but writes go on")
+        h.shutdown()
 
 
 def durability():
@@ -262,6 +282,7 @@ models()
 block_status()
 full_disk()
 failed_flush()
+failed_forced_write()
 durability()
 stock_clients()
 done()

@@ -180,6 +180,8 @@ exec 3< <(exec "${server_command[@]}" --listen=127.0.0.1:0 --ready-fd=1 -- memor
 background_pids+=($!)
 read -r _ address <&3
 ok client many "nbd://$address" 1 -- "--ready-fd=1 tells a script the address"
+is "$(grep KillMode= "$top/plugins/exportmap/server/vmferry-export@.service")" KillMode=process \
+    "the end of a connection's unit spares the qemu-nbd that others share"
 if command -v systemd-analyze >/dev/null; then
     cp "$top"/plugins/exportmap/server/vmferry-export* "$tmp"
     sed -i "s|^ExecStart=|&$BUILD/|" "$tmp"/vmferry-export*.service
