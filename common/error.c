@@ -7,8 +7,7 @@
 /* Out of memory while reporting an error must not hide that there was one. */
 static struct error out_of_memory = { ERROR_FAILED, ENOMEM, "out of memory" };
 
-/* Not strerror(): that takes a lock of the locale's, which nbdkit under the address
- * sanitizer then never gets back at exit. */
+/* Not strerror(): other threads report errors, too. */
 static const char *describe(int errnum)
 {
     const char *text = strerrordesc_np(errnum);

@@ -66,7 +66,7 @@ filters:  $(FILTERS:%=$(BUILD)/nbdkit-%-filter.so)
 plugins:  $(PLUGINS:%=$(BUILD)/nbdkit-%-plugin.so)
 programs: $(BUILD)/vmferry $(foreach p,$(PLUGINS),$(if $(wildcard plugins/$(p)/server/*.c),$(BUILD)/nbdkit-$(p)-server))
 manuals:  $(MANUALS)
-tests:    $(TESTS)
+tests:    $(TESTS) $(BUILD)/early.so
 benchmarks: $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 
 $(BUILD)/version.h: FORCE
@@ -121,6 +121,11 @@ $(BUILD)/%/own.a: $$(call own_objects,$$*)
 
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $$(call own_archive,$$*) $(BUILD)/libvmferry.a $(COMMON)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_tests)
+
+# Loaded into nbdkit by the tests under sanitizers and valgrind.
+$(BUILD)/early.so: tests/checked/early.c
+	@mkdir -p $(@D)
+	$(call run,LINK)$(CC) $(filter-out $(SANITIZE_FLAGS),$(CFLAGS)) -shared -o $@ $<
 
 .PRECIOUS: $(BUILD)/bench/%.o
 $(BUILD)/bench/%: $(BUILD)/bench/%.o

@@ -12,7 +12,7 @@ set -u
 # shellcheck disable=SC2034
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=$(cd "$top" && realpath -m "${BUILD:-build}")
-PATH=$BUILD:$PATH
+PATH=${REPORTS:+$top/tests/checked:}$BUILD:$PATH # see scripts/run-one-test
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/vmferry-test.XXXXXX")
 tests=0
 failures=0
@@ -25,20 +25,6 @@ CBT=$BUILD/nbdkit-cbt-filter.so
 PROGRESS=$BUILD/nbdkit-progress-filter.so
 # shellcheck disable=SC2034
 EXPORTMAP=$BUILD/nbdkit-exportmap-plugin.so
-
-# nbdkit under the sanitizer or valgrind of this run, else plain. The modules are
-# loaded by a plain nbdkit, so the sanitizer's library has to be there first.
-nbdkit() {
-    if [ -n "${SANITIZE:-}" ]; then
-        LD_PRELOAD=$(BUILD=$BUILD "$top/tests/sanitizer-preload") \
-            ASAN_OPTIONS=detect_leaks=0 command nbdkit "$@"
-    elif [ -n "${VALGRIND:-}" ]; then
-        NBDKIT_VALGRIND=1 valgrind -q --error-exitcode=119 --trace-children=no \
-            "$(command -v nbdkit)" "$@"
-    else
-        command nbdkit "$@"
-    fi
-}
 
 diag() {
     printf '%s\n' "$*" | sed 's/^/# /'

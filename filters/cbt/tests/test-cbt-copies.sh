@@ -59,7 +59,7 @@ source_run() { # FILTER OPTIONS… -- SHELL COMMAND, with $uri
         options+=("$1")
         shift
     done
-    nbdkit -U - --filter="$CBT" file new.img "${options[@]}" --run "unset LD_PRELOAD; $2"
+    nbdkit -U - --filter="$CBT" file new.img "${options[@]}" --run "$2"
 }
 zero_mode=(cbt-map=map.txt cbt-unchanged=zero cbt-size="$size")
 

@@ -16,20 +16,6 @@ PLUGIN = BUILD + "/nbdkit-exportmap-plugin.so"
 VMFERRY = BUILD + "/vmferry"
 
 
-def nbdkit(*args):
-    """argv and environment of an nbdkit, under this run's sanitizer or valgrind."""
-    env = dict(os.environ)
-    argv = ["nbdkit", *args]
-    if env.get("SANITIZE"):
-        preload = os.path.dirname(__file__) + "/../../../tests/sanitizer-preload"
-        env["LD_PRELOAD"] = subprocess.check_output([preload], text=True).strip()
-        env["ASAN_OPTIONS"] = "detect_leaks=0"
-    elif env.get("VALGRIND"):
-        env["NBDKIT_VALGRIND"] = "1"
-        argv = ["valgrind", "-q", "--error-exitcode=119", shutil.which("nbdkit"), *args]
-    return argv, env
-
-
 class Tap:
     count = 0
     failures = 0
@@ -93,16 +79,13 @@ class Map:
 
     def alone(self):
         """argv of an nbdkit for one connection on its stdin."""
-        argv, env = nbdkit("-s", "--exit-with-parent", *self.arguments())
-        own = ["%s=%s" % (k, env[k]) for k in ("LD_PRELOAD", "ASAN_OPTIONS", "NBDKIT_VALGRIND")
-               if k in env]
-        return ["env", *own, *argv]
+        return ["nbdkit", "-s", "--exit-with-parent", *self.arguments()]
 
     def start(self):
         self.socket = self.top + "/sock"
         ready = self.top + "/pid"  # written when it listens
-        argv, env = nbdkit("-f", "--exit-with-parent", "-P", ready, "-U", self.socket, *self.arguments())
-        self.server = subprocess.Popen(argv, env=env, stderr=open(self.log, "ab"))
+        argv = ["nbdkit", "-f", "--exit-with-parent", "-P", ready, "-U", self.socket, *self.arguments()]
+        self.server = subprocess.Popen(argv, stderr=open(self.log, "ab"))
         wait_for(lambda: os.path.exists(ready), 20)
         return self
 

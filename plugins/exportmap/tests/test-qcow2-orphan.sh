@@ -15,8 +15,6 @@ END
 chmod +x "$tmp/bin/qemu-nbd"
 PATH=$tmp/bin:$PATH
 
-preload=${SANITIZE:+$("$top/tests/sanitizer-preload")}
-
 put() { # LEASE
     printf '{"path": "%s", "format": "qcow2", "size": 1048576, "mode": "rw", "lease": "%s",
         "identity": {"inode": %s, "dev": %s}}' "$tmp/disk.qcow2" "$1" \
@@ -26,7 +24,7 @@ put() { # LEASE
 
 serve() { # its pid is in $!
     rm -f "$tmp/sock" "$tmp/pid"
-    background env ${preload:+"LD_PRELOAD=$preload" ASAN_OPTIONS=detect_leaks=0} nbdkit -f -P "$tmp/pid" -U "$tmp/sock" "$EXPORTMAP" "map=$tmp/map"
+    background nbdkit -f -P "$tmp/pid" -U "$tmp/sock" "$EXPORTMAP" "map=$tmp/map"
     wait_for 10 test -s "$tmp/pid"
 }
 

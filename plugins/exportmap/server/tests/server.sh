@@ -6,15 +6,8 @@
 clients=$(dirname "${BASH_SOURCE[0]}")/clients.py
 
 kills=100
-server_command=("$BUILD/nbdkit-exportmap-server")
-if [ -n "${SANITIZE:-}" ]; then
-    # shellcheck disable=SC2034
-    kills=20 # each starts an nbdkit with the sanitizer in it
-    server_command=(env "LD_PRELOAD=$(BUILD=$BUILD "$top/tests/sanitizer-preload")"
-        ASAN_OPTIONS=detect_leaks=0 "${server_command[@]}")
-elif [ -n "${VALGRIND:-}" ]; then
-    server_command=(valgrind -q --error-exitcode=119 --child-silent-after-fork=yes "${server_command[@]}")
-fi
+# shellcheck disable=SC2034
+[ -z "${SANITIZE:-}${VALGRIND:-}" ] || kills=20 # each starts an nbdkit that is checked
 
 # Start the server on a port of the kernel's choice. Sets $server (its pid) and $port; its log
 # is $tmp/server.log. Ends the test when it does not start.
@@ -22,7 +15,7 @@ start_server() { # OPTION…
     local kind address
     rm -f "$tmp/ready"
     mkfifo "$tmp/ready"
-    "${server_command[@]}" --listen=127.0.0.1:0 --ready-fd=9 "$@" \
+    nbdkit-exportmap-server --listen=127.0.0.1:0 --ready-fd=9 "$@" \
         9>"$tmp/ready" 2>"$tmp/server.log" &
     server=$!
     background_pids+=("$server")

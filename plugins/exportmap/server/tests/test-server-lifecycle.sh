@@ -7,7 +7,7 @@
 refused() {
     local status=$1 reason=$2 name=$3 out got=0
     shift 3
-    out=$(timeout 20 "${server_command[@]}" "$@" 2>&1) || got=$?
+    out=$(timeout 20 nbdkit-exportmap-server "$@" 2>&1) || got=$?
     is "$got" "$status" "$name: exit status"
     like "$out" "$reason" "$name: the reason"
 }
@@ -79,7 +79,7 @@ wait "$server"
 ok test $((SECONDS - started)) -lt 20 -- "it ends as soon as the last client has left"
 
 # --exit-with-parent
-bash -c '"$@" & while :; do sleep 1; done' bash "${server_command[@]}" --listen=127.0.0.1:0 \
+bash -c '"$@" & while :; do sleep 1; done' bash nbdkit-exportmap-server --listen=127.0.0.1:0 \
     --unix="$tmp/child" --exit-with-parent --pidfile="$tmp/child.pid" -- memory 1M 2>/dev/null &
 parent=$!
 wait_for 10 test -s "$tmp/child.pid"
@@ -90,7 +90,7 @@ ok wait_for 10 test ! -d "/proc/$server" -- "--exit-with-parent: it ends with it
 tell read
 like "$answer" '^failed' "and so do its connections"
 
-bash -c '"$@" & while :; do sleep 1; done' bash "${server_command[@]}" \
+bash -c '"$@" & while :; do sleep 1; done' bash nbdkit-exportmap-server \
     --unix="$tmp/child" --exit-with-parent --pidfile="$tmp/child.pid" -- memory 1M 2>/dev/null &
 parent=$!
 background_pids+=("$parent")
@@ -148,7 +148,7 @@ if pid == 0:
 print(notify.recv(100).decode(), listener.getsockname()[1], pid, flush=True)
 print(notify.recv(100).decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 EOF
-{ coproc ACTIVATED { exec /usr/bin/python3 "$tmp/activate.py" "$tmp/notify" "${server_command[@]}" -- memory 1M 2>&1; }; } 2>/dev/null
+{ coproc ACTIVATED { exec /usr/bin/python3 "$tmp/activate.py" "$tmp/notify" nbdkit-exportmap-server -- memory 1M 2>&1; }; } 2>/dev/null
 read -r -t 20 ready port server <&"${ACTIVATED[0]}"
 while [ "$ready" != READY=1 ] && read -r -t 20 ready port server <&"${ACTIVATED[0]}"; do :; done
 is "$ready" READY=1 "systemd is told when it listens"
@@ -171,12 +171,12 @@ print(handle.get_size())
 handle.shutdown()
 sys.exit(process.wait())
 EOF
-is "$(/usr/bin/python3 "$tmp/inetd.py" "${server_command[@]}" --inetd -- memory 1M)" 1048576 \
+is "$(/usr/bin/python3 "$tmp/inetd.py" nbdkit-exportmap-server --inetd -- memory 1M)" 1048576 \
     "--inetd serves the connection on stdin"
 refused 1 'stdin is not a connection' "inetd without a connection" --inetd -- memory 1M
 
 # The manual's example, and the units.
-exec 3< <(exec "${server_command[@]}" --listen=127.0.0.1:0 --ready-fd=1 -- memory 1M 2>/dev/null)
+exec 3< <(exec nbdkit-exportmap-server --listen=127.0.0.1:0 --ready-fd=1 -- memory 1M 2>/dev/null)
 background_pids+=($!)
 read -r _ address <&3
 ok client many "nbd://$address" 1 -- "--ready-fd=1 tells a script the address"

@@ -22,7 +22,7 @@ done
 
 refused() { # DIR REGEX NAME
     local out status=0
-    out=$("${server_command[@]}" --listen=127.0.0.1:0 --tls-certificates="$1" -- memory 1M 2>&1) ||
+    out=$(nbdkit-exportmap-server --listen=127.0.0.1:0 --tls-certificates="$1" -- memory 1M 2>&1) ||
         status=$?
     is $status 1 "$3: the server does not start"
     like "$out" "$2" "$3: it says why"
