@@ -149,7 +149,7 @@ class Connection:
             return False
         if self.lie("garbage"):
             self.sock.sendall(b"\0" * 64)
-            return False
+            return True
         if self.lie("hang-read", times):
             return True
         if self.lie("drop-read", times):

@@ -73,6 +73,7 @@ at_exit "kill \$(cat $tmp/phoenix.pid)"
 head -c 60000000 /dev/urandom >"$tmp/out"
 copy --json "$disk" "nbd+unix:///?socket=$tmp/phoenix" >"$tmp/result" &
 pid=$!
+wait_for 10 cmp -n 65536 "$disk" "$tmp/out" # it has begun
 for _ in 1 2 3; do
     sleep 0.2
     kill -9 "$(cat "$tmp/phoenix.pid")"
