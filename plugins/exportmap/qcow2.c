@@ -37,7 +37,7 @@ struct qcow2 {
     pthread_cond_t freed; /* a link is free, or all is lost */
     struct link links[LINKS_MAX];
     bool busy[LINKS_MAX];
-    int made;  /* links[0..made) are connected */
+    int made;  /* links[0..made) are connected, the busy ones maybe not greeted yet */
     bool lost; /* qemu-nbd died or was cut off; every request fails from now on */
 };
 
@@ -62,19 +62,31 @@ static int nbd_failed(const char *what, struct error **err)
     return error_set(err, "%s: %s", what, nbd_get_error() ? nbd_get_error() : "unknown error");
 }
 
-/* The NBD handshake on a connected socket, which is taken. */
-static int greet_link(struct link *link, int sock, struct error **err)
+/* Takes `sock`, which is connected. */
+static int open_link(struct link *link, int sock, struct error **err)
 {
-    *link = (struct link){ .nbd = nbd_create(), .sock = fcntl(sock, F_DUPFD_CLOEXEC, 3) };
-    if (!link->nbd || link->sock < 0) {
-        close(sock);
-        return error_set_errno(err, ENOMEM, "connecting to qemu-nbd");
-    }
+    *link = (struct link){ .nbd = nbd_create(), .sock = sock };
+    if (link->nbd && sock >= 0)
+        return 0;
+    error_set_errno(err, sock < 0 ? errno : ENOMEM, "connecting to qemu-nbd");
+    close_link(link);
+    return -1;
+}
+
+/* The NBD handshake. What it says of itself is the caller's to free; NULL: *err says why not. */
+static char *greet_link(const struct link *link, struct error **err)
+{
+    int sock = fcntl(link->sock, F_DUPFD_CLOEXEC, 3);
+    char *description = NULL;
+
     nbd_set_pread_initialize(link->nbd, false); /* we don't use what a failed read left */
-    if (nbd_add_meta_context(link->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
-        nbd_set_full_info(link->nbd, true) < 0 || nbd_connect_socket(link->nbd, sock) < 0)
-        return nbd_failed("connecting to qemu-nbd", err);
-    return 0;
+    if (sock < 0)
+        error_set_errno(err, errno, "connecting to qemu-nbd");
+    else if (nbd_add_meta_context(link->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
+             nbd_set_full_info(link->nbd, true) < 0 || nbd_connect_socket(link->nbd, sock) < 0 ||
+             !(description = nbd_get_export_description(link->nbd)))
+        nbd_failed("connecting to qemu-nbd", err);
+    return description;
 }
 
 /* As qemu_connect calls it, maybe several times, for the first link. */
@@ -83,33 +95,27 @@ static int greet_first(void *opaque, int sock, struct error **err)
     struct qcow2 *q = opaque;
     CLEANUP_FREE char *description = NULL;
 
-    if (greet_link(&q->links[0], sock, err) == 0) {
-        description = nbd_get_export_description(q->links[0].nbd);
-        if (description && strlen(description) < sizeof q->instance) {
-            strcpy(q->instance, description);
-            return 0;
-        }
-        error_set(err, "qemu-nbd does not say which one it is");
+    if (open_link(&q->links[0], sock, err) < 0)
+        return -1;
+    description = greet_link(&q->links[0], err);
+    if (description && strlen(description) < sizeof q->instance) {
+        strcpy(q->instance, description);
+        return 0;
     }
+    if (description)
+        error_set(err, "qemu-nbd does not say which one it is");
     close_link(&q->links[0]);
     return -1;
 }
 
-static bool make_link(struct qcow2 *q, struct link *link)
+static bool greet_further(const struct qcow2 *q, const struct link *link)
 {
     CLEANUP_ERROR struct error *err = NULL;
-    CLEANUP_FREE char *description = NULL;
-    int sock = qemu_join(q->state_fd, q->key);
+    CLEANUP_FREE char *description = greet_link(link, &err);
 
-    *link = (struct link){ .sock = -1 };
-    if (sock < 0)
-        return false;
-    if (greet_link(link, sock, &err) == 0)
-        description = nbd_get_export_description(link->nbd);
     if (description && strcmp(description, q->instance) == 0)
         return true;
     nbdkit_debug("a further connection to qemu-nbd: %s", error_message(err));
-    close_link(link);
     return false;
 }
 
@@ -131,20 +137,20 @@ static int free_link(const struct qcow2 *q)
     return -1;
 }
 
-/* A link for one request, -1: all is lost. */
-static int take_link(struct qcow2 *q)
+/* A link that is free now, or one to be greeted yet (*fresh); -1: all is lost. */
+static int reserve_link(struct qcow2 *q, bool *fresh)
 {
+    CLEANUP_ERROR struct error *err = NULL;
     LOCK_SCOPE(&q->lock);
+
     while (!q->lost) {
         int i = free_link(q);
 
-        /* Under the lock: the others that wait want the same, and it takes a millisecond. */
-        if (i < 0 && q->made < LINKS_MAX) {
-            if (make_link(q, &q->links[q->made]))
-                i = q->made++;
-            else
-                q->lost = true;
-        }
+        *fresh = i < 0 && q->made < LINKS_MAX;
+        if (*fresh && open_link(&q->links[q->made], qemu_join(q->state_fd, q->key), &err) < 0)
+            q->lost = true;
+        else if (*fresh)
+            i = q->made++;
         if (i >= 0) {
             q->busy[i] = true;
             return i;
@@ -152,6 +158,19 @@ static int take_link(struct qcow2 *q)
         if (!q->lost)
             pthread_cond_wait(&q->freed, &q->lock);
     }
+    return -1;
+}
+
+/* A link for one request, -1: all is lost. The handshake is done without the lock: a
+ * qemu-nbd that hangs must not keep lose() from ending it. */
+static int take_link(struct qcow2 *q)
+{
+    bool fresh = false;
+    int i = reserve_link(q, &fresh);
+
+    if (i < 0 || !fresh || greet_further(q, &q->links[i]))
+        return i;
+    lose(q);
     return -1;
 }
 

@@ -334,6 +334,36 @@ def durability():
         wait_for(lambda: not m.qemus(), 5)
 
 
+def hung():
+    """A qemu-nbd that hangs, as on a dead disk, hurts its own export only."""
+    with Map() as m:
+        m.put("stuck", m.qcow2("q", SIZE), fmt="qcow2", lease="one")
+        m.put("other", m.raw("a", SIZE), lease="one")
+        m.start()
+        stuck, other = m.connect("stuck@one"), m.connect("other@one")
+        pid = m.qemus()[0]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            reads = [nbd.Buffer(512) for _ in range(3)]  # more than there are connections to it
+            for buffer in reads:
+                stuck.aio_pread(buffer, 0)
+            time.sleep(0.2)
+            m.change("stuck", lease="two")
+            ok(wait_for(lambda: stuck.poll(0) and False or stuck.aio_in_flight() == 0, 3),
+               "requests that hang end when the lease changes", stuck.aio_in_flight())
+            opening = threading.Thread(target=m.connect, args=("other@one",), daemon=True)
+            opening.start()
+            opening.join(3)
+            ok(not opening.is_alive(), "... other exports can be opened")
+            m.change("other", lease="two")
+            equal(m.refused("other@two", alone=True), None, "... and fenced")
+            ok("still held" in (m.refused("stuck@two", alone=True) or ""), "... the one that hangs is not given away")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        equal(m.refused("stuck@two", alone=True), None, "... before it has let go")
+        del other
+
+
 sharing()
 killed_starter()
 killed_qemu()
@@ -342,4 +372,5 @@ readers_and_writers()
 full_disk()
 model()
 durability()
+hung()
 done()
