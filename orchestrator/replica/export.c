@@ -105,20 +105,19 @@ int export_revoke(struct store *store, const char *state_dir, const struct expor
     return put(store, state_dir, target, NULL, err);
 }
 
-/* The last line of the log. */
-static void read_last_line(int fd, char *text, size_t size)
+/* The last line of the log that holds `word`. */
+static void read_log(int fd, const char *word, char *text, size_t size)
 {
+    char tail[8192], *rest = NULL;
     off_t end = lseek(fd, 0, SEEK_END);
-    off_t from = end > (off_t)size - 1 ? end - (off_t)size + 1 : 0;
-    ssize_t n = end > 0 ? pread(fd, text, size - 1, from) : 0;
-    char *newline;
+    off_t from = end > (off_t)sizeof tail - 1 ? end - (off_t)sizeof tail + 1 : 0;
+    ssize_t n = end > 0 ? pread(fd, tail, sizeof tail - 1, from) : 0;
 
-    while (n > 0 && text[n - 1] == '\n')
-        n--;
-    text[n > 0 ? n : 0] = '\0';
-    newline = strrchr(text, '\n');
-    if (newline)
-        memmove(text, newline + 1, strlen(newline + 1) + 1);
+    text[0] = tail[n > 0 ? n : 0] = '\0';
+    for (char *line = strtok_r(tail, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        if (strstr(line, word))
+            snprintf(text, size, "%s", line);
+    }
 }
 
 void export_server_explain(const struct export_server *server, struct error **err)
@@ -126,7 +125,7 @@ void export_server_explain(const struct export_server *server, struct error **er
     CLEANUP_ERROR struct error *cause = *err;
     char text[512];
 
-    read_last_line(server->log, text, sizeof text);
+    read_log(server->log, "error", text, sizeof text);
     if (!text[0] || !cause) {
         cause = NULL;
         return;
@@ -149,7 +148,7 @@ static int wait_until_ready(struct export_server *server, int ready, struct erro
         return 0;
     process_stop(server->pid, STOP_MS);
     server->pid = -1;
-    read_last_line(server->log, text, sizeof text);
+    read_log(server->log, "", text, sizeof text);
     return error_set(err, "%s %s%s%s", SERVER, n > 0 ? "did not start" : "did not start in time",
                      text[0] ? ": " : "", text);
 }

@@ -50,7 +50,7 @@ int export_server_start(const char *state_dir, const struct store_vm *vm,
                         struct export_server *server, struct error **err);
 /* Start it again if it has died. */
 int export_server_keep(struct export_server *server, struct error **err);
-/* Add the last line that the server said to an error that may come from it. */
+/* Add the last error that the server reported to one that may come from it. */
 void export_server_explain(const struct export_server *server, struct error **err);
 void export_server_stop(struct export_server *server);
 #define CLEANUP_EXPORT_SERVER CLEANUP(export_server_stop)

@@ -3,6 +3,7 @@
 # a VM of two disks, its CBT, what is refused, what is interrupted.
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
+[ -z "${SANITIZE:-}" ] || skip_all "the export server starts a plain nbdkit, which takes no sanitized plugin"
 
 cd "$tmp" || exit 1
 export VMFERRY_STATE=$tmp/state
@@ -102,7 +103,7 @@ is "$(jq -r '.disks[0].bytes' <<<"$json")" 1148576 "only what changed is moved"
 is "$(content "$replicas/disk-2000/point-0002.qcow2")" "$(sha <system)" "the overlay is the source"
 is "$(content "$replicas/disk-2001/point-0002.qcow2")" "$(sha <data)" "the unchanged disk too"
 is "$(content "$replicas/disk-2000/base.raw")" "$first" "the older point is as it was"
-is "$(ls "$replicas/disk-2000" | xargs)" \
+is "$(find "$replicas/disk-2000" -type f -printf '%f\n' | sort | xargs)" \
     "base.raw point-0001.leaves point-0002.leaves point-0002.qcow2" "a killed run is tidied up after"
 is "$(stat -c %a "$replicas/disk-2000/base.raw")" 400 "and its images are sealed"
 is "$(qemu-img info --output=json "$replicas/disk-2000/point-0002.qcow2" |
