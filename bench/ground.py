@@ -52,10 +52,12 @@ class Ground:
         self.size = size  # of a disk of random data, bytes
         self.servers = []
         self.numbers = itertools.count()
-        self.dir = tempfile.mkdtemp(prefix="vmferry-bench.", dir=self._place(3 * size))
+        self.dir = None
         atexit.register(self.clear)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda n, _: os._exit(128 + n) if self.clear() else None)
+        self.dir = tempfile.mkdtemp(prefix=f"vmferry-bench.{os.getpid()}.",
+                                    dir=self._place(3 * size))
 
     @staticmethod
     def _place(room):
@@ -72,7 +74,8 @@ class Ground:
 
     def clear(self):
         self.stop_servers()
-        shutil.rmtree(self.dir, ignore_errors=True)
+        if self.dir:
+            shutil.rmtree(self.dir, ignore_errors=True)
         return True
 
     def path(self, name):

@@ -66,7 +66,7 @@ filters:  $(FILTERS:%=$(BUILD)/nbdkit-%-filter.so)
 plugins:  $(PLUGINS:%=$(BUILD)/nbdkit-%-plugin.so)
 programs: $(BUILD)/vmferry $(foreach p,$(PLUGINS),$(if $(wildcard plugins/$(p)/server/*.c),$(BUILD)/nbdkit-$(p)-server))
 manuals:  $(MANUALS)
-tests:    $(TESTS) $(BUILD)/early.so
+tests:    $(TESTS) $(BUILD)/early.so benchmarks
 benchmarks: $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 
 $(BUILD)/version.h: FORCE
