@@ -24,7 +24,9 @@ PACKAGES              := $(sort $(PACKAGES_common) $(PACKAGES_filters) $(PACKAGE
 
 pkg_cflags = $(shell pkg-config --cflags $(1) 2>/dev/null)
 pkg_libs   = $(shell pkg-config --libs $(1) 2>/dev/null)
-ifeq ($(filter clean help deps demo check,$(MAKECMDGOALS)),)
+# These goals build nothing by themselves, and may come before the packages are there.
+BUILD_NOTHING := clean help deps demo check check-asan check-valgrind bench lint
+ifneq ($(filter-out $(BUILD_NOTHING),$(or $(MAKECMDGOALS),all)),)
 CFLAGS_packages := $(call pkg_cflags,$(PACKAGES))
 LIBS_filters      := $(call pkg_libs,$(filter-out nbdkit,$(PACKAGES_filters)))
 LIBS_plugins      := $(call pkg_libs,$(filter-out nbdkit,$(PACKAGES_plugins)))
@@ -47,9 +49,6 @@ override LDFLAGS += -pthread -Wl,--as-needed $(SANITIZE_FLAGS)
 
 # One short line a thing that is made; V=1 shows the commands.
 run = $(if $(V),,@printf '  %-5s %s\n' $(1) $(@:$(BUILD)/%=%);)
-
-# nbdkit's NBDKIT_REGISTER_* macros define a function without a prototype, which clang minds.
-$(BUILD)/filters/%.o $(BUILD)/plugins/%.o: override CFLAGS += -Wno-missing-prototypes
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
@@ -127,7 +126,6 @@ $(BUILD)/early.so: tests/checked/early.c
 	@mkdir -p $(@D)
 	$(call run,LINK)$(CC) $(filter-out $(SANITIZE_FLAGS),$(CFLAGS)) -shared -o $@ $<
 
-.PRECIOUS: $(BUILD)/bench/%.o
 $(BUILD)/bench/%: $(BUILD)/bench/%.o
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(call pkg_libs,libnbd)
 
@@ -145,6 +143,9 @@ compile_commands.json: FORCE
 include scripts/install.mk
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# Objects that only a pattern rule names would be removed, and made again by the next make.
+.SECONDARY:
 
 FORCE:
 .PHONY: filters plugins programs manuals tests benchmarks FORCE

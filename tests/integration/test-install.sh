@@ -58,5 +58,9 @@ is "$(jq -r '.[].file' "$tmp/commands.json" | grep -c '^common/')" \
     "$(find "$top/common" -name '*.c' | wc -l)" 'compile_commands.json has every file'
 like "$(jq -r '.[] | select(.file == "common/error.c").command' "$tmp/commands.json")" \
     '-std=gnu17 .* -c -o .*error.o common/error.c$' 'and its command'
+
+# The packages' flags are there whatever stands beside the goal, and objects stay for the next make.
+like "$(MAKEFLAGS='' make -C "$top" -n V=1 clean all BUILD="$tmp/fresh")" ' -lsqlite3 .*-lvirt' 'make clean all knows the packages'
+ok test -f "$BUILD/filters/cbt/cbt.o" -- 'the objects of modules stay'
 like "$(make -C "$top" --no-print-directory help)" 'make check .*make install ' 'make help'
 done_testing
