@@ -187,7 +187,7 @@ static void look(struct situation *situation)
 static int progress_get_ready(int thread_model)
 {
     parallel = thread_model == NBDKIT_THREAD_MODEL_PARALLEL;
-    return 0;
+    return report_check(&options);
 }
 
 static int progress_after_fork(nbdkit_backend *backend)

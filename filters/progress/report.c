@@ -112,6 +112,21 @@ static void *report_thread(void *opaque)
     return NULL;
 }
 
+int report_check(const struct report_options *options)
+{
+    struct progress_meter meter;
+    char json[PROGRESS_JSON_MAX];
+    size_t length;
+
+    progress_meter_init(&meter, options->label, options->sync_type);
+    length = progress_record_to_json(&meter.record, json, sizeof json);
+    for (struct sink *sink = options->sinks; sink; sink = sink->next) {
+        if (sink->check && sink->check(sink, json, length) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int start_sinks(struct report *report)
 {
     char json[PROGRESS_JSON_MAX];

@@ -29,7 +29,9 @@ struct report_options {
 
 struct report;
 
-/* NULL after nbdkit_error. */
+/* Before nbdkit forks: -1 after nbdkit_error, when a sink can't work. */
+int report_check(const struct report_options *options);
+/* After it. NULL after nbdkit_error. */
 struct report *report_start(const struct report_options *options);
 /* A client has come or gone: say it now. Does not wait. */
 void report_poke(struct report *report);

@@ -17,10 +17,13 @@ struct sink_file {
     bool failing;    /* and it has been said */
 };
 
+/* A new file: what may lie there by the same name, a link perhaps, is nothing of ours. */
 static int write_line(const char *path, const char *json, size_t length)
 {
-    CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    CLEANUP_CLOSE int fd = -1;
 
+    unlink(path);
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd < 0)
         return -1;
     if (dprintf(fd, "%.*s\n", (int)length, json) < 0)
@@ -52,7 +55,7 @@ static void file_put(struct sink *sink, const char *json, size_t length, bool la
 }
 
 /* A mistyped directory is found out before anything moves. */
-static int file_start(struct sink *sink, const char *json, size_t length)
+static int file_check(struct sink *sink, const char *json, size_t length)
 {
     struct sink_file *file = (struct sink_file *)sink;
     struct stat st;
@@ -67,6 +70,12 @@ static int file_start(struct sink *sink, const char *json, size_t length)
         nbdkit_error("progress-file=%s: can't be written: %m", file->path);
         return -1;
     }
+    return 0;
+}
+
+static int file_start(struct sink *sink, const char *json, size_t length)
+{
+    file_put(sink, json, length, false);
     return 0;
 }
 
@@ -87,7 +96,9 @@ struct sink *sink_file_new(const char *path)
         nbdkit_error("calloc: %m");
         return NULL;
     }
-    file->sink = (struct sink){ .start = file_start, .put = file_put, .close = file_close };
+    file->sink = (struct sink){
+        .check = file_check, .start = file_start, .put = file_put, .close = file_close
+    };
     file->path = nbdkit_absolute_path(path);
     if (file->path == NULL || asprintf(&file->temporary, "%s.%d.tmp", file->path, getpid()) < 0) {
         file->temporary = NULL;

@@ -7,8 +7,11 @@
 #include <stddef.h>
 
 struct sink {
-    /* After nbdkit has forked: threads, and the first record. -1 after nbdkit_error, when
-     * it can't ever work. */
+    /* Before nbdkit forks and starts the command of --run, which would wait for ever
+     * for an nbdkit that gives up later: -1 after nbdkit_error, when it can't ever work. May be
+     * NULL. `json` is the first record. */
+    int (*check)(struct sink *sink, const char *json, size_t length);
+    /* After nbdkit has forked: threads, and the first record. -1 after nbdkit_error. */
     int (*start)(struct sink *sink, const char *json, size_t length);
     /* One record: JSON without a newline. `last`: no other follows, it may take
      * SINK_LAST_MS to deliver it. */

@@ -138,6 +138,9 @@ refused 'not an http:// or https:// URL' progress-url=ftp://localhost/
 refused 'would be seen by everyone' progress-url=http://me:secret@localhost/
 refused 'give "initial"' progress-sync-type=full
 refused 'longer than 127 bytes' progress-label="$(printf 'x%.0s' {1..128})"
+# The command of --run must not be left waiting for an nbdkit that has given up.
+like "$(timeout 20 nbdkit -U - --filter="$PROGRESS" null progress-file="$tmp/none/record" --run 'nbdinfo "$uri"' 2>&1; echo $?)" \
+    "can't be written: No such file.*1\$" 'refused before --run: progress-file'
 unknown=$(nbdkit -U - --filter="$PROGRESS" null progress-what=1 --run true 2>&1)
 like "$unknown" 'progress-what' 'an unknown parameter is refused'
 
