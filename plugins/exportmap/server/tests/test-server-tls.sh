@@ -19,6 +19,13 @@ for cert in server/server site-a/client site-b/client; do
     ok certtool --verify --load-ca-certificate "$tmp/pki/ca-cert.pem" --infile \
         "$tmp/pki/$cert-cert.pem" -- "a new CA makes $cert-cert.pem anew"
 done
+for wrong in "$tmp/wrong" "--days=0 $tmp/wrong a" "--clients=../a $tmp/wrong a" "$tmp/wrong a/b"; do
+    status=0
+    # shellcheck disable=SC2086
+    "$make_certs" $wrong 2>/dev/null || status=$?
+    is "$status" 2 "vmferry-make-certs ${wrong//"$tmp"/DIR} is wrong use"
+done
+ok test ! -e "$tmp/wrong" -- "... and makes nothing"
 
 refused() { # DIR REGEX NAME
     local out status=0
