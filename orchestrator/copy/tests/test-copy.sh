@@ -164,6 +164,25 @@ like "$(message_of copy --target-zero --changes=x "$disk" null:)" "zeroes have t
 like "$(message_of copy nbds://localhost/x null:)" "tls-certificates" "TLS without certificates"
 is "$(status_of copy --help)" 0 "--help"
 
+# A block device
+truncate -s 12M "$tmp/device"
+if loop=$(losetup -f --show "$tmp/device" 2>/dev/null); then
+    at_exit "losetup -d $loop"
+    head -c 12M /dev/urandom >"$loop"
+    ok copy --verify "$disk" "$loop" -- "a block device that is larger"
+    ok cmp -n 10000001 "$disk" "$loop" -- "holds the disk"
+    ok copy "$loop" "$tmp/from-device" -- "a block device as the source"
+    ok cmp "$loop" "$tmp/from-device" -- "is copied"
+    mkfs.ext4 -q -F "$loop"
+    if mkdir "$tmp/mounted" && mount "$loop" "$tmp/mounted" 2>/dev/null; then
+        at_exit "umount $tmp/mounted"
+        like "$(message_of copy "$disk" "$loop")" "busy" "a mounted device is refused"
+        umount "$tmp/mounted"
+    fi
+else
+    skip "no loop devices here" "a block device"
+fi
+
 # A full destination
 if [ "$(id -u)" = 0 ] && mkdir "$tmp/full" && mount -t tmpfs -o size=4m tmpfs "$tmp/full" 2>/dev/null; then
     at_exit "umount $tmp/full"
