@@ -11,6 +11,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,15 +33,24 @@ static struct report *report;
 
 /* All exports that have been opened; they stay, as clients come back. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct tally *tallies[EXPORTS_MAX];
-static size_t nr_tallies;
+static struct export
+{
+    struct tally *tally;
+    struct tally *settled; /* with progress-total=size: what has been read, or told to be zero.
+                              NULL: not of use */
+}
+exports[EXPORTS_MAX];
+static size_t nr_exports;
 static unsigned connections;
+static unsigned staying; /* connections that have not begun to leave */
 static bool seen, writable;
+static atomic_bool written; /* a client has changed something, or tried to */
 
 struct handle {
-    const char *name;    /* of the export */
-    bool counted;        /* among the connections */
-    struct tally *tally; /* NULL: not counted */
+    const char *name;      /* of the export */
+    bool counted;          /* among the connections */
+    bool leaving;          /* no longer among those that stay */
+    struct export *export; /* NULL: not counted */
     struct scan scan;
 };
 
@@ -51,8 +61,10 @@ static void progress_load(void)
 
 static void progress_unload(void)
 {
-    for (size_t i = 0; i < nr_tallies; i++)
-        tally_free(tallies[i]);
+    for (size_t i = 0; i < nr_exports; i++) {
+        tally_free(exports[i].tally);
+        tally_free(exports[i].settled);
+    }
     for (struct sink *next; options.sinks; options.sinks = next) {
         next = options.sinks->next;
         options.sinks->close(options.sinks);
@@ -169,14 +181,29 @@ static int progress_config(nbdkit_next_config *next, nbdkit_backend *nxdata, con
     "progress-label=TEXT       Name what moves, in the records.\n"                                 \
     "progress-sync-type=TYPE   initial, incremental or resync, in the records."
 
+/* Does every reader of a disk that counts as a whole know every byte of it? Of nothing
+ * but zeroes a destination is told, too, before it is written. */
+static bool all_settled(const struct figures *figures)
+{
+    struct figures settled = { 0 };
+
+    for (size_t i = 0; i < nr_exports; i++) {
+        if (!exports[i].settled)
+            return false;
+        tally_sum(exports[i].settled, &settled);
+    }
+    return settled.done == settled.total && !written && (!writable || figures->done > 0);
+}
+
 /* For the reporter's thread. */
 static void look(struct situation *situation)
 {
     struct figures *figures = &situation->figures;
 
     LOCK_SCOPE(&lock);
-    for (size_t i = 0; i < nr_tallies; i++)
-        tally_sum(tallies[i], figures);
+    for (size_t i = 0; i < nr_exports; i++)
+        tally_sum(exports[i].tally, figures);
+    situation->settled = all_settled(figures);
     if (total_is == TOTAL_BYTES)
         figures->total = total_bytes;
     situation->connections = connections;
@@ -227,30 +254,40 @@ static void *progress_open(nbdkit_next_open *next, nbdkit_context *context, int 
     return handle;
 }
 
-/* This export's tally, a new one at its first client; under the lock. NULL: not counted. */
-static struct tally *find_tally(const char *name, uint64_t size, bool all)
+/* The whole disk has to move. */
+static struct tally *whole_tally(const char *name, uint64_t size)
 {
-    struct tally *tally;
+    struct tally *tally = tally_new(name, size);
 
-    for (size_t i = 0; i < nr_tallies; i++) {
-        if (strcmp(tally_name(tallies[i]), name) == 0 && tally_size(tallies[i]) == size)
-            return tallies[i];
-    }
-    if (nr_tallies == EXPORTS_MAX) {
-        nbdkit_debug("progress: export '%s' is not counted, there are too many", name);
-        return NULL;
-    }
-    tally = tally_new(name, size);
-    if (tally == NULL) {
-        nbdkit_error("progress: no memory: export '%s' is not counted", name);
-        return NULL;
-    }
-    if (all) {
+    if (tally) {
         tally_need(tally, 0, size);
         tally_looked(tally, 0, size);
     }
-    tallies[nr_tallies++] = tally;
     return tally;
+}
+
+/* This export, a new one at its first client; under the lock. NULL: not counted. */
+static struct export *find_export(const char *name, uint64_t size, bool all, bool can_extents)
+{
+    struct export *export;
+
+    for (export = exports; export < exports + nr_exports; export ++) {
+        if (strcmp(tally_name(export->tally), name) == 0 && tally_size(export->tally) == size)
+            return export;
+    }
+    if (nr_exports == EXPORTS_MAX) {
+        nbdkit_debug("progress: export '%s' is not counted, there are too many", name);
+        return NULL;
+    }
+    export->tally = all ? whole_tally(name, size) : tally_new(name, size);
+    if (export->tally == NULL) {
+        nbdkit_error("progress: no memory: export '%s' is not counted", name);
+        return NULL;
+    }
+    if (total_is == TOTAL_SIZE && can_extents)
+        export->settled = whole_tally(name, size);
+    nr_exports++;
+    return export;
 }
 
 static int progress_prepare(nbdkit_next *next, void *opaque, int readonly)
@@ -267,17 +304,18 @@ static int progress_prepare(nbdkit_next *next, void *opaque, int readonly)
     /* Without block status everything has to move. */
     all = total_is != TOTAL_CHANGED || !can_extents;
     pthread_mutex_lock(&lock);
-    handle->tally = find_tally(handle->name, (uint64_t)size, all);
+    handle->export = find_export(handle->name, (uint64_t)size, all, can_extents);
     handle->counted = true;
     first = connections++ == 0;
+    staying++;
     seen = true;
     writable |= can_write;
     pthread_mutex_unlock(&lock);
 
     if (first)
         report_poke(report);
-    if (handle->tally && !all)
-        scan_init(&handle->scan, next, handle->tally, parallel);
+    if (handle->export && !all)
+        scan_init(&handle->scan, next, handle->export->tally, parallel);
     return 0;
 }
 
@@ -290,6 +328,8 @@ static void leave(struct handle *handle)
     handle->counted = false;
     pthread_mutex_lock(&lock);
     last = --connections == 0;
+    if (!handle->leaving)
+        staying--;
     pthread_mutex_unlock(&lock);
     if (last)
         report_poke(report);
@@ -304,7 +344,8 @@ static int progress_finalize(nbdkit_next *next, void *opaque)
 
     (void)next;
     pthread_mutex_lock(&lock);
-    last = connections == 1;
+    last = --staying == 0;
+    handle->leaving = true;
     pthread_mutex_unlock(&lock);
     scan_stop(&handle->scan, last);
     leave(handle);
@@ -327,8 +368,11 @@ static int progress_pread(nbdkit_next *next, void *opaque, void *buf, uint32_t c
     scan_ahead(&handle->scan, offset, count);
     if (next->pread(next, buf, count, offset, flags, err) < 0)
         return -1;
-    if (handle->tally)
-        tally_moved(handle->tally, offset, offset + count);
+    if (handle->export == NULL)
+        return 0;
+    tally_moved(handle->export->tally, offset, offset + count);
+    if (handle->export->settled)
+        tally_moved(handle->export->settled, offset, offset + count);
     return 0;
 }
 
@@ -337,11 +381,12 @@ static int progress_pwrite(nbdkit_next *next, void *opaque, const void *buf, uin
 {
     struct handle *handle = opaque;
 
+    written = true;
     scan_ahead(&handle->scan, offset, count);
     if (next->pwrite(next, buf, count, offset, flags, err) < 0)
         return -1;
-    if (handle->tally)
-        tally_written(handle->tally, offset, offset + count);
+    if (handle->export)
+        tally_written(handle->export->tally, offset, offset + count);
     return 0;
 }
 
@@ -351,11 +396,12 @@ static int progress_zero(nbdkit_next *next, void *opaque, uint32_t count, uint64
 {
     struct handle *handle = opaque;
 
+    written = true;
     scan_ahead(&handle->scan, offset, count);
     if (next->zero(next, count, offset, flags, err) < 0)
         return -1;
-    if (handle->tally)
-        tally_moved(handle->tally, offset, offset + count);
+    if (handle->export)
+        tally_moved(handle->export->tally, offset, offset + count);
     return 0;
 }
 
@@ -364,12 +410,25 @@ static int progress_trim(nbdkit_next *next, void *opaque, uint32_t count, uint64
 {
     struct handle *handle = opaque;
 
+    written = true;
     scan_ahead(&handle->scan, offset, count);
     if (next->trim(next, count, offset, flags, err) < 0)
         return -1;
-    if (handle->tally)
-        tally_moved(handle->tally, offset, offset + count);
+    if (handle->export)
+        tally_moved(handle->export->tally, offset, offset + count);
     return 0;
+}
+
+/* A reader does not read what it has been told to be zero. */
+static void settle_zeroes(struct tally *settled, uint64_t end, const struct nbdkit_extents *extents)
+{
+    for (size_t i = 0; i < nbdkit_extents_count(extents); i++) {
+        struct nbdkit_extent extent = nbdkit_get_extent(extents, i);
+        uint64_t stop = extent.offset + extent.length;
+
+        if ((extent.type & NBDKIT_EXTENT_ZERO) && extent.offset < end)
+            tally_moved(settled, extent.offset, stop < end ? stop : end);
+    }
 }
 
 static int progress_extents(nbdkit_next *next, void *opaque, uint32_t count, uint64_t offset,
@@ -380,6 +439,8 @@ static int progress_extents(nbdkit_next *next, void *opaque, uint32_t count, uin
     if (next->extents(next, count, offset, flags, extents, err) < 0)
         return -1;
     scan_learn(&handle->scan, offset, count, extents);
+    if (handle->export && handle->export->settled)
+        settle_zeroes(handle->export->settled, offset + count, extents);
     return 0;
 }
 

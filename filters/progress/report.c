@@ -29,7 +29,11 @@ static bool is_complete(const struct situation *now, bool end)
 {
     const struct figures *figures = &now->figures;
 
-    if (!now->seen || !figures->known || figures->done < figures->total)
+    if (!now->seen || !figures->known)
+        return false;
+    if (now->settled && (end || now->connections == 0))
+        return true;
+    if (figures->done < figures->total)
         return false;
     if (end)
         return true;

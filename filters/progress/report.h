@@ -18,6 +18,8 @@ struct situation {
     unsigned connections; /* now */
     bool seen;            /* there has been one */
     bool readonly;        /* no client can have written */
+    bool settled;         /* readers know every byte: what they have not read, they were told
+                             is zero */
 };
 
 struct report_options {

@@ -124,11 +124,15 @@ void tally_written(struct tally *tally, uint64_t start, uint64_t end)
 
 void tally_looked(struct tally *tally, uint64_t start, uint64_t end)
 {
-    uint64_t added, common;
+    uint64_t before;
 
+    if (end > tally->looked.size)
+        end = tally->looked.size;
     LOCK_SCOPE(&tally->lock);
-    add(&tally->looked, &tally->looked, start, end, &added, &common);
-    tally->nr_looked += added;
+    /* Only what the set has kept: a part that is forgotten will be looked at again. */
+    before = ranges_overlap(&tally->looked, start, end);
+    ranges_add(&tally->looked, start, end);
+    tally->nr_looked += ranges_overlap(&tally->looked, start, end) - before;
     if (start <= tally->frontier && end > tally->frontier)
         tally->frontier = end;
 }

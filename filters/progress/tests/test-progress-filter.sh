@@ -107,6 +107,13 @@ dd if=/dev/urandom of="$tmp/source" bs=1M seek=3 count=5 conv=notrunc status=non
 progress memory 16M progress-total=size --run 'nbdcopy '"$tmp"'/source "$uri"'
 is "$(last '.bytes_done, .bytes_total, .percent, .eta_seconds, .state')" '16777216 16777216 100 0 completed' \
     'a destination against its size: data and zeroes'
+random -r progress-total=size --run 'nbdcopy "$uri" null:'
+is "$(last '.bytes_total, .percent, .eta_seconds, .state')" '67108864 100 0 completed' \
+    'a source against its size: what is told to be zero need not be read'
+random progress-total=size --run 'nbdinfo --map "$uri" >'"$tmp"'/map; '"$(client 'h.pread(512, 0)')"
+is "$(last '.state')" failed 'but the data does'
+progress memory 1M progress-total=size --run 'nbdinfo --map "$uri" >'"$tmp"'/map'
+is "$(last '.percent, .state')" '0 failed' 'a destination that was only looked at is not written'
 progress memory 16M progress-total=5M --run 'nbdcopy --destination-is-zero '"$tmp"'/source "$uri"'
 is "$(last '.bytes_done, .bytes_total, .state')" '5242880 5242880 completed' 'a destination against a number'
 progress memory 16M --run 'nbdinfo "$uri" >/dev/null; nbdcopy --destination-is-zero '"$tmp"'/source "$uri"'
