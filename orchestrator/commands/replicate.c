@@ -37,6 +37,11 @@ struct arguments {
     enum bar_style style;
 };
 
+struct output {
+    struct bar *bar;
+    enum bar_style style;
+};
+
 static int parse_number(const char *option, uint64_t maximum, uint64_t *number, struct error **err)
 {
     if (parse_size(optarg, number, err) < 0)
@@ -97,15 +102,23 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
     return 0;
 }
 
+/* Where somebody watches and where nobody does; JSON has it in the result. */
 static void say(void *opaque, const char *text)
 {
-    bar_message(opaque, "%s", text);
+    const struct output *output = opaque;
+
+    if (output->style == BAR_QUIET)
+        fprintf(stderr, "%s\n", text);
+    else
+        bar_message(output->bar, "%s", text);
 }
 
 static void progress(void *opaque, unsigned disk, const struct progress_record *record,
                      const char *operation)
 {
-    bar_show(opaque, disk, record, operation);
+    const struct output *output = opaque;
+
+    bar_show(output->bar, disk, record, operation);
 }
 
 static json_object *disk_to_json(const struct replicate_disk *disk)
@@ -127,6 +140,8 @@ static json_object *disk_to_json(const struct replicate_disk *disk)
     json_object_object_add(object, "key", json_object_new_int(disk->key));
     json_object_object_add(object, "unit", json_object_new_int(disk->unit));
     json_object_object_add(object, "sync_type", json_object_new_string(disk->sync_type));
+    json_object_object_add(object, "reason",
+                           disk->reason[0] ? json_object_new_string(disk->reason) : NULL);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         json_object_object_add(object, numbers[i].name, json_object_new_uint64(numbers[i].value));
     json_object_object_add(object, "seconds", json_object_new_double(disk->seconds));
@@ -202,13 +217,14 @@ static int replicate(struct context *context, const struct store_vm *vm,
                      struct error **err)
 {
     CLEANUP_BAR struct bar *bar = bar_open(stderr, arguments->style);
+    struct output output = { .bar = bar, .style = arguments->style };
     atomic_uint_fast64_t rate = arguments->rate;
 
     arguments->job.rate = &rate;
     arguments->job.cancel = cancel_on_signals();
     arguments->job.say = say;
     arguments->job.progress = progress;
-    arguments->job.opaque = bar;
+    arguments->job.opaque = &output;
     return job_replicate(context->store, context->state_dir, vm, &arguments->job, result, err);
 }
 

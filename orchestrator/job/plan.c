@@ -2,6 +2,7 @@
  * offers, what the newest point holds, what an unfinished one left. What goes out: for
  * each disk a sync type, a place to start, and for a resync the reason. It reads
  * change maps and asks servers, and changes nothing. When in doubt it compares. */
+#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -39,13 +40,15 @@ static void resync(struct disk_sync *disk, const char *fmt, ...)
 }
 
 /* The part before the slash names one life of the change tracking: when it changed,
- * tracking began anew and says nothing about the time before. */
+ * tracking began anew and says nothing about the time before. Ids without a slash
+ * name no life. */
 static bool same_tracking(const char *a, const char *b)
 {
-    size_t length = strcspn(a, "/");
+    const char *a_slash = strchr(a, '/'), *b_slash = strchr(b, '/');
 
-    return strcspn(b, "/") == length &&
-           (a[length] == '\0' || b[length] == '\0' || strncmp(a, b, length) == 0);
+    if (!a_slash || !b_slash)
+        return !a_slash && !b_slash;
+    return a_slash - a == b_slash - b && strncmp(a, b, (size_t)(a_slash - a)) == 0;
 }
 
 static int check_map_file(struct disk_sync *disk, struct error **err)
@@ -111,11 +114,61 @@ static void choose_type(struct disk_sync *disk, bool full)
         check_changes(disk);
 }
 
-/* Its content is that of one moment, and the source offers that very moment again. */
+/* Whether the leaves beside the newest point still are those of its digest. */
+static bool leaves_are_sound(const struct sync *sync, const struct disk_sync *disk)
+{
+    CLEANUP_ERROR struct error *damage = NULL;
+    CLEANUP_CLOSE int fd = -1;
+    char path[PATH_MAX], text[DIGEST_TEXT];
+    struct digest root;
+
+    if (volume_path(sync->state_dir, disk->parent.leaves, path, &damage) < 0)
+        return false;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || digest_root(fd, disk->stored.capacity, &root, &damage) < 0)
+        return false;
+    digest_to_text(&root, text);
+    return strcmp(text, disk->parent.digest) == 0;
+}
+
+/* The next point's digest starts from these leaves: damage would be handed on. */
+static void check_leaves(const struct sync *sync, struct disk_sync *disk)
+{
+    if (disk->type == SYNC_INITIAL || leaves_are_sound(sync, disk))
+        return;
+    disk->read_first = true;
+    if (disk->type != SYNC_RESYNC)
+        resync(disk, "the leaves of restore point %u are damaged, so the replica is read, too",
+               sync->newest.number);
+}
+
+/* Its content is that of one moment, and the source offers that very moment again, at
+ * the same place: two disks that were exchanged meanwhile may share a change id. */
 static bool same_moment(const struct disk_sync *disk)
 {
     return disk->offered->change_id[0] &&
-           strcmp(disk->left.change_id, disk->offered->change_id) == 0;
+           strcmp(disk->left.change_id, disk->offered->change_id) == 0 &&
+           strcmp(disk->left.place, disk->offered->place) == 0;
+}
+
+/* A copy that began with another change map has not sent what only this one names. */
+static bool same_changes(const struct disk_sync *disk)
+{
+    CLEANUP_CHANGEMAP struct changemap before = CHANGEMAP_INIT;
+    CLEANUP_CHANGEMAP struct changemap now = CHANGEMAP_INIT;
+    CLEANUP_ERROR struct error *missing = NULL;
+
+    if (disk->type != SYNC_INCREMENTAL || !disk->offered->changes_is_file)
+        return true;
+    return changemap_load(disk->changes, &before, &missing) == 0 &&
+           changemap_load(disk->offered->changes, &now, &missing) == 0 &&
+           before.count == now.count &&
+           memcmp(before.ranges, now.ranges, now.count * sizeof *now.ranges) == 0;
+}
+
+static bool can_go_on(const struct disk_sync *disk)
+{
+    return !disk->read_first && same_moment(disk) && same_changes(disk);
 }
 
 static bool image_is_sound(struct disk_sync *disk)
@@ -135,12 +188,12 @@ static void choose_start(struct disk_sync *disk, bool full)
                  strcmp(disk->left.sync_type, sync_type_name(disk->type)) == 0);
 
     disk->start = START_FRESH;
-    disk->read_first = full && disk->type == SYNC_RESYNC;
+    disk->read_first |= full && disk->type == SYNC_RESYNC;
     if (disk->type == SYNC_UNCHANGED || !left || !image_is_sound(disk))
         return;
-    if (!disk->read_first && same_moment(disk) && disk->left.complete) {
+    if (can_go_on(disk) && disk->left.complete) {
         disk->start = START_DONE;
-    } else if (!disk->read_first && same_moment(disk) && volume_exists(disk->journal)) {
+    } else if (can_go_on(disk) && volume_exists(disk->journal)) {
         disk->start = START_RESUME;
     } else if (disk->type != SYNC_INCREMENTAL) {
         disk->start = START_COMPARE;
@@ -194,6 +247,13 @@ static int load_rows(struct sync *sync, int64_t point_id, bool parent, struct er
     return 0;
 }
 
+int sync_load_rows(struct sync *sync, struct error **err)
+{
+    if (load_rows(sync, sync->newest.id, true, err) < 0)
+        return -1;
+    return load_rows(sync, sync->left.id, false, err);
+}
+
 int sync_load_points(struct sync *sync, struct error **err)
 {
     CLEANUP_ERROR struct error *none = NULL;
@@ -211,11 +271,17 @@ int sync_load_points(struct sync *sync, struct error **err)
     return 0;
 }
 
+bool sync_is_up_to_date(const struct sync *sync)
+{
+    for (size_t i = 0; i < sync->count; i++) {
+        if (sync->disks[i].type != SYNC_UNCHANGED)
+            return false;
+    }
+    return true;
+}
+
 int sync_plan(struct sync *sync, struct error **err)
 {
-    if (load_rows(sync, sync->newest.id, true, err) < 0 ||
-        load_rows(sync, sync->left.id, false, err) < 0)
-        return -1;
     for (size_t i = 0; i < sync->count; i++) {
         struct disk_sync *disk = &sync->disks[i];
 
@@ -223,7 +289,12 @@ int sync_plan(struct sync *sync, struct error **err)
         if (name_files(sync, disk, err) < 0)
             return -1;
         choose_type(disk, sync->options->full);
-        choose_start(disk, sync->options->full);
+    }
+    if (sync_is_up_to_date(sync))
+        return 0;
+    for (size_t i = 0; i < sync->count; i++) {
+        check_leaves(sync, &sync->disks[i]);
+        choose_start(&sync->disks[i], sync->options->full);
     }
     return 0;
 }

@@ -91,6 +91,7 @@ static int write_disk(struct sync *sync, struct disk_sync *disk, struct error **
     strcpy(row->format, disk->type == SYNC_INITIAL ? "raw" : "qcow2");
     snprintf(row->sync_type, sizeof row->sync_type, "%s", sync_type_name(disk->type));
     snprintf(row->change_id, sizeof row->change_id, "%s", disk->offered->change_id);
+    snprintf(row->place, sizeof row->place, "%s", disk->offered->place);
     if (store_point_disk_create(sync->store, row, err) < 0)
         return -1;
     if (disk->start != START_DONE)
@@ -140,7 +141,7 @@ static int make_image(struct sync *sync, const struct disk_sync *disk, struct er
         volume_create_overlay(disk->image, parent, disk->parent.format, disk->stored.capacity,
                               err) < 0)
         return -1;
-    return volume_clone(parent_leaves, disk->leaves, err);
+    return disk->read_first ? 0 : volume_clone(parent_leaves, disk->leaves, err);
 }
 
 /* The source's file may be written anew at any time; ours is what was checked. */

@@ -35,7 +35,7 @@ static int ask_source(struct sync *sync, struct error **err)
     return 0;
 }
 
-/* A VM without any point takes its disks from the description, as job_discover() does. */
+/* Write down what the description says; a VM without any point takes its disks from it. */
 static int discover(struct sync *sync, struct error **err)
 {
     CLEANUP_ROLLBACK struct store *transaction = NULL;
@@ -56,17 +56,24 @@ static int match_disks(struct sync *sync, struct error **err)
 
     if (!sync->newest.id && !sync->left.id && discover(sync, err) < 0)
         return -1;
-    if (store_disks(sync->store, sync->vm->id, &stored, &count, err) < 0 ||
-        identity_check(sync->vm, stored, count, &sync->spec, sync->options->places_moved, err) < 0)
+    if (store_disks(sync->store, sync->vm->id, &stored, &count, err) < 0)
         return -1;
     sync->disks = calloc(count, sizeof *sync->disks);
     if (!sync->disks)
         return error_set_errno(err, ENOMEM, "%s", sync->vm->name);
     sync->count = count;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         sync->disks[i].stored = stored[i];
-        sync->disks[i].offered = spec_disk_by_key(&sync->spec, stored[i].key);
+    if (sync_load_rows(sync, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        if (!stored[i].place[0]) /* before the first point an unfinished copy tells */
+            strcpy(stored[i].place, sync->disks[i].left.place);
     }
+    if (identity_check(sync->vm, stored, count, &sync->spec, sync->options->places_moved, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        sync->disks[i].offered = spec_disk_by_key(&sync->spec, stored[i].key);
     return 0;
 }
 
@@ -133,15 +140,6 @@ static void announce(const struct sync *sync)
     }
 }
 
-static bool is_up_to_date(const struct sync *sync)
-{
-    for (size_t i = 0; i < sync->count; i++) {
-        if (sync->disks[i].type != SYNC_UNCHANGED)
-            return false;
-    }
-    return true;
-}
-
 /* From here on everything is written down; what fails is written down, too. */
 static int work(struct sync *sync, struct error **err)
 {
@@ -166,6 +164,7 @@ static int fill_result(const struct sync *sync, struct replicate_result *result,
         to->unit = from->stored.unit;
         to->capacity = from->stored.capacity;
         snprintf(to->sync_type, sizeof to->sync_type, "%s", sync_type_name(from->type));
+        memcpy(to->reason, from->reason, sizeof to->reason);
         snprintf(to->change_id, sizeof to->change_id, "%s", from->offered->change_id);
         memcpy(to->digest, sync->point.id ? from->row.digest : from->parent.digest,
                sizeof to->digest);
@@ -193,7 +192,9 @@ int job_replicate(struct store *store, const char *state_dir, const struct store
     if (job_lock(state_dir, vm, &lock, err) < 0 || look(&sync, err) < 0)
         return -1;
     sync_tidy(&sync);
-    if (is_up_to_date(&sync)) {
+    if (sync_is_up_to_date(&sync)) {
+        if (discover(&sync, err) < 0) /* its memory or name may have changed */
+            return -1;
         result->up_to_date = true;
         result->point = sync.newest.number;
         return fill_result(&sync, result, err);

@@ -31,6 +31,7 @@ struct replicate_disk {
     int unit;
     uint64_t capacity;
     char sync_type[16];
+    char reason[512]; /* why it is a resync; else "" */
     char change_id[STORE_NAME];
     char digest[DIGEST_TEXT];
     uint64_t bytes;         /* that had to move: data, and zeroes over something */

@@ -81,8 +81,12 @@ struct export_target sync_target(const struct sync *sync, const struct disk_sync
 /* plan.c; neither changes anything. */
 /* newest and left. */
 int sync_load_points(struct sync *sync, struct error **err);
+/* parent and left of every disk. */
+int sync_load_rows(struct sync *sync, struct error **err);
 /* Type, start, reason and paths of every disk. */
 int sync_plan(struct sync *sync, struct error **err);
+/* No disk has anything to be copied. */
+bool sync_is_up_to_date(const struct sync *sync);
 
 /* prepare.c */
 /* Remove what earlier runs left and this one does not use. */

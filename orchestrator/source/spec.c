@@ -416,7 +416,7 @@ int spec_parse(const char *text, const char *origin, const char *folder, struct 
 
 static int read_file(const char *path, char **text, struct error **err)
 {
-    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a FIFO: no wait */
     CLEANUP_FREE char *buf = NULL;
     struct stat st;
     size_t length = 0;

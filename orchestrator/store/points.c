@@ -109,7 +109,7 @@ int store_points(struct store *store, int64_t vm_id, struct store_point **points
 
 #define DISK_SELECT                                                                                \
     "SELECT p.id, point_id, disk_id, parent_id, disk_key, unit_number, capacity, overlay, "        \
-    "format, leaves, sync_type, change_id, digest, bytes, complete "                               \
+    "format, leaves, sync_type, change_id, p.source_place, digest, bytes, complete "               \
     "FROM restore_point_disks p JOIN vm_disks d ON d.id = disk_id "
 
 static void read_point_disk(struct statement *s, void *record)
@@ -128,6 +128,7 @@ static void read_point_disk(struct statement *s, void *record)
     take_text(s, disk->leaves, sizeof disk->leaves);
     take_text(s, disk->sync_type, sizeof disk->sync_type);
     take_text(s, disk->change_id, sizeof disk->change_id);
+    take_text(s, disk->place, sizeof disk->place);
     take_text(s, disk->digest, sizeof disk->digest);
     disk->bytes = (uint64_t)take_int(s);
     disk->complete = take_int(s) != 0;
@@ -137,7 +138,7 @@ int store_point_disk_create(struct store *store, struct store_point_disk *disk, 
 {
     CLEANUP_STATEMENT struct statement s = statement(
         store, "INSERT INTO restore_point_disks (point_id, disk_id, parent_id, overlay, format, "
-               "leaves, sync_type, change_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+               "leaves, sync_type, change_id, source_place) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
 
     bind_int(&s, disk->point_id);
     bind_int(&s, disk->disk_id);
@@ -147,6 +148,7 @@ int store_point_disk_create(struct store *store, struct store_point_disk *disk, 
     bind_text(&s, disk->leaves);
     bind_text(&s, disk->sync_type);
     bind_text(&s, disk->change_id);
+    bind_text(&s, disk->place);
     return run_insert(&s, &disk->id, err);
 }
 

@@ -169,7 +169,10 @@ int read_first(struct statement *s, read_row read, void *record, bool *found, st
     *found = status == SQLITE_ROW;
     if (*found)
         read(s, record);
-    return check_columns(s, err);
+    /* What an INSERT … RETURNING wrote is committed by the step after its row. */
+    if (check_columns(s, err) < 0 || (*found && step(s, err) < 0))
+        return -1;
+    return 0;
 }
 
 int read_text(struct statement *s, char **text, struct error **err)

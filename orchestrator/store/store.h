@@ -147,6 +147,7 @@ struct store_point_disk {
     char leaves[STORE_PATH];
     char sync_type[16];         /* initial, incremental, resync */
     char change_id[STORE_NAME]; /* the moment that it holds; "" when the source names none */
+    char place[STORE_PLACE];    /* the URI or file that it is read from */
     char digest[DIGEST_TEXT];   /* "" until complete */
     uint64_t bytes;             /* that had to move */
     bool complete;

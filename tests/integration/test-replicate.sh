@@ -75,6 +75,10 @@ is "$(stat -c %a "$VMFERRY_STATE/vmferry.db")" 600 "the database is private"
 run verify app01
 like "$out" "no restore point yet" "verify before the first point"
 
+mkfifo fifo.json
+run source add nbd fifo --file fifo.json
+like "$out" "fifo.json: not a file" "a FIFO is refused, not waited for"
+
 # Full, nothing to do, incremental
 
 run replicate app01
@@ -219,6 +223,62 @@ run verify app01
 is "$status" 0 "with the right digest"
 is "$(sqlite3 "$VMFERRY_STATE/vmferry.db" \
     "select count(*) from cbt_history where outcome = 'paused'")" 2 "history has the pause"
+
+# Change ids without a slash name no life of the tracking; damaged leaves are not handed on
+
+cp system web-system
+cp data web-data
+jq '.uuid = "00000000-0000-4c0e-9d55-0c8f5a1d2e3f" | .name = "web01" |
+    .disks |= map(.change_id = "cp-9" | del(.changes) | .file |= "web-" + .)' vm.json >first.json
+web=$VMFERRY_STATE/replicas/00000000-0000-4c0e-9d55-0c8f5a1d2e3f
+cp first.json web.json
+ok vmferry source add nbd web --file web.json -- "another VM"
+background vmferry replicate web01 --rate=1M --parallel=1 --progress=none
+slow=$!
+wait_for 10 test -e "$web/disk-2000/point-0001.journal"
+kill -9 "$slow"
+wait "$slow" 2>/dev/null
+jq '.disks[0].file = "web-data" | .disks[1].file = "web-system"' first.json >web.json
+run replicate web01
+like "$out" "disk-2000 .*<-- reads from where disk-2001 was" \
+    "files exchanged after an interrupted first copy: refused"
+cp first.json web.json
+ok vmferry replicate web01 -- "with the right ones it goes on"
+printf X | dd of=web-system bs=1 seek=5 conv=notrunc status=none
+echo "0 4096" >web.map
+jq '.memory = 2147483648 | .disks |= map(.change_id = "cp-10" |
+    .changes = {since: "cp-9", map: "web.map"})' first.json >web.json
+json=$(vmferry replicate web01 --json --progress=none)
+is "$(jq -r '[.disks[].sync_type] | @csv' <<<"$json")" '"incremental","incremental"' \
+    "from cp-9 to cp-10 is no reset"
+jq '.memory = 4294967296' web.json >web.json.new && mv web.json.new web.json
+run replicate web01
+like "$out" "up to date" "more memory, the same data"
+is "$(vmferry vm show web01 --json | jq .spec.memory)" 4294967296 "is written down"
+printf X | dd of="$web/disk-2000/point-0002.leaves" bs=1 seek=2000 conv=notrunc status=none
+rm -f "$web/disk-2001/point-0002.leaves"
+jq '.disks |= map(.change_id = "cp-11" | .changes.since = "cp-10")' web.json >web.json.new &&
+    mv web.json.new web.json
+run replicate web01 --progress=none
+like "$out" "disk-2000: resync.*the leaves of restore point 2 are damaged" \
+    "damaged leaves are found and said"
+is "$status" 0 "lost ones do not stop it"
+run verify web01 --source
+is "$status" 0 "the new point is sound"
+
+head -c 6M /dev/urandom | dd of=web-system bs=1M conv=notrunc status=none
+echo "0 4194304" >web.map
+jq '.disks |= map(.change_id = "cp-12" | .changes.since = "cp-11")' web.json >web.json.new &&
+    mv web.json.new web.json
+background vmferry replicate web01 --rate=1M --progress=none
+slow=$!
+wait_for 10 grep -qs . "$web/disk-2000/point-0004.journal"
+kill -TERM "$slow"
+wait "$slow" 2>/dev/null
+echo "0 6291456" >web.map
+ok vmferry replicate web01 -- "the map was corrected while the copy was paused"
+run verify web01 --source
+is "$status" 0 "and all of the new one is copied"
 
 # QEMU's dirty bitmaps over NBD
 
