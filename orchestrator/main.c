@@ -40,12 +40,20 @@ static bool may_speak_tls(const struct command *command, char *argv[])
     return false;
 }
 
+/* A table that a full disk cut off is no success. */
+static int flush_output(struct error **err)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return 0;
+    return error_set_errno(err, errno, "writing the result");
+}
+
 static int run(const struct command *command, int argc, char *argv[])
 {
     CLEANUP_ERROR struct error *err = NULL;
 
     optind = 0;
-    if (command->run(argc, argv, &err) == 0)
+    if (command->run(argc, argv, &err) == 0 && flush_output(&err) == 0)
         return 0;
     fprintf(stderr, "vmferry %s: %s\n", command->name, error_message(err));
     return err ? (int)err->kind : 1;

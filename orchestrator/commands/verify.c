@@ -141,7 +141,7 @@ static const char *verdict(const struct check_disk *disk)
 {
     if (check_passed(disk))
         return "ok";
-    return disk->bytes_differing ? "DIFFERS" : "LEAVES DAMAGED";
+    return strcmp(disk->found, disk->recorded) != 0 ? "DIFFERS" : "LEAVES DAMAGED";
 }
 
 static void add_row(struct table *table, const struct check_disk *disk, const char *what)
@@ -157,6 +157,12 @@ static void print_ranges(const struct check_disk *disk, const char *what)
 {
     if (check_passed(disk))
         return;
+    if (strcmp(disk->found, disk->recorded) == 0) {
+        printf("disk-%d: %s is as recorded, but the leaves file beside it is damaged; the next "
+               "restore point gets a new one\n",
+               disk->key, what);
+        return;
+    }
     if (disk->leaves_damaged)
         printf("disk-%d: the leaves file beside the image is damaged: what follows is a guess\n",
                disk->key);

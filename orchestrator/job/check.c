@@ -26,6 +26,19 @@ static int open_scratch(const char *state_dir, char path[64], struct error **err
     return fd;
 }
 
+/* Whether they still are those of the recorded digest. */
+static bool leaves_fit(int leaves, const struct replica_disk *disk)
+{
+    CLEANUP_ERROR struct error *damage = NULL;
+    struct digest root;
+    char text[DIGEST_TEXT];
+
+    if (leaves < 0 || digest_root(leaves, disk->capacity, &root, &damage) < 0)
+        return false;
+    digest_to_text(&root, text);
+    return strcmp(text, disk->digest) == 0;
+}
+
 /* Read `place` and compare, block by block, with the leaves that the point has. */
 static int compare(const char *state_dir, const char *place, const struct replica_disk *disk,
                    const struct copy_options *options, struct check_disk *result,
@@ -34,8 +47,7 @@ static int compare(const char *state_dir, const char *place, const struct replic
     CLEANUP_CLOSE int scratch = -1;
     CLEANUP_CLOSE int leaves = open(disk->leaves, O_RDONLY | O_CLOEXEC);
     struct copy_result copied;
-    struct digest root;
-    char path[64], text[DIGEST_TEXT];
+    char path[64];
 
     result->key = disk->key;
     result->capacity = disk->capacity;
@@ -44,13 +56,9 @@ static int compare(const char *state_dir, const char *place, const struct replic
     if (scratch < 0 || copy_digest(place, path, options, &copied, err) < 0)
         return -1;
     digest_to_text(&copied.digest, result->found);
-    result->leaves_damaged = leaves < 0;
-    if (leaves < 0)
+    result->leaves_damaged = !leaves_fit(leaves, disk);
+    if (leaves < 0 || strcmp(result->found, result->recorded) == 0)
         return 0;
-    if (digest_root(leaves, disk->capacity, &root, err) < 0)
-        return -1;
-    digest_to_text(&root, text);
-    result->leaves_damaged = strcmp(text, disk->digest) != 0;
     return digest_diff(leaves, disk->capacity, scratch, copied.size, note_range, result, err);
 }
 

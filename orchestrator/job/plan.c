@@ -178,6 +178,18 @@ static bool image_is_sound(struct disk_sync *disk)
     return disk->type == SYNC_INITIAL || volume_check_overlay(disk->image, &damage) == 0;
 }
 
+/* An image that only a complete point can have, in the way of this one: somebody put an
+ * older database, or none, beside newer images. */
+static int refuse_unknown(const struct disk_sync *disk, struct error **err)
+{
+    if (disk->left.id || !volume_is_sealed(disk->image))
+        return 0;
+    return error_set(err,
+                     "disk-%d: %s belongs to a restore point that vmferry.db does not know; "
+                     "restore the database that belongs to it, or move the image away",
+                     disk->stored.key, disk->image);
+}
+
 /* Copied data is kept where it can be: a base always (its blocks are compared if
  * nothing better is known), an overlay when it is of the same kind. A base without a
  * row is one whose rows were lost: not overwritten either. */
@@ -293,6 +305,8 @@ int sync_plan(struct sync *sync, struct error **err)
     if (sync_is_up_to_date(sync))
         return 0;
     for (size_t i = 0; i < sync->count; i++) {
+        if (refuse_unknown(&sync->disks[i], err) < 0)
+            return -1;
         check_leaves(sync, &sync->disks[i]);
         choose_start(&sync->disks[i], sync->options->full);
     }

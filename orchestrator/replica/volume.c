@@ -81,6 +81,13 @@ bool volume_exists(const char *path)
     return lstat(path, &st) == 0;
 }
 
+bool volume_is_sealed(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0 && (st.st_mode & 0777) == SEALED_MODE;
+}
+
 int volume_create_base(const char *path, uint64_t capacity, struct error **err)
 {
     CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, IMAGE_MODE);
@@ -197,21 +204,11 @@ int volume_sync(const char *path, struct error **err)
     return sync_folder_of(path, err);
 }
 
-static int set_mode(const char *path, mode_t mode, struct error **err)
-{
-    if (chmod(path, mode) < 0)
-        return error_set_errno(err, errno, "changing the mode of %s", path);
-    return 0;
-}
-
 int volume_seal(const char *path, struct error **err)
 {
-    return set_mode(path, SEALED_MODE, err);
-}
-
-int volume_unseal(const char *path, struct error **err)
-{
-    return set_mode(path, IMAGE_MODE, err);
+    if (chmod(path, SEALED_MODE) < 0)
+        return error_set_errno(err, errno, "changing the mode of %s", path);
+    return 0;
 }
 
 int volume_remove(const char *path, struct error **err)

@@ -32,6 +32,7 @@ int volume_path(const char *state_dir, const char *relative, char path[PATH_MAX]
 /* Make the folders above this file. */
 int volume_make_folder(const char *path, struct error **err);
 bool volume_exists(const char *path);
+bool volume_is_sealed(const char *path);
 
 /* A sparse raw file of `capacity` bytes that reads as zeroes. It must not exist. */
 int volume_create_base(const char *path, uint64_t capacity, struct error **err);
@@ -49,9 +50,8 @@ int volume_clone(const char *from, const char *to, struct error **err);
 
 /* The file and its folder are on stable storage. */
 int volume_sync(const char *path, struct error **err);
-/* Nobody writes to it any more; or somebody does again. */
+/* Nobody writes to it any more. */
 int volume_seal(const char *path, struct error **err);
-int volume_unseal(const char *path, struct error **err);
 /* A file that is not there is no error. */
 int volume_remove(const char *path, struct error **err);
 

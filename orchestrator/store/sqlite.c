@@ -21,7 +21,7 @@ static int execute(struct store *store, const char *sql, struct error **err)
 {
     if (sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK)
         return 0;
-    return error_set(err, "%s: %s", store->path, sqlite3_errmsg(store->db));
+    return error_set(err, "%s: %s%s", store->path, sqlite3_errmsg(store->db), damage_hint(store));
 }
 
 int store_begin(struct store *store, struct error **err)

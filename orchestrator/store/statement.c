@@ -72,13 +72,23 @@ void take_text(struct statement *s, char *buf, size_t size)
         strcpy(buf, text);
 }
 
+const char *damage_hint(struct store *store)
+{
+    int code = sqlite3_errcode(store->db);
+
+    return code == SQLITE_CORRUPT || code == SQLITE_NOTADB
+               ? "; restore it from a backup, or use another --state"
+               : "";
+}
+
 static int fail(struct statement *s, struct error **err)
 {
-    return error_set(err, "%s: %s", s->store->path,
+    return error_set(err, "%s: %s%s", s->store->path,
                      s->status == SQLITE_NOMEM || !s->stmt || s->status == SQLITE_OK
                          ? sqlite3_errmsg(s->store->db)
                      : sqlite3_errcode(s->store->db) == s->status ? sqlite3_errmsg(s->store->db)
-                                                                  : sqlite3_errstr(s->status));
+                                                                  : sqlite3_errstr(s->status),
+                     damage_hint(s->store));
 }
 
 /* SQLITE_ROW or SQLITE_DONE, or -1 with *err set. */

@@ -52,6 +52,9 @@ int read_all(struct statement *s, read_row read, size_t record_size, void *recor
              struct error **err);
 int read_first(struct statement *s, read_row read, void *record, bool *found, struct error **err);
 /* One text of the first row, the caller's to free; an error when there is no row. */
+/* What to do about it: "" or "; …". */
+const char *damage_hint(struct store *store);
+
 int read_text(struct statement *s, char **text, struct error **err);
 
 #endif

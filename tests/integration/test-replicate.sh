@@ -119,6 +119,12 @@ digest=$(jq -r '.disks[0].digest' <<<"$json")
 is "$(vmferry digest system --progress=none 2>/dev/null | grep -o 'xxh3-64k:[0-9a-f]*')" "$digest" \
     "the point's digest is the source's"
 
+for command in "vm list" "vm show app01" "point list app01" "source list" "verify app01"; do
+    # shellcheck disable=SC2086 # words
+    vmferry $command >/dev/full 2>/dev/null
+    is $? 1 "$command: a result that can't be written is a failure"
+done
+
 # Identity
 
 refused() { # NAME JQ-EXPRESSION MARK
@@ -279,6 +285,32 @@ echo "0 6291456" >web.map
 ok vmferry replicate web01 -- "the map was corrected while the copy was paused"
 run verify web01 --source
 is "$status" 0 "and all of the new one is copied"
+
+# A database that is damaged, or older than the images
+
+cp -a state older
+cp -a older damaged
+dd if=/dev/urandom of=damaged/vmferry.db bs=4096 seek=1 count=20 conv=notrunc status=none
+run replicate web01 --state damaged
+like "$out" "damaged/vmferry.db: .*malformed; restore it from a backup" "a damaged database"
+rm -rf damaged
+jq '.disks |= map(.change_id = "cp-13" | .changes.since = "cp-12")' web.json >web.json.new &&
+    mv web.json.new web.json
+ok vmferry replicate web01 -- "one more point"
+cp older/vmferry.db state/vmferry.db
+before=$(snapshot)
+run replicate web01
+is "$status" 1 "an older database: refused"
+like "$out" "point-0005.qcow2 belongs to a restore point that vmferry.db does not know" "and why"
+is "$(snapshot)" "$before" "nothing was overwritten"
+cp -a "$web" kept
+rm "$web"/*/point-0005.*
+ok vmferry replicate web01 -- "with the image moved away it goes on"
+chmod -R u+w "$web"
+truncate -s 100 "$web/disk-2000/point-0005.leaves"
+run verify web01
+is "$status" 1 "leaves cut off"
+like "$out" "disk-2000 +replica +LEAVES DAMAGED" "are told from damaged data"
 
 # QEMU's dirty bitmaps over NBD
 
