@@ -217,8 +217,10 @@ static int parse_changes(struct context *c, json_object *object, struct spec_dis
     if (!map[0]) {
         if (disk->is_file)
             return complain(c, "context", "needs a \"uri\": a file has no metadata contexts", err);
-        if (!strchr(disk->changes, ':'))
-            return complain(c, "context", "is no metadata context such as qemu:dirty-bitmap:NAME",
+        if (strncmp(disk->changes, "qemu:", 5) && strcmp(disk->changes, "base:allocation-hole"))
+            return complain(c, "context",
+                            "is neither qemu:dirty-bitmap:NAME nor "
+                            "base:allocation-hole",
                             err);
         return 0;
     }

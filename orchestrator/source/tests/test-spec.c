@@ -100,6 +100,10 @@ static void test_refused(void **state)
         { DISKS("{\"key\":1,\"unit\":0,\"capacity\":512,\"backing_uuid\":\"b\",\"file\":\"a\","
                 "\"change_id\":\"u/2\",\"changes\":{\"since\":\"u/1\",\"context\":\"q:x\"}}"),
           "a file has no metadata contexts" },
+        { DISKS("{\"key\":1,\"unit\":0,\"capacity\":512,\"backing_uuid\":\"b\","
+                "\"uri\":\"nbd://x\",\"change_id\":\"u/2\","
+                "\"changes\":{\"since\":\"u/1\",\"context\":\"base:allocation\"}}"),
+          "changes.context: is neither" },
         { HEAD "\"nics\":[{\"mac\":\"52:54:00:12:34\"}],\"disks\":[" DISK0 "]}",
           "nics[0].mac: is not a MAC" },
         { HEAD "\"nics\":[{\"mac\":\"53:54:00:12:34:56\"}],\"disks\":[" DISK0 "]}", "multicast" },
