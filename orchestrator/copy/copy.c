@@ -24,6 +24,7 @@
 #define REQUEST_DIRECT      (UINT64_C(4) << 20) /* no buffer has to stay in the CPU's cache */
 #define ZERO_MAX            (UINT64_C(1) << 30)
 #define ZERO_MAX_COMPARED   (UINT64_C(64) << 20)
+#define SMALL_AREA          (UINT64_C(1) << 20) /* of a change map, on average */
 #define CONNECTIONS         2
 #define CONNECTIONS_FAR     4 /* on a long link, or with TLS at most */
 #define CONNECTIONS_MAX     64
@@ -242,6 +243,17 @@ static int choose_geometry(struct run *run, struct error **err)
     return 0;
 }
 
+/* In a map of many small areas it costs less to read one, and to look whether it is
+ * zeroes, than to ask for its block status first: a server that has to search for
+ * holes may search far beyond the area. */
+static bool allocation_pays(const struct run *run)
+{
+    if (!run->src->has_extents[EXTENTS_ALLOCATION])
+        return false;
+    return !run->changes_loaded || run->changes.count == 0 ||
+           changemap_bytes(&run->changes) / run->changes.count > SMALL_AREA;
+}
+
 static struct plan *make_plan(struct run *run, struct error **err)
 {
     const struct copy_options *options = run->options;
@@ -256,7 +268,7 @@ static struct plan *make_plan(struct run *run, struct error **err)
         .read_align = run->align,
         .write_align = run->dst->block_min,
         .status_align = src->block_min,
-        .has_allocation = src->has_extents[EXTENTS_ALLOCATION],
+        .has_allocation = allocation_pays(run),
         .has_changes = run->changes_context,
         .holes_unchanged = run->holes_unchanged,
         .skip_zeroes = options->target_zero || run->dst->reads_zero,

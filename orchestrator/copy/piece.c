@@ -233,6 +233,18 @@ static int decide(struct lane *lane, struct slot *slot, enum fate *fates, size_t
     return 0;
 }
 
+/* A small area of a change map that is zeroes now is written as such, whole, though
+ * it has no block of its own. */
+static bool is_small_and_zero(const struct lane *lane, const struct slot *slot,
+                              const struct segment *segment)
+{
+    const struct move_config *config = lane->mover->config;
+
+    return segment->length < DIGEST_BLOCK && config->dst->can_zero && !config->dst->is_null &&
+           !config->dst->reads_zero && config->expected_leaves_fd < 0 &&
+           is_zero(slot->buf + segment->offset, segment->length);
+}
+
 /* Cut a segment into requests by its blocks' fates. Each segment that is still
  * to come may need one request of its own; when room gets short, a block is
  * written together with the one before it, which is never wrong. */
@@ -244,6 +256,10 @@ static void cut_segment(struct lane *lane, struct slot *slot, const struct segme
     uint64_t end = pos + segment->length;
     unsigned first_request = slot->count;
 
+    if (is_small_and_zero(lane, slot, segment)) {
+        add_write(lane, slot, pos, end - pos, true);
+        return;
+    }
     while (pos < end) {
         size_t block = (size_t)(pos / DIGEST_BLOCK - piece->offset / DIGEST_BLOCK);
         uint64_t until = (pos / DIGEST_BLOCK + 1) * DIGEST_BLOCK;
