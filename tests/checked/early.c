@@ -1,8 +1,10 @@
 /* Loaded before nbdkit, which is built without sanitizers, so that our modules in it can be
  * checked. Without it nbdkit hangs at exit, and what leaks in a module has no names. */
 #include <dlfcn.h>
+#include <errno.h>
 #include <locale.h>
 #include <stdlib.h>
+#include <string.h>
 
 void __asan_init(void) __attribute__((weak));
 locale_t newlocale(int mask, const char *name, locale_t base);
@@ -31,5 +33,6 @@ int dlclose(void *handle)
 /* nbdkit's children are themselves programs: clients, qemu-nbd. */
 __attribute__((constructor)) static void load_into_nbdkit_only(void)
 {
-    unsetenv("LD_PRELOAD");
+    if (strcmp(program_invocation_short_name, "nbdkit") == 0) /* and not valgrind's own shell */
+        unsetenv("LD_PRELOAD");
 }

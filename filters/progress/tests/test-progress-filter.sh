@@ -63,8 +63,12 @@ is "$(jq -r .state "$lines" | uniq | paste -sd' ')" 'running paused failed' \
 progress data '@4096 1*4096 @65536 1*65536' size=1M --run "$(client 'h.pread(1048576, 0)')"
 is "$(last '.bytes_total, .bytes_done, .state')" '98304 98304 completed' 'holes are read for nothing'
 
+# A checked program does not look at 1 TiB within the second that a client's end may take.
+checked=${SANITIZE:+128G}
+[ -z "${VALGRIND:-}" ] || checked=32G
+
 # Blocks of 512 in any order, some of them twice, on a disk whose grain is larger.
-progress pattern 1T --filter=extentlist extentlist=<(printf '0 1M\n') --run "$(client \
+progress pattern "${checked:-1T}" --filter=extentlist extentlist=<(printf '0 1M\n') --run "$(client \
     'import random; o = [i * 512 for i in range(2048)] * 2; random.shuffle(o); [h.pread(512, i) for i in o]')"
 is "$(last '.bytes_total, .bytes_done, .state')" '1048576 1048576 completed' 'pieces of grains, in disorder'
 

@@ -25,6 +25,9 @@ nbdkit -U "$tmp/dst" -P "$tmp/dst.pid" file "$tmp/out" 2>/dev/null || {
 }
 at_exit "kill \$(cat $tmp/dst.pid)"
 
+starts=${SANITIZE:+1}${VALGRIND:+4} # seconds before anything is copied
+starts=${starts:-0}
+
 # Killed again and again, until it is complete.
 for dst in "$tmp/out" "nbd+unix:///?socket=$tmp/dst"; do
     head -c 70000001 /dev/urandom | dd of="$tmp/out" conv=notrunc status=none
@@ -35,7 +38,7 @@ for dst in "$tmp/out" "nbd+unix:///?socket=$tmp/dst"; do
         vmferry copy --progress=none --connections=2 --resume="$journal" --flush=1M --rate=40M --verify \
             "$disk" "$dst" 2>/dev/null &
         pid=$!
-        sleep "0.$((RANDOM % 5))$((RANDOM % 10))"
+        sleep "$starts.$((RANDOM % 5))$((RANDOM % 10))"
         kill -KILL "$pid" 2>/dev/null
         wait "$pid" 2>/dev/null && break
         kills=$((kills + 1))

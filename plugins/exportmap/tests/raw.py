@@ -9,7 +9,7 @@ import time
 
 import nbd
 
-from exportmap import Map, done, equal, error_of, extents, ok
+from exportmap import Map, done, equal, error_of, extents, ok, wait_for
 
 SEED = int(os.environ.get("SEED", time.time_ns() % 1000000))
 HOLE_ZERO = nbd.STATE_HOLE | nbd.STATE_ZERO
@@ -169,7 +169,9 @@ def full_disk():
             equal(error_of(h.pwrite, b"y" * 4096, 7 << 20), 0, "... and the connection goes on")
             h.shutdown()
         finally:
-            subprocess.check_call(["umount", m.path("tmpfs")])
+            # The server closes the disk after the client has gone.
+            ok(wait_for(lambda: subprocess.call(["umount", m.path("tmpfs")], stderr=subprocess.DEVNULL) == 0, 20),
+               "... and closes the disk")
 
 
 def failed_flush():
