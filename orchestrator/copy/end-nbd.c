@@ -206,7 +206,17 @@ static int on_completion(void *opaque, int *error)
     if (req->errnum == 0 && req->op == OP_READ && req->received != req->length)
         req->errnum = EPROTO;
     req->conn->heard_ns = monotonic_ns();
-    return 1; /* libnbd forgets the command */
+    return 0; /* retire() forgets the command */
+}
+
+/* Not by the callback's returning 1: a command that is answered, or whose connection is lost,
+ * while it is issued would be freed then, and libnbd 1.14 reads it once more. */
+static void retire(struct nbd_handle *h)
+{
+    int64_t cookie;
+
+    while ((cookie = nbd_aio_peek_command_completed(h)) > 0)
+        nbd_aio_command_completed(h, (uint64_t)cookie);
 }
 
 /* Called once for every request that libnbd was given, also when it could not be
@@ -270,6 +280,7 @@ static void nbd_end_start(struct conn *conn, struct request *req)
     req->errnum = ENOTCONN; /* until there is an answer */
     if (issue(conn, req, fast ? LIBNBD_CMD_FLAG_FAST_ZERO : 0) < 0 && nbd_get_errno())
         req->errnum = nbd_get_errno();
+    retire(conn->handle);
 }
 
 static bool nbd_end_is_alive(struct conn *conn)
@@ -303,6 +314,7 @@ static void nbd_end_dispatch(struct conn *conn, const struct pollfd *pollfd)
         r = nbd_aio_notify_write(h);
     if (r < 0)
         snprintf(conn->why, sizeof conn->why, "%s", nbd_get_error());
+    retire(h);
 }
 
 static void nbd_end_disconnect(struct conn *conn, bool drained)

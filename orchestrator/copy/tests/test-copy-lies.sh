@@ -12,7 +12,12 @@ liar() { # LIE [ARGUMENT]; serves on $tmp/liar
     wait_for 10 test -S "$tmp/liar"
 }
 uri="nbd+unix:///?socket=$tmp/liar"
-copy() { timeout -s KILL 30 vmferry copy --progress=none --timeout=1 --retries=3 "$@"; }
+# Seconds: an answer, a whole copy. An nbdkit under valgrind takes a few to start.
+answer=${VALGRIND:+8}
+limit=${VALGRIND:+240}
+copy() {
+    timeout -s KILL "${limit:-30}" vmferry copy --progress=none --timeout="${answer:-1}" --retries=3 "$@"
+}
 message_of() { "$@" 2>&1 >/dev/null; }
 
 # As a source: what the error says.
