@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <poll.h>
 #include <pty.h>
 #include <stdbool.h>
 #include <string.h>
@@ -69,7 +70,17 @@ struct screen {
 static void screen_read(struct terminal *terminal, struct screen *screen)
 {
     static char buf[1 << 16];
-    ssize_t n = read(terminal->master, buf, sizeof buf);
+    struct pollfd readable = { .fd = terminal->master, .events = POLLIN };
+    ssize_t n = 0;
+
+    /* The kernel hands over what was written a little later: until it is quiet. */
+    while (poll(&readable, 1, 50) > 0 && (size_t)n < sizeof buf) {
+        ssize_t got = read(terminal->master, buf + n, sizeof buf - (size_t)n);
+
+        if (got <= 0)
+            break;
+        n += got;
+    }
 
     for (ssize_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)buf[i];
