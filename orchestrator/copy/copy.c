@@ -133,6 +133,7 @@ static struct end *open_end(struct run *run, enum end_role role, uint64_t size, 
         .size = size,
         .timeout_s = run->options->timeout_s ? run->options->timeout_s : TIMEOUT_S,
         .stop = &run->stop,
+        .cancel = run->options->cancel,
     };
 
     return end_open(is_source ? run->src_name : run->dst_name, &wants, err);
@@ -312,6 +313,8 @@ static int open_leaves(struct run *run, struct error **err)
     const struct copy_options *options = run->options;
     CLEANUP_FREE char *path = leaves_path(run);
     bool describes_destination = options->leaves && (is_delta(run) || options->compare);
+    /* The leaves of what an earlier run did are nowhere else. */
+    bool must_exist = describes_destination || run->durable.count;
 
     if (!run->make_leaves)
         return 0;
@@ -319,7 +322,12 @@ static int open_leaves(struct run *run, struct error **err)
         run->leaves_fd = open_temporary(err);
         return run->leaves_fd < 0 ? -1 : 0;
     }
-    run->leaves_fd = open(path, O_RDWR | O_CLOEXEC | (describes_destination ? 0 : O_CREAT), 0666);
+    run->leaves_fd = open(path, O_RDWR | O_CLOEXEC | (must_exist ? 0 : O_CREAT), 0666);
+    if (run->leaves_fd < 0 && errno == ENOENT && !describes_destination)
+        return error_set_kind(err, ERROR_USAGE,
+                              "the leaves file %s is missing, which belongs to the journal %s; "
+                              "remove the journal to start afresh",
+                              path, options->journal);
     if (run->leaves_fd < 0)
         return error_set_errno(err, errno, "opening the leaves file %s", path);
     if (!describes_destination && run->durable.count == 0 && ftruncate(run->leaves_fd, 0) < 0)
@@ -339,7 +347,8 @@ static struct digest fingerprint(const struct run *run)
     XXH128_canonical_t canonical;
     struct digest digest;
     uint64_t numbers[] = { run->src->size,     run->dst->size,   run->dst->block_min,
-                           run->changes.count, options->compare, options->target_zero };
+                           run->changes.count, options->compare, options->target_zero,
+                           run->dst->birth_ns };
     XXH3_state_t *state = XXH3_createState();
 
     XXH3_128bits_reset(state);
@@ -371,6 +380,12 @@ static int open_journal(struct run *run, struct error **err)
     run->journal = journal_open(run->options->journal, &of, &run->durable, err);
     if (!run->journal)
         return -1;
+    /* What was durable has been emptied since. */
+    if (run->dst->reads_zero && run->durable.count) {
+        changemap_free(&run->durable);
+        if (journal_forget(run->journal, err) < 0)
+            return error_prefix(err, "journal %s", run->options->journal);
+    }
     for (size_t i = 0; i < run->durable.count; i++)
         run->result->bytes_resumed += run->durable.ranges[i].length;
     return 0;

@@ -285,6 +285,16 @@ static int open_path(struct end_file *file, const char *path, const struct end_w
     return 0;
 }
 
+/* A file that takes the place of another may get its inode number, not its time of birth. */
+static uint64_t birth_ns(int fd)
+{
+    struct statx stx;
+
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &stx) < 0 || !(stx.stx_mask & STATX_BTIME))
+        return 0;
+    return (uint64_t)stx.stx_btime.tv_sec * 1000000000 + stx.stx_btime.tv_nsec;
+}
+
 /* The size, after making a destination file as long as it has to be. */
 static int find_size(struct end_file *file, const char *path, const struct end_wants *wants,
                      struct error **err)
@@ -306,6 +316,7 @@ static int find_size(struct end_file *file, const char *path, const struct end_w
         return error_set_kind(err, ERROR_USAGE, "%s is not a regular file or block device", path);
     end->size = (uint64_t)st.st_size;
     end->must_fit = true;
+    end->birth_ns = birth_ns(file->fd);
     if (wants->role == END_DESTINATION && wants->create && end->size < wants->size) {
         if (wants->size > INT64_MAX || ftruncate(file->fd, (off_t)wants->size) < 0)
             return error_set_errno(err, wants->size > INT64_MAX ? EFBIG : errno,

@@ -58,6 +58,8 @@ static int wait_ready(struct end_nbd *nbd, struct nbd_handle *h, struct error **
     int64_t deadline = monotonic_ns() + (int64_t)nbd->timeout_s * 1000000000;
 
     while (nbd_aio_is_connecting(h) == 1 || nbd_aio_is_negotiating(h) == 1) {
+        if (nbd->end.cancel && atomic_load(nbd->end.cancel))
+            return error_set_kind(err, ERROR_PAUSED, "stopped on request while connecting");
         if (nbd->end.stop && atomic_load(nbd->end.stop))
             return error_set_errno(err, EINTR, "connecting");
         if (monotonic_ns() > deadline)
@@ -349,7 +351,7 @@ static struct end_nbd *new_end(const char *uri, const struct end_wants *wants, s
     struct end_nbd *nbd = calloc(1, sizeof *nbd);
 
     if (nbd) {
-        nbd->end = (struct end){ .ops = &nbd_ops, .stop = wants->stop };
+        nbd->end = (struct end){ .ops = &nbd_ops, .stop = wants->stop, .cancel = wants->cancel };
         nbd->uri = strdup(uri);
         nbd->changes = wants->changes ? strdup(wants->changes) : NULL;
         nbd->timeout_s = wants->timeout_s;

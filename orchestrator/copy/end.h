@@ -101,9 +101,11 @@ struct end {
     bool is_tls;
     bool reads_zero; /* just created by us: all zeroes */
     bool is_null;
-    bool must_fit;           /* a regular file: a disk of another size is not its copy */
-    uint64_t identity[2];    /* local: of the file or device; 0, 0: nothing to compare */
-    const atomic_bool *stop; /* waiting for a connection ends early when it is set */
+    bool must_fit;            /* a regular file: a disk of another size is not its copy */
+    uint64_t identity[2];     /* local: of the file or device; 0, 0: nothing to compare */
+    uint64_t birth_ns;        /* regular file: another one under the same name has another; or 0 */
+    const atomic_bool *stop;  /* waiting for a connection ends early when it is set… */
+    const atomic_int *cancel; /* …or this one; NULL: nobody does */
 };
 
 /* One connection, used by one thread. Zero-initialised, then `end` and `completed` set. */
@@ -137,6 +139,7 @@ struct end_wants {
     bool direct;         /* bypass the page cache where the file system can */
     int timeout_s;       /* to connect */
     const atomic_bool *stop;
+    const atomic_int *cancel;
 };
 
 /* Open NAME, connect once, learn the facts. Errors: ERROR_USAGE for a name that is

@@ -166,6 +166,14 @@ static int start_afresh(struct journal *journal, const struct digest *fingerprin
     return 0;
 }
 
+int journal_forget(struct journal *journal, struct error **err)
+{
+    if (ftruncate(journal->fd, sizeof(struct header)) < 0 || fsync(journal->fd) < 0)
+        return error_set_errno(err, errno, "writing");
+    journal->end = sizeof(struct header);
+    return 0;
+}
+
 static int read_header(struct journal *journal, const struct digest *fingerprint,
                        struct changemap *durable, struct error **err)
 {

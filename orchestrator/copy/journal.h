@@ -38,6 +38,9 @@ struct journal;
 struct journal *journal_open(const char *path, const struct digest *fingerprint,
                              struct changemap *durable, struct error **err);
 
+/* Forget all ranges, durably: they are gone from the disk. */
+int journal_forget(struct journal *journal, struct error **err);
+
 /* Append these ranges and make them durable. */
 int journal_add(struct journal *journal, const struct journal_range *ranges, size_t count,
                 struct error **err);

@@ -99,6 +99,32 @@ like "$(message_of copy --resume="$journal" "$disk" "$tmp/out")" "no journal" "n
 is "$(head -c 14 "$journal")" "something else" "and it is left alone"
 rm "$journal"
 
+# What the journal speaks of is gone
+start_over() {
+    rm -f "$journal" "$journal.leaves" "$tmp/gone"
+    vmferry copy --progress=none --resume="$journal" --flush=1M --rate=20M "$disk" "$tmp/gone" \
+        2>/dev/null &
+    pid=$!
+    wait_for 20 sh -c "[ \$(stat -c %s $journal) -gt 200 ]"
+    kill -KILL "$pid"
+    wait "$pid" 2>/dev/null
+}
+start_over
+rm "$tmp/gone"
+like "$(message_of copy --resume="$journal" "$disk" "$tmp/gone")" "journal of another copy" \
+    "a new file under the destination's name"
+like "$(message_of copy --resume="$journal" "$disk" "$tmp/gone")" "journal of another copy" \
+    "and it is still refused when tried again"
+start_over
+: >"$tmp/gone"
+ok copy --resume="$journal" --verify "$disk" "$tmp/gone" -- "a destination that was emptied"
+ok cmp "$disk" "$tmp/gone" -- "is copied as a whole"
+start_over
+rm "$journal.leaves"
+like "$(message_of copy --resume="$journal" --digest "$disk" "$tmp/gone")" \
+    "leaves file .* is missing" "no digest without the leaves of what was copied before"
+rm "$journal"
+
 # Signals
 vmferry copy --progress=none --rate=1M --resume="$journal" "$disk" "$tmp/out" 2>/dev/null &
 pid=$!
@@ -112,4 +138,22 @@ sleep 0.5
 kill -TERM "$pid"
 wait "$pid"
 is $? 1 "a signal without a journal: failed"
+/usr/bin/python3 - "$tmp/stalled" <<'END' &
+import socket, sys, time
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+s.listen()
+time.sleep(60)
+END
+server=$!
+at_exit "kill $server"
+wait_for 20 test -S "$tmp/stalled"
+vmferry copy --progress=none --resume="$journal" --timeout=20 \
+    "nbd+unix:///?socket=$tmp/stalled" "$tmp/out2" 2>"$tmp/message" &
+pid=$!
+sleep 0.5
+kill -TERM "$pid"
+wait "$pid"
+is $? 3 "a signal while the first connection is made: paused"
+like "$(cat "$tmp/message")" "stopped on request" "and says why"
 done_testing
