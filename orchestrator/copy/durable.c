@@ -29,6 +29,7 @@ struct durable {
     pthread_mutex_t lock; /* protects all below */
     struct durable_config config;
     unsigned epoch;
+    const void *flusher;   /* of this epoch; NULL: nobody has connected yet */
     uint64_t flush_bytes;  /* from FLUSH_LEAST to the configured; see durable_lost() */
     struct batch pending;  /* written, in this epoch */
     struct batch flushing; /* written before the flush in flight began */
@@ -72,6 +73,21 @@ unsigned durable_epoch(struct durable *durable)
     LOCK_SCOPE(&durable->lock);
 
     return durable->epoch;
+}
+
+void durable_connected(struct durable *durable, unsigned epoch, const void *lane)
+{
+    LOCK_SCOPE(&durable->lock);
+
+    if (epoch == durable->epoch && !durable->flusher)
+        durable->flusher = lane;
+}
+
+bool durable_is_flusher(struct durable *durable, const void *lane)
+{
+    LOCK_SCOPE(&durable->lock);
+
+    return durable->flusher == lane;
 }
 
 static bool grow(void **array, size_t *capacity, size_t needed, size_t item)
@@ -159,7 +175,7 @@ bool durable_is_pending(struct durable *durable)
     return durable->pending.count || durable->pending.leaf_count || durable->in_flush;
 }
 
-bool durable_flush_due(struct durable *durable, bool final, int64_t now_ns)
+bool durable_flush_due(struct durable *durable, const void *lane, bool final, int64_t now_ns)
 {
     LOCK_SCOPE(&durable->lock);
     const struct durable_config *config = &durable->config;
@@ -169,7 +185,8 @@ bool durable_flush_due(struct durable *durable, bool final, int64_t now_ns)
                pending->leaf_count >= PENDING_MAX ||
                (pending->count && now_ns - durable->last_flush_ns >= config->flush_ns);
 
-    if (durable->in_flush || !(due || final))
+    final = final && (pending->count || pending->leaf_count);
+    if (durable->flusher != lane || durable->in_flush || !(due || final))
         return false;
     /* The one that was flushed last is empty; its memory is used again. */
     durable->flushing = durable->pending;
@@ -299,6 +316,7 @@ int durable_lost(struct durable *durable, unsigned epoch, struct plan *plan, uin
     if (epoch != durable->epoch)
         return 0;
     durable->epoch++;
+    durable->flusher = NULL;
     if (!give_back(&durable->flushing, plan, bytes) || !give_back(&durable->pending, plan, bytes))
         return -1;
     /* Over a connection that is lost again and again, only what is flushed before

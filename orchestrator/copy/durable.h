@@ -33,6 +33,13 @@ void durable_free(struct durable *durable);
  * write counts only if its connection was made in the epoch that still lasts. */
 unsigned durable_epoch(struct durable *durable);
 
+/* `lane`, any pointer that tells one connection's owner from another's, has connected;
+ * it knew `epoch` before that. The first to say so in an epoch is its flusher: whoever
+ * connects later may be talking to a server that was started again, which would answer
+ * for writes that its predecessor lost. The flusher stays to the end. */
+void durable_connected(struct durable *durable, unsigned epoch, const void *lane);
+bool durable_is_flusher(struct durable *durable, const void *lane);
+
 /* All of this piece's writes completed on a connection of `epoch`; `same`: there
  * was none to do. `leaves` has one digest for each block the piece touches (a read
  * piece), or is NULL. 0: that epoch is over, the piece has to be written again;
@@ -40,16 +47,16 @@ unsigned durable_epoch(struct durable *durable);
 int durable_written(struct durable *durable, unsigned epoch, const struct piece *piece, bool same,
                     const struct digest *leaves);
 
-/* Whether the destination should be flushed now. When true, the caller has to do
- * it and then call durable_flushed(), or durable_lost() when its connection went;
- * nobody else is told so meanwhile. `final`: everything, even if nothing is pending. */
-bool durable_flush_due(struct durable *durable, bool final, int64_t now_ns);
+/* Whether `lane`, which has to be the flusher, should flush the destination now.
+ * When true, it has to do so and then call durable_flushed() or durable_not_flushed().
+ * `final`: whatever is pending, nothing else will come. */
+bool durable_flush_due(struct durable *durable, const void *lane, bool final, int64_t now_ns);
 /* The flush succeeded: make leaves and journal say so, durably. */
 int durable_flushed(struct durable *durable, struct error **err);
 /* The flush failed: what it covered is never called durable, but by durable_lost()
  * given back to the plan. */
 void durable_not_flushed(struct durable *durable);
-/* Anything is written and not flushed. */
+/* Anything is written and not known to be flushed. */
 bool durable_is_pending(struct durable *durable);
 
 /* A connection to the destination was lost in `epoch`: what is written but not

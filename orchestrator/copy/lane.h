@@ -58,7 +58,6 @@ struct lane {
     bool asking;
     struct request flush;
     bool flushing;
-    bool flushed; /* the final flush is done */
     bool plan_done;
     int64_t pace_ns; /* the rate lets nothing start before */
     int64_t stopped_ns;

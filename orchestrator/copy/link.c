@@ -52,7 +52,6 @@ void link_down(struct lane *lane, enum side side, struct error **why)
     uint64_t bytes = 0;
 
     conn_disconnect(&link->conn, false); /* what was in flight completes with an error */
-    lane->flushed = false;
     if (side == DESTINATION) {
         if (durable_lost(config->durable, link->epoch, config->plan, &bytes) < 0) {
             error_set_errno(&err, ENOMEM, "copying");
@@ -87,6 +86,8 @@ void link_up(struct lane *lane, enum side side)
     if (conn_connect(&link->conn, &err) == 0) {
         lane->stats.reconnects += link->was_up;
         link->was_up = true;
+        if (side == DESTINATION)
+            durable_connected(lane->mover->config->durable, link->epoch, lane);
     } else if (err->kind == ERROR_USAGE) {
         mover_fail(lane->mover, &err); /* another disk: no use to try again */
     } else {

@@ -92,14 +92,24 @@ static bool is_idle(const struct lane *lane)
            !lane->completed.head;
 }
 
+/* It has nothing to do and will get nothing, unless another lane loses its connection. */
+static bool is_through(const struct lane *lane)
+{
+    return is_idle(lane) && (lane->plan_done || mover_is_stopping(lane->mover));
+}
+
+static bool can_flush(const struct lane *lane)
+{
+    return lane->links[DESTINATION].conn.handle && !atomic_load(&lane->mover->no_flush);
+}
+
 static void flush_if_due(struct lane *lane)
 {
     struct mover *mover = lane->mover;
-    bool final = !lane->flushed && is_idle(lane) && (lane->plan_done || mover_is_stopping(mover)) &&
-                 is_last(mover);
+    bool final = is_through(lane) && is_last(mover);
 
-    if (lane->flushing || !lane->links[DESTINATION].conn.handle || atomic_load(&mover->no_flush) ||
-        !durable_flush_due(mover->config->durable, final, monotonic_ns()))
+    if (lane->flushing || !can_flush(lane) ||
+        !durable_flush_due(mover->config->durable, lane, final, monotonic_ns()))
         return;
     lane->flushing = true;
     lane->flush = (struct request){ .op = OP_FLUSH, .owner = lane };
@@ -121,7 +131,6 @@ static void flush_completed(struct lane *lane)
             atomic_store(&mover->no_flush, true);
             mover_fail(mover, &err);
         }
-        lane->flushed = is_last(mover) && is_idle(lane) && !durable_is_pending(durable);
         return;
     }
     durable_not_flushed(durable);
@@ -277,31 +286,33 @@ static void limit_drain(struct lane *lane)
     }
 }
 
-/* Leave, unless this is the last lane and the last flush is still to be done. */
+/* Leave, unless the last flush is still to be done; that is the flusher's, when all
+ * others have left. */
 static bool leave(struct lane *lane)
 {
     struct mover *mover = lane->mover;
+    struct durable *durable = mover->config->durable;
     LOCK_SCOPE(&mover->lock);
 
-    if (!is_idle(lane) || !(lane->plan_done || mover_is_stopping(mover)))
+    if (!is_through(lane))
         return false;
-    if (mover->active == 1 && !lane->flushed) {
-        bool can_flush = lane->links[DESTINATION].conn.handle && !atomic_load(&mover->no_flush);
-
-        if (!mover_is_stopping(mover) || can_flush)
-            return false;
-    }
+    if (mover->active > 1 && durable_is_flusher(durable, lane))
+        return false;
+    if (mover->active == 1 && durable_is_pending(durable) &&
+        (!mover_is_stopping(mover) || can_flush(lane)))
+        return false;
     mover->active--;
     pthread_cond_broadcast(&mover->changed);
     return true;
 }
 
 /* Not when the next turn is the last: to leave, or to flush before that. */
-static bool has_to_wait(const struct lane *lane)
+static bool has_to_wait(struct lane *lane)
 {
-    bool over = lane->plan_done || mover_is_stopping(lane->mover);
+    bool flusher = durable_is_flusher(lane->mover->config->durable, lane);
 
-    return !(is_idle(lane) && over && lane->links[DESTINATION].conn.handle);
+    return !(is_through(lane) && lane->links[DESTINATION].conn.handle &&
+             flusher == is_last(lane->mover));
 }
 
 static void *lane_main(void *opaque)

@@ -47,6 +47,16 @@ wait $!
 less "$(jq .seconds "$tmp/result")" 6
 result $? "at 1M a second, unlimited after one second"
 
+# Between two pieces of a slow copy nothing is in flight: a flush there is not the last.
+nbdkit -U "$tmp/slow" -P "$tmp/slow.pid" --filter=log memory 4500K logfile="$tmp/log"
+at_exit "kill \$(cat $tmp/slow.pid)"
+result=$(copy --connections=1 --flush=512K --rate=8M --json --digest [ nbdkit -r pattern 4500K ] \
+    "nbd+unix:///?socket=$tmp/slow")
+is "$(grep -oE ' (Write|Flush) ' "$tmp/log" | tail -1 | tr -d ' ')" Flush \
+    "the last thing that a destination hears is a flush"
+is "$(jq -r .digest <<<"$result")" "$(copy --digest [ nbdkit -r pattern 4500K ] null:)" \
+    "and no block is missing in the digest"
+
 # A long way: as much is in flight as it takes.
 nbdkit -U "$tmp/far" -P "$tmp/far.pid" -r --filter=delay pattern 100M rdelay=20ms
 at_exit "kill \$(cat $tmp/far.pid)"
