@@ -167,7 +167,7 @@ static int show(struct context *context, const struct store_vm *vm, bool json, s
     size_t count, export_count;
 
     if (store_vm_spec(context->store, vm->id, &text, err) < 0 ||
-        spec_parse(text, "the stored spec", "/", &spec, err) < 0 ||
+        spec_parse_stored(text, "the stored spec", &spec, err) < 0 ||
         store_disks(context->store, vm->id, &disks, &count, err) < 0 ||
         store_exports(context->store, vm->id, &exports, &export_count, err) < 0 ||
         summarize(context->store, vm->id, &summary, err) < 0)

@@ -127,7 +127,8 @@ static void add_devices(xmlNodePtr root, const struct domain_plan *plan)
         add_disk(devices, &plan->disks[i], i);
     for (size_t i = 0; i < plan->spec->nic_count; i++) {
         node = add(devices, "interface", "type", "network", NULL);
-        add(node, "mac", "address", plan->spec->nics[i].mac, NULL);
+        if (plan->spec->nics[i].mac[0])
+            add(node, "mac", "address", plan->spec->nics[i].mac, NULL);
         add(node, "source", "network", plan->network, NULL);
         add(node, "model", "type", nic_model(plan->spec->nics[i].model), NULL);
     }

@@ -115,7 +115,7 @@ static int prepare(struct test *test, struct error **err)
         replica_point_load(test->store, test->state_dir, test->vm->id, test->options->point,
                            &test->point, err) < 0 ||
         store_vm_spec(test->store, test->vm->id, &json, err) < 0 ||
-        spec_parse(json, "the stored description", "/", &test->spec, err) < 0)
+        spec_parse_stored(json, "the stored description", &test->spec, err) < 0)
         return -1;
     test->disks = calloc(test->point.count, sizeof *test->disks);
     if (!test->disks)

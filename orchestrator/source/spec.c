@@ -3,11 +3,12 @@
 
 #include <ctype.h>
 #include <fcntl.h>
-#include <json.h>
 #include <libgen.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+
+#include "source/members.h"
 
 #define DESCRIPTION_MAX ((off_t)16 << 20)
 #define DISKS_MAX       256
@@ -16,100 +17,6 @@
 #define MEMORY_MAX      (UINT64_C(1) << 50)
 #define KEY_MAX         INT32_MAX
 #define UNIT_MAX        9999
-
-/* Where we are, for messages: "app01.json: disks[1]". */
-struct context {
-    const char *origin;
-    const char *folder;
-    char where[64];
-};
-
-/* "app01.json: disks[1].capacity: …" */
-static int complain(const struct context *c, const char *member, const char *what,
-                    struct error **err)
-{
-    return error_set(err, "%s: %s%s%s: %s", c->origin, c->where,
-                     c->where[0] && member[0] ? "." : "", member, what);
-}
-
-static int get(const struct context *c, json_object *object, const char *member, json_type type,
-               bool required, json_object **value, struct error **err)
-{
-    char what[96];
-
-    if (!json_object_object_get_ex(object, member, value) || *value == NULL) {
-        *value = NULL;
-        return required ? complain(c, member, "is missing", err) : 0;
-    }
-    if (json_object_is_type(*value, type))
-        return 0;
-    snprintf(what, sizeof what, "must be of type %s, not %s", json_type_to_name(type),
-             json_type_to_name(json_object_get_type(*value)));
-    *value = NULL;
-    return complain(c, member, what, err);
-}
-
-static int get_text(const struct context *c, json_object *object, const char *member, bool required,
-                    char *buf, size_t size, struct error **err)
-{
-    json_object *value;
-    const char *text;
-    size_t length;
-
-    buf[0] = '\0';
-    if (get(c, object, member, json_type_string, required, &value, err) < 0)
-        return -1;
-    if (!value)
-        return 0;
-    text = json_object_get_string(value);
-    length = (size_t)json_object_get_string_len(value);
-    if (length == 0)
-        return complain(c, member, "is empty", err);
-    if (length >= size)
-        return complain(c, member, "is too long", err);
-    for (size_t i = 0; i < length; i++) {
-        if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
-            return complain(c, member, "holds a control character", err);
-    }
-    memcpy(buf, text, length + 1);
-    return 0;
-}
-
-static int get_number(const struct context *c, json_object *object, const char *member,
-                      uint64_t minimum, uint64_t maximum, uint64_t *number, struct error **err)
-{
-    json_object *value;
-    int64_t n;
-    char what[96];
-
-    if (get(c, object, member, json_type_int, true, &value, err) < 0)
-        return -1;
-    n = json_object_get_int64(value); /* saturates, so nothing wraps */
-    if (n >= 0 && (uint64_t)n >= minimum && (uint64_t)n <= maximum) {
-        *number = (uint64_t)n;
-        return 0;
-    }
-    snprintf(what, sizeof what, "%s is not between %llu and %llu", json_object_get_string(value),
-             (unsigned long long)minimum, (unsigned long long)maximum);
-    return complain(c, member, what, err);
-}
-
-/* A member that nobody reads is a mistake of its writer: say so. */
-static int check_members(const struct context *c, json_object *object, const char *const *known,
-                         struct error **err)
-{
-    json_object_object_foreach(object, name, value)
-    {
-        bool found = false;
-
-        (void)value;
-        for (size_t i = 0; known[i] && !found; i++)
-            found = strcmp(known[i], name) == 0;
-        if (!found)
-            return complain(c, name, "is not a member that vmferry knows", err);
-    }
-    return 0;
-}
 
 static bool is_uuid(const char *text)
 {
@@ -138,7 +45,7 @@ static void to_lower(char *text)
 }
 
 /* In place: a relative path starts at the description's folder. */
-static int make_absolute(const struct context *c, const char *member, char *path,
+static int make_absolute(const struct member_context *c, const char *member, char *path,
                          struct error **err)
 {
     char absolute[SPEC_PLACE];
@@ -146,41 +53,45 @@ static int make_absolute(const struct context *c, const char *member, char *path
     if (path[0] == '/')
         return 0;
     if (snprintf(absolute, sizeof absolute, "%s/%s", c->folder, path) >= (int)sizeof absolute)
-        return complain(c, member, "is too long", err);
+        return member_complain(c, member, "is too long", err);
     strcpy(path, absolute);
     return 0;
 }
 
-static int parse_nic(const struct context *c, json_object *object, struct spec_nic *nic,
+static int parse_nic(const struct member_context *c, json_object *object, struct spec_nic *nic,
                      struct error **err)
 {
     static const char *const known[] = { "mac", "network", "model", NULL };
 
-    if (check_members(c, object, known, err) < 0 ||
-        get_text(c, object, "mac", true, nic->mac, sizeof nic->mac, err) < 0 ||
-        get_text(c, object, "network", false, nic->network, sizeof nic->network, err) < 0 ||
-        get_text(c, object, "model", false, nic->model, sizeof nic->model, err) < 0)
+    if (members_check(c, object, known, err) < 0 ||
+        member_text(c, object, "mac", !c->stored, nic->mac, sizeof nic->mac, err) < 0 ||
+        member_text(c, object, "network", false, nic->network, sizeof nic->network, err) < 0 ||
+        member_text(c, object, "model", false, nic->model, sizeof nic->model, err) < 0)
         return -1;
+    if (!nic->mac[0])
+        return 0;
     if (!is_mac(nic->mac))
-        return complain(c, "mac", "is not a MAC address such as 52:54:00:12:34:56", err);
+        return member_complain(c, "mac", "is not a MAC address such as 52:54:00:12:34:56", err);
     if (strtoul(nic->mac, NULL, 16) & 1)
-        return complain(c, "mac", "is a multicast address", err);
+        return member_complain(c, "mac", "is a multicast address", err);
     to_lower(nic->mac);
     return 0;
 }
 
 /* "uri" or "file", exactly one. */
-static int parse_place(const struct context *c, json_object *object, struct spec_disk *disk,
+static int parse_place(const struct member_context *c, json_object *object, struct spec_disk *disk,
                        struct error **err)
 {
     static const char *const schemes[] = { "nbd://", "nbds://", "nbd+unix://", "nbds+unix://" };
     char file[SPEC_PLACE];
 
-    if (get_text(c, object, "uri", false, disk->place, sizeof disk->place, err) < 0 ||
-        get_text(c, object, "file", false, file, sizeof file, err) < 0)
+    if (member_text(c, object, "uri", false, disk->place, sizeof disk->place, err) < 0 ||
+        member_text(c, object, "file", false, file, sizeof file, err) < 0)
         return -1;
+    if (!disk->place[0] && !file[0] && c->stored)
+        return 0;
     if (!disk->place[0] == !file[0])
-        return complain(c, "", "needs either \"uri\" or \"file\"", err);
+        return member_complain(c, "", "needs either \"uri\" or \"file\"", err);
     if (file[0]) {
         disk->is_file = true;
         strcpy(disk->place, file);
@@ -190,38 +101,40 @@ static int parse_place(const struct context *c, json_object *object, struct spec
         if (strncmp(disk->place, schemes[i], strlen(schemes[i])) == 0)
             return 0;
     }
-    return complain(c, "uri", "must start with nbd://, nbds://, nbd+unix:// or nbds+unix://", err);
+    return member_complain(c, "uri", "must start with nbd://, nbds://, nbd+unix:// or nbds+unix://",
+                           err);
 }
 
-static int parse_changes(struct context *c, json_object *object, struct spec_disk *disk,
+static int parse_changes(struct member_context *c, json_object *object, struct spec_disk *disk,
                          struct error **err)
 {
     static const char *const known[] = { "since", "map", "context", NULL };
     json_object *changes;
     char map[SPEC_PLACE];
 
-    if (get(c, object, "changes", json_type_object, false, &changes, err) < 0)
+    if (member_get(c, object, "changes", json_type_object, false, &changes, err) < 0)
         return -1;
     if (!changes)
         return 0;
     if (!disk->change_id[0])
-        return complain(c, "changes", "needs \"change_id\" beside it", err);
+        return member_complain(c, "changes", "needs \"change_id\" beside it", err);
     strcat(c->where, ".changes");
-    if (check_members(c, changes, known, err) < 0 ||
-        get_text(c, changes, "since", true, disk->since, sizeof disk->since, err) < 0 ||
-        get_text(c, changes, "map", false, map, sizeof map, err) < 0 ||
-        get_text(c, changes, "context", false, disk->changes, sizeof disk->changes, err) < 0)
+    if (members_check(c, changes, known, err) < 0 ||
+        member_text(c, changes, "since", true, disk->since, sizeof disk->since, err) < 0 ||
+        member_text(c, changes, "map", false, map, sizeof map, err) < 0 ||
+        member_text(c, changes, "context", false, disk->changes, sizeof disk->changes, err) < 0)
         return -1;
     if (!map[0] == !disk->changes[0])
-        return complain(c, "", "needs either \"map\" or \"context\"", err);
+        return member_complain(c, "", "needs either \"map\" or \"context\"", err);
     if (!map[0]) {
         if (disk->is_file)
-            return complain(c, "context", "needs a \"uri\": a file has no metadata contexts", err);
+            return member_complain(c, "context", "needs a \"uri\": a file has no metadata contexts",
+                                   err);
         if (strncmp(disk->changes, "qemu:", 5) && strcmp(disk->changes, "base:allocation-hole"))
-            return complain(c, "context",
-                            "is neither qemu:dirty-bitmap:NAME nor "
-                            "base:allocation-hole",
-                            err);
+            return member_complain(c, "context",
+                                   "is neither qemu:dirty-bitmap:NAME nor "
+                                   "base:allocation-hole",
+                                   err);
         return 0;
     }
     disk->changes_is_file = true;
@@ -229,34 +142,65 @@ static int parse_changes(struct context *c, json_object *object, struct spec_dis
     return make_absolute(c, "map", disk->changes, err);
 }
 
-static int parse_disk(struct context *c, json_object *object, struct spec_disk *disk,
+static int parse_disk_inventory(const struct member_context *outer, json_object *object,
+                                struct spec_disk_inventory *disk, struct error **err)
+{
+    static const char *const known[] = {
+        "label", "controller", "address", "backing", "mode", NULL
+    };
+    const struct member_slot slots[] = {
+        { "label", disk->label, sizeof disk->label },
+        { "controller", disk->controller, sizeof disk->controller },
+        { "address", disk->address, sizeof disk->address },
+        { "backing", disk->backing, sizeof disk->backing },
+        { "mode", disk->mode, sizeof disk->mode },
+        { NULL, NULL, 0 },
+    };
+    struct member_context c = *outer;
+    json_object *inventory;
+
+    if (member_get(&c, object, "inventory", json_type_object, false, &inventory, err) < 0)
+        return -1;
+    if (!inventory)
+        return 0;
+    strcat(c.where, ".inventory");
+    return members_check(&c, inventory, known, err) < 0 ? -1
+                                                        : member_texts(&c, inventory, slots, err);
+}
+
+static int parse_disk(struct member_context *c, json_object *object, struct spec_disk *disk,
                       struct error **err)
 {
-    static const char *const known[] = { "key",          "unit",    "capacity",
-                                         "backing_uuid", "uri",     "file",
-                                         "change_id",    "changes", NULL };
+    static const char *const known[] = { "key",  "unit",      "capacity", "backing_uuid", "uri",
+                                         "file", "change_id", "changes",  "inventory",    NULL };
     uint64_t key, unit;
 
-    if (check_members(c, object, known, err) < 0 ||
-        get_number(c, object, "key", 0, KEY_MAX, &key, err) < 0 ||
-        get_number(c, object, "unit", 0, UNIT_MAX, &unit, err) < 0 ||
-        get_number(c, object, "capacity", 512, INT64_MAX - 511, &disk->capacity, err) < 0 ||
-        get_text(c, object, "backing_uuid", true, disk->backing_uuid, sizeof disk->backing_uuid,
-                 err) < 0 ||
-        get_text(c, object, "change_id", false, disk->change_id, sizeof disk->change_id, err) < 0)
+    if (members_check(c, object, known, err) < 0 ||
+        member_number(c, object, "key", 0, KEY_MAX, &key, err) < 0 ||
+        member_number(c, object, "unit", 0, UNIT_MAX, &unit, err) < 0 ||
+        member_number(c, object, "capacity", c->stored ? 0 : 512, INT64_MAX - 511, &disk->capacity,
+                      err) < 0 ||
+        member_text(c, object, "backing_uuid", !c->stored, disk->backing_uuid,
+                    sizeof disk->backing_uuid, err) < 0 ||
+        member_text(c, object, "change_id", false, disk->change_id, sizeof disk->change_id, err) <
+            0)
         return -1;
     disk->key = (int)key;
     disk->unit = (int)unit;
     if (disk->capacity % 512)
-        return complain(c, "capacity", "is not a multiple of 512", err);
-    return parse_place(c, object, disk, err) < 0 ? -1 : parse_changes(c, object, disk, err);
+        return member_complain(c, "capacity", "is not a multiple of 512", err);
+    if (parse_place(c, object, disk, err) < 0 ||
+        parse_disk_inventory(c, object, &disk->inventory, err) < 0)
+        return -1;
+    return parse_changes(c, object, disk, err);
 }
 
-static int check_nics(const struct context *c, const struct vm_spec *spec, struct error **err)
+static int check_nics(const struct member_context *c, const struct vm_spec *spec,
+                      struct error **err)
 {
     for (size_t i = 0; i < spec->nic_count; i++) {
         for (size_t j = 0; j < i; j++) {
-            if (strcmp(spec->nics[i].mac, spec->nics[j].mac) == 0)
+            if (spec->nics[i].mac[0] && strcmp(spec->nics[i].mac, spec->nics[j].mac) == 0)
                 return error_set(err, "%s: nics[%zu] and nics[%zu] have the same mac %s", c->origin,
                                  j, i, spec->nics[i].mac);
         }
@@ -264,28 +208,30 @@ static int check_nics(const struct context *c, const struct vm_spec *spec, struc
     return 0;
 }
 
-static const char *same_member(const struct spec_disk *a, const struct spec_disk *b)
+/* A source's own two disks may have a uuid in common (a copied file): preflight's business. */
+static const char *same_member(const struct spec_disk *a, const struct spec_disk *b, bool stored)
 {
     if (a->key == b->key)
         return "key";
     if (a->unit == b->unit)
         return "unit";
-    if (strcmp(a->backing_uuid, b->backing_uuid) == 0)
+    if (!stored && strcmp(a->backing_uuid, b->backing_uuid) == 0)
         return "backing_uuid";
-    if (strcmp(a->place, b->place) == 0)
+    if (!stored && strcmp(a->place, b->place) == 0)
         return "data (uri or file)";
     return NULL;
 }
 
-static int check_disks(const struct context *c, const struct vm_spec *spec, struct error **err)
+static int check_disks(const char *origin, bool stored, const struct vm_spec *spec,
+                       struct error **err)
 {
     for (size_t i = 0; i < spec->disk_count; i++) {
         for (size_t j = 0; j < i; j++) {
-            const char *same = same_member(&spec->disks[i], &spec->disks[j]);
+            const char *same = same_member(&spec->disks[i], &spec->disks[j], stored);
 
             if (same)
-                return error_set(err, "%s: disks[%zu] and disks[%zu] have the same %s", c->origin,
-                                 j, i, same);
+                return error_set(err, "%s: disks[%zu] and disks[%zu] have the same %s", origin, j,
+                                 i, same);
         }
     }
     return 0;
@@ -295,11 +241,11 @@ static int check_disks(const struct context *c, const struct vm_spec *spec, stru
 #define PARSE_ARRAY(c, object, name, maximum, items, count, parse, err)                            \
     __extension__({                                                                                \
         json_object *array_;                                                                       \
-        int r_ = get(c, object, name, json_type_array, false, &array_, err);                       \
+        int r_ = member_get(c, object, name, json_type_array, false, &array_, err);                \
         size_t n_ = array_ ? json_object_array_length(array_) : 0;                                 \
                                                                                                    \
         if (r_ == 0 && n_ > (maximum))                                                             \
-            r_ = complain(c, name, "has too many entries", err);                                   \
+            r_ = member_complain(c, name, "has too many entries", err);                            \
         if (r_ == 0 && n_ > 0) {                                                                   \
             (items) = calloc(n_, sizeof *(items));                                                 \
             if (!(items))                                                                          \
@@ -310,7 +256,7 @@ static int check_disks(const struct context *c, const struct vm_spec *spec, stru
                                                                                                    \
             snprintf((c)->where, sizeof(c)->where, "%s[%zu]", name, i_);                           \
             if (!json_object_is_type(item_, json_type_object))                                     \
-                r_ = complain(c, "", "must be an object", err);                                    \
+                r_ = member_complain(c, "", "must be an object", err);                             \
             else                                                                                   \
                 r_ = parse(c, item_, &(items)[i_], err);                                           \
             (count) = i_ + 1;                                                                      \
@@ -324,41 +270,82 @@ static int by_unit(const void *a, const void *b)
     return ((const struct spec_disk *)a)->unit - ((const struct spec_disk *)b)->unit;
 }
 
-static int parse_vm(struct context *c, json_object *object, struct vm_spec *spec,
+int spec_sort_disks(struct vm_spec *spec, const char *origin, struct error **err)
+{
+    if (check_disks(origin, true, spec, err) < 0)
+        return -1;
+    if (spec->disk_count)
+        qsort(spec->disks, spec->disk_count, sizeof *spec->disks, by_unit);
+    return 0;
+}
+
+static int parse_inventory(const struct member_context *outer, json_object *object,
+                           struct spec_inventory *vm, struct error **err)
+{
+    static const char *const known[] = { "id",    "power",    "used", "tracking", "tools",
+                                         "guest", "hardware", "host", NULL };
+    const struct member_slot slots[] = {
+        { "id", vm->id, sizeof vm->id },
+        { "power", vm->power, sizeof vm->power },
+        { "tracking", vm->tracking, sizeof vm->tracking },
+        { "tools", vm->tools, sizeof vm->tools },
+        { "guest", vm->guest, sizeof vm->guest },
+        { "hardware", vm->hardware, sizeof vm->hardware },
+        { "host", vm->host, sizeof vm->host },
+        { NULL, NULL, 0 },
+    };
+    struct member_context c = *outer;
+    json_object *inventory;
+
+    if (member_get(&c, object, "inventory", json_type_object, false, &inventory, err) < 0)
+        return -1;
+    if (!inventory)
+        return 0;
+    strcpy(c.where, "inventory");
+    if (members_check(&c, inventory, known, err) < 0 ||
+        (json_object_object_get(inventory, "used") &&
+         member_number(&c, inventory, "used", 0, INT64_MAX, &vm->used, err) < 0))
+        return -1;
+    return member_texts(&c, inventory, slots, err);
+}
+
+static int parse_vm(struct member_context *c, json_object *object, struct vm_spec *spec,
                     struct error **err)
 {
-    static const char *const known[] = { "uuid",   "name", "path",  "firmware", "cpus",
-                                         "memory", "nics", "disks", NULL };
+    static const char *const known[] = { "uuid",   "name", "path",  "firmware",  "cpus",
+                                         "memory", "nics", "disks", "inventory", NULL };
     char uuid[SPEC_TEXT], firmware[16];
     uint64_t cpus;
 
-    if (check_members(c, object, known, err) < 0 ||
-        get_text(c, object, "uuid", true, uuid, sizeof uuid, err) < 0 ||
-        get_text(c, object, "name", true, spec->name, sizeof spec->name, err) < 0 ||
-        get_text(c, object, "path", false, spec->path, sizeof spec->path, err) < 0 ||
-        get_text(c, object, "firmware", true, firmware, sizeof firmware, err) < 0 ||
-        get_number(c, object, "cpus", 1, CPUS_MAX, &cpus, err) < 0 ||
-        get_number(c, object, "memory", 1 << 20, MEMORY_MAX, &spec->memory, err) < 0)
+    if (members_check(c, object, known, err) < 0 ||
+        member_text(c, object, "uuid", true, uuid, sizeof uuid, err) < 0 ||
+        member_text(c, object, "name", true, spec->name, sizeof spec->name, err) < 0 ||
+        member_text(c, object, "path", false, spec->path, sizeof spec->path, err) < 0 ||
+        member_text(c, object, "firmware", true, firmware, sizeof firmware, err) < 0 ||
+        member_number(c, object, "cpus", c->stored ? 0 : 1, CPUS_MAX, &cpus, err) < 0 ||
+        member_number(c, object, "memory", c->stored ? 0 : 1 << 20, MEMORY_MAX, &spec->memory,
+                      err) < 0)
         return -1;
     if (!is_uuid(uuid))
-        return complain(c, "uuid", "is not a UUID such as 6d7b3c52-1f0a-4c0e-9d55-0c8f5a1d2e3f",
-                        err);
+        return member_complain(c, "uuid",
+                               "is not a UUID such as 6d7b3c52-1f0a-4c0e-9d55-0c8f5a1d2e3f", err);
     to_lower(uuid);
     memcpy(spec->uuid, uuid, sizeof spec->uuid);
     spec->cpus = (unsigned)cpus;
     spec->uefi = strcmp(firmware, "uefi") == 0;
     if (!spec->uefi && strcmp(firmware, "bios") != 0)
-        return complain(c, "firmware", "must be \"bios\" or \"uefi\"", err);
+        return member_complain(c, "firmware", "must be \"bios\" or \"uefi\"", err);
     if (PARSE_ARRAY(c, object, "nics", NICS_MAX, spec->nics, spec->nic_count, parse_nic, err) < 0 ||
         PARSE_ARRAY(c, object, "disks", DISKS_MAX, spec->disks, spec->disk_count, parse_disk, err) <
             0)
         return -1;
-    if (spec->disk_count == 0)
-        return complain(c, "disks", "a VM needs at least one disk", err);
-    if (check_nics(c, spec, err) < 0 || check_disks(c, spec, err) < 0)
+    if (spec->disk_count == 0 && !c->stored)
+        return member_complain(c, "disks", "a VM needs at least one disk", err);
+    if ((!c->stored && check_nics(c, spec, err) < 0) ||
+        check_disks(c->origin, c->stored, spec, err) < 0 ||
+        parse_inventory(c, object, &spec->inventory, err) < 0)
         return -1;
-    qsort(spec->disks, spec->disk_count, sizeof *spec->disks, by_unit);
-    return 0;
+    return spec_sort_disks(spec, c->origin, err);
 }
 
 static int line_of(const char *text, size_t offset)
@@ -402,18 +389,33 @@ static int parse_json(const char *text, const char *origin, json_object **object
     return 0;
 }
 
-int spec_parse(const char *text, const char *origin, const char *folder, struct vm_spec *spec,
-               struct error **err)
+static int parse(const char *text, struct member_context *c, struct vm_spec *spec,
+                 struct error **err)
 {
     CLEANUP(cleanup_json) json_object *object = NULL;
     CLEANUP_SPEC struct vm_spec parsed = { 0 };
-    struct context c = { .origin = origin, .folder = folder };
 
-    if (parse_json(text, origin, &object, err) < 0 || parse_vm(&c, object, &parsed, err) < 0)
+    if (parse_json(text, c->origin, &object, err) < 0 || parse_vm(c, object, &parsed, err) < 0)
         return -1;
     *spec = parsed;
     parsed = (struct vm_spec){ 0 };
     return 0;
+}
+
+int spec_parse(const char *text, const char *origin, const char *folder, struct vm_spec *spec,
+               struct error **err)
+{
+    struct member_context c = { .origin = origin, .folder = folder };
+
+    return parse(text, &c, spec, err);
+}
+
+int spec_parse_stored(const char *text, const char *origin, struct vm_spec *spec,
+                      struct error **err)
+{
+    struct member_context c = { .origin = origin, .folder = "/", .stored = true };
+
+    return parse(text, &c, spec, err);
 }
 
 static int read_file(const char *path, char **text, struct error **err)
@@ -463,82 +465,4 @@ int spec_load(const char *path, struct vm_spec *spec, struct error **err)
     if (read_file(path, &text, err) < 0)
         return -1;
     return spec_parse(text, path, dirname(folder), spec, err);
-}
-
-static void put_text(json_object *object, const char *member, const char *text)
-{
-    if (text[0])
-        json_object_object_add(object, member, json_object_new_string(text));
-}
-
-static void put_number(json_object *object, const char *member, uint64_t number)
-{
-    json_object_object_add(object, member, json_object_new_int64((int64_t)number));
-}
-
-static json_object *nic_to_json(const struct spec_nic *nic)
-{
-    json_object *object = json_object_new_object();
-
-    put_text(object, "mac", nic->mac);
-    put_text(object, "network", nic->network);
-    put_text(object, "model", nic->model);
-    return object;
-}
-
-static json_object *disk_to_json(const struct spec_disk *disk)
-{
-    json_object *object = json_object_new_object();
-
-    put_number(object, "key", (uint64_t)disk->key);
-    put_number(object, "unit", (uint64_t)disk->unit);
-    put_number(object, "capacity", disk->capacity);
-    put_text(object, "backing_uuid", disk->backing_uuid);
-    put_text(object, disk->is_file ? "file" : "uri", disk->place);
-    put_text(object, "change_id", disk->change_id);
-    if (disk->since[0]) {
-        json_object *changes = json_object_new_object();
-
-        put_text(changes, "since", disk->since);
-        put_text(changes, disk->changes_is_file ? "map" : "context", disk->changes);
-        json_object_object_add(object, "changes", changes);
-    }
-    return object;
-}
-
-char *spec_to_json(const struct vm_spec *spec)
-{
-    CLEANUP(cleanup_json) json_object *object = json_object_new_object();
-    json_object *nics = json_object_new_array();
-    json_object *disks = json_object_new_array();
-
-    put_text(object, "uuid", spec->uuid);
-    put_text(object, "name", spec->name);
-    put_text(object, "path", spec->path);
-    put_text(object, "firmware", spec->uefi ? "uefi" : "bios");
-    put_number(object, "cpus", spec->cpus);
-    put_number(object, "memory", spec->memory);
-    for (size_t i = 0; i < spec->nic_count; i++)
-        json_object_array_add(nics, nic_to_json(&spec->nics[i]));
-    json_object_object_add(object, "nics", nics);
-    for (size_t i = 0; i < spec->disk_count; i++)
-        json_object_array_add(disks, disk_to_json(&spec->disks[i]));
-    json_object_object_add(object, "disks", disks);
-    return strdup(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
-                                                             JSON_C_TO_STRING_NOSLASHESCAPE));
-}
-
-void spec_free(struct vm_spec *spec)
-{
-    free(spec->nics);
-    free(spec->disks);
-}
-
-const struct spec_disk *spec_disk_by_key(const struct vm_spec *spec, int key)
-{
-    for (size_t i = 0; i < spec->disk_count; i++) {
-        if (spec->disks[i].key == key)
-            return &spec->disks[i];
-    }
-    return NULL;
 }

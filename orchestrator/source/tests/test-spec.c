@@ -47,6 +47,71 @@ static void test_valid(void **state)
     assert_memory_equal(again.nics, spec.nics, sizeof *spec.nics);
 }
 
+#define INVENTORY                                                                                  \
+    "\"inventory\":{\"id\":\"vm-62\",\"power\":\"on\",\"used\":536870912,\"tracking\":\"on\","     \
+    "\"tools\":\"running\",\"guest\":\"Debian\",\"hardware\":\"vmx-19\",\"host\":\"esx1\"}"
+#define DISK_INVENTORY                                                                             \
+    "\"inventory\":{\"label\":\"Hard disk 1\",\"controller\":\"pvscsi\",\"address\":\"scsi0:1\","  \
+    "\"backing\":\"[ds1] a/a.vmdk\",\"mode\":\"persistent\"}"
+
+static void test_inventory(void **state)
+{
+    static const char text[] =
+        HEAD "\"disks\":[{\"key\":2000,\"unit\":0,\"capacity\":512,\"backing_uuid\":\"b\","
+             "\"file\":\"/d\"," DISK_INVENTORY "}]," INVENTORY "}";
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP_SPEC struct vm_spec spec = { 0 };
+    CLEANUP_SPEC struct vm_spec again = { 0 };
+    CLEANUP_FREE char *json = NULL;
+
+    (void)state;
+    if (spec_parse(text, "vm.json", "/dir", &spec, &err) < 0)
+        fail_msg("%s", error_message(err));
+    assert_string_equal(spec.inventory.id, "vm-62");
+    assert_int_equal(spec.inventory.used, 536870912);
+    assert_string_equal(spec.inventory.host, "esx1");
+    assert_string_equal(spec.disks[0].inventory.address, "scsi0:1");
+    assert_string_equal(spec.disks[0].inventory.mode, "persistent");
+    json = spec_to_json(&spec);
+    if (spec_parse(json, "again", "/", &again, &err) < 0)
+        fail_msg("%s", error_message(err));
+    assert_memory_equal(&again.inventory, &spec.inventory, sizeof spec.inventory);
+    assert_memory_equal(again.disks, spec.disks, sizeof *spec.disks);
+}
+
+/* What a source's VM may lack is taken back from the store, and from nowhere else. */
+static void test_stored(void **state)
+{
+    struct spec_disk disks[] = { { .key = 2001, .unit = 100 }, { .key = 2000, .unit = 0 } };
+    struct spec_nic nics[] = { { .network = "LAN" }, { .network = "LAN" } };
+    struct vm_spec bare = { .uuid = "6d7b3c52-1f0a-4c0e-9d55-0c8f5a1d2e3f",
+                            .name = "app01",
+                            .nics = nics,
+                            .nic_count = 2,
+                            .disks = disks,
+                            .disk_count = 2 };
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP_SPEC struct vm_spec again = { 0 };
+    CLEANUP_FREE char *json = NULL;
+
+    (void)state;
+    assert_int_equal(spec_sort_disks(&bare, "app01", &err), 0);
+    assert_int_equal(disks[0].key, 2000);
+    json = spec_to_json(&bare);
+    assert_int_equal(spec_parse(json, "source", "/", &again, &err), -1);
+    error_clear(&err);
+    if (spec_parse_stored(json, "store", &again, &err) < 0)
+        fail_msg("%s", error_message(err));
+    assert_int_equal(again.disk_count, 2);
+    assert_int_equal(again.disks[1].unit, 100);
+    assert_string_equal(again.disks[1].place, "");
+    assert_null(strstr(json, "inventory"));
+
+    disks[1].unit = 0;
+    assert_int_equal(spec_sort_disks(&bare, "app01", &err), -1);
+    assert_non_null(strstr(error_message(err), "app01: disks[0] and disks[1] have the same unit"));
+}
+
 static void test_refused(void **state)
 {
 #define DISKS(text) HEAD "\"disks\":[" text "]}"
@@ -104,6 +169,11 @@ static void test_refused(void **state)
                 "\"uri\":\"nbd://x\",\"change_id\":\"u/2\","
                 "\"changes\":{\"since\":\"u/1\",\"context\":\"base:allocation\"}}"),
           "changes.context: is neither" },
+        { HEAD "\"inventory\":{\"color\":\"red\"},\"disks\":[" DISK0 "]}",
+          "inventory.color: is not a member" },
+        { DISKS("{\"key\":1,\"unit\":0,\"capacity\":512,\"backing_uuid\":\"b\",\"file\":\"a\","
+                "\"inventory\":{\"mode\":1}}"),
+          "disks[0].inventory.mode: must be of type string" },
         { HEAD "\"nics\":[{\"mac\":\"52:54:00:12:34\"}],\"disks\":[" DISK0 "]}",
           "nics[0].mac: is not a MAC" },
         { HEAD "\"nics\":[{\"mac\":\"53:54:00:12:34:56\"}],\"disks\":[" DISK0 "]}", "multicast" },
@@ -156,8 +226,8 @@ static void test_truncated(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_valid),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_valid),     cmocka_unit_test(test_inventory),
+        cmocka_unit_test(test_stored),    cmocka_unit_test(test_refused),
         cmocka_unit_test(test_truncated),
     };
 
