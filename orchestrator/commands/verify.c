@@ -10,7 +10,7 @@
 #include "commands/options.h"
 #include "commands/watch.h"
 #include "job/check.h"
-#include "source/source.h"
+#include "job/connect.h"
 #include "table.h"
 
 static const char help[] = "usage: vmferry verify VM [--point=N] [--source]\n"
@@ -85,13 +85,16 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
 
 static int ask_source(struct verification *v, struct error **err)
 {
-    const struct source_kind *kind;
-    struct store_source source;
+    CLEANUP_CONNECTION struct connection from = { 0 };
 
-    if (store_source_get(v->context.store, v->vm.source_id, &source, err) < 0 ||
-        source_kind_find(source.kind, &kind, err) < 0)
+    if (connection_open(v->context.store, v->vm.source_id, v->context.state_dir, &from, err) < 0)
         return -1;
-    return kind->find(source.location, v->vm.uuid, &v->spec, err);
+    if (from.source->kind->serve)
+        return error_set_kind(err, ERROR_USAGE,
+                              "source '%s' offers a disk only while a job holds its snapshot: "
+                              "`vmferry replicate %s --full` compares every block",
+                              from.row.name, v->vm.name);
+    return from.source->kind->find(from.source, v->vm.uuid, &v->spec, err);
 }
 
 static int check(struct verification *v, size_t i, bool source, struct bar *bar, unsigned row,

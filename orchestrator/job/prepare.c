@@ -109,7 +109,7 @@ int sync_write_down(struct sync *sync, struct error **err)
     if (export_new_lease(sync->lease, err) < 0 || store_begin(sync->store, err) < 0)
         return -1;
     transaction = sync->store;
-    if (job_discover(sync->store, sync->source_id, &sync->spec, &vm, err) < 0 ||
+    if (job_discover(sync->store, sync->from.row.id, &sync->spec, &vm, err) < 0 ||
         end_dead_job(sync, err) < 0 || start_job(sync, err) < 0)
         return -1;
     if (sync->left.id && store_point_forget(sync->store, sync->left.id, err) < 0)

@@ -8,7 +8,6 @@
 #include "job/identity.h"
 #include "job/lock.h"
 #include "job/sync.h"
-#include "source/source.h"
 
 #define CONNECT_SECONDS 30
 
@@ -18,20 +17,21 @@ static void sync_free(struct sync *sync)
         free(sync->disks[i].uri);
     free(sync->disks);
     spec_free(&sync->spec);
+    connection_close(&sync->from);
 }
 
 /* The description as it is now. */
 static int ask_source(struct sync *sync, struct error **err)
 {
-    const struct source_kind *kind;
-    struct store_source source;
+    struct connection *from = &sync->from;
 
-    if (store_source_get(sync->store, sync->vm->source_id, &source, err) < 0 ||
-        source_kind_find(source.kind, &kind, err) < 0)
+    from->settings.cancel = sync->options->cancel;
+    from->settings.say = sync->options->say;
+    from->settings.opaque = sync->options->opaque;
+    if (connection_open(sync->store, sync->vm->source_id, sync->state_dir, from, err) < 0)
         return -1;
-    sync->source_id = source.id;
-    if (kind->find(source.location, sync->vm->uuid, &sync->spec, err) < 0)
-        return error_prefix(err, "source '%s'", source.name);
+    if (from->source->kind->find(from->source, sync->vm->uuid, &sync->spec, err) < 0)
+        return error_prefix(err, "source '%s'", from->row.name);
     return 0;
 }
 
@@ -44,7 +44,7 @@ static int discover(struct sync *sync, struct error **err)
     if (store_begin(sync->store, err) < 0)
         return -1;
     transaction = sync->store;
-    if (job_discover(sync->store, sync->source_id, &sync->spec, &vm, err) < 0)
+    if (job_discover(sync->store, sync->from.row.id, &sync->spec, &vm, err) < 0)
         return -1;
     return store_commit(sync->store, err);
 }

@@ -14,9 +14,9 @@
 #include <limits.h>
 
 #include "copy/copy.h"
+#include "job/connect.h"
 #include "job/replicate.h"
 #include "replica/export.h"
-#include "source/spec.h"
 #include "store/store.h"
 
 enum sync_type {
@@ -64,8 +64,8 @@ struct sync {
     const struct store_vm *vm;
     const struct replicate_options *options;
 
-    struct vm_spec spec; /* as offered now */
-    int64_t source_id;
+    struct connection from;
+    struct vm_spec spec;     /* as offered now */
     struct disk_sync *disks; /* in unit order */
     size_t count;
     struct store_point newest; /* complete; id 0: none */

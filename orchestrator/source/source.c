@@ -1,6 +1,7 @@
-/* The kinds of sources; see source.h. */
+/* The kinds of sources, and what they share; see source.h. */
 #include "source/source.h"
 
+#include <stdarg.h>
 #include <string.h>
 
 static const struct source_kind *const kinds[] = { &source_nbd };
@@ -16,9 +17,54 @@ int source_kind_find(const char *name, const struct source_kind **kind, struct e
     return error_set_kind(err, ERROR_USAGE, "'%s' is no kind of source; there is: nbd", name);
 }
 
+int source_open(const struct source_settings *settings, struct source **source, struct error **err)
+{
+    const struct source_kind *kind;
+
+    if (source_kind_find(settings->kind, &kind, err) < 0)
+        return -1;
+    if (kind->open(settings, source, err) < 0)
+        return error_prefix(err, "source '%s'", settings->name);
+    (*source)->kind = kind;
+    (*source)->settings = settings;
+    return 0;
+}
+
+void source_close(struct source *source)
+{
+    if (source)
+        source->kind->close(source);
+}
+
 void spec_list_free(struct spec_list *list)
 {
     for (size_t i = 0; i < list->count; i++)
         spec_free(&list->specs[i]);
     free(list->specs);
+}
+
+int findings_add(struct findings *findings, enum finding_level level, const char *check,
+                 const char *remedy, const char *fmt, ...)
+{
+    struct finding *grown =
+        reallocarray(findings->list, findings->count + 1, sizeof *findings->list);
+    struct finding *finding;
+    va_list args;
+
+    if (!grown)
+        return -1;
+    findings->list = grown;
+    finding = &grown[findings->count++];
+    finding->level = level;
+    snprintf(finding->check, sizeof finding->check, "%s", check);
+    snprintf(finding->remedy, sizeof finding->remedy, "%s", remedy ? remedy : "");
+    va_start(args, fmt);
+    vsnprintf(finding->text, sizeof finding->text, fmt, args);
+    va_end(args);
+    return 0;
+}
+
+void findings_free(struct findings *findings)
+{
+    free(findings->list);
 }

@@ -6,7 +6,8 @@
 #define JOB_SELECT                                                                                 \
     "SELECT id, vm_id, replication_type, sync_type, status, current_operation, bytes_total, "      \
     "bytes_done, throughput, ifnull(eta_seconds, -1), percent, error, lease, owner_boot, "         \
-    "owner_pid, owner_start, created_at, updated_at, completed_at FROM replication_jobs "
+    "owner_pid, owner_start, source_snapshot, created_at, updated_at, completed_at "               \
+    "FROM replication_jobs "
 
 static void read_job(struct statement *s, void *record)
 {
@@ -28,6 +29,7 @@ static void read_job(struct statement *s, void *record)
     take_text(s, job->owner_boot, sizeof job->owner_boot);
     job->owner_pid = take_int(s);
     job->owner_start = take_int(s);
+    take_text(s, job->snapshot, sizeof job->snapshot);
     job->created_ms = take_int(s);
     job->updated_ms = take_int(s);
     job->completed_ms = take_int(s);
@@ -91,6 +93,28 @@ int store_job_end(struct store *store, int64_t job_id, const char *status, const
     bind_int(&s, store_now_ms());
     bind_int(&s, job_id);
     return run_on_one(&s, err);
+}
+
+int store_job_set_snapshot(struct store *store, int64_t job_id, const char *snapshot,
+                           struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "UPDATE replication_jobs SET source_snapshot = ? WHERE id = ?");
+
+    bind_text(&s, snapshot);
+    bind_int(&s, job_id);
+    return run_on_one(&s, err);
+}
+
+int store_jobs_with_snapshot(struct store *store, int64_t vm_id, struct store_job **jobs,
+                             size_t *count, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, JOB_SELECT
+                  "WHERE source_snapshot IS NOT NULL AND (?1 = 0 OR vm_id = ?1) ORDER BY id");
+
+    bind_int(&s, vm_id);
+    return read_all(&s, read_job, sizeof **jobs, jobs, count, err);
 }
 
 int store_jobs(struct store *store, int64_t vm_id, unsigned limit, struct store_job **jobs,

@@ -57,12 +57,15 @@ struct store_source {
     int64_t id;
     char name[STORE_NAME];
     char kind[16];             /* nbd */
-    char location[STORE_PATH]; /* absolute path of the description file or directory */
+    char location[STORE_PATH]; /* absolute path of the description file or directory; host[:port] */
+    char options[STORE_PLACE]; /* a JSON object of the kind's own, "": none; never a secret */
     int64_t created_ms;
 };
 
-int store_source_add(struct store *store, const char *name, const char *kind, const char *location,
-                     int64_t *id, struct error **err);
+/* name, kind, location and options; source->id is set. */
+int store_source_add(struct store *store, struct store_source *source, struct error **err);
+int store_source_set_options(struct store *store, int64_t id, const char *options,
+                             struct error **err);
 int store_source_find(struct store *store, const char *name, struct store_source *source,
                       struct error **err);
 int store_source_get(struct store *store, int64_t id, struct store_source *source,
@@ -217,6 +220,7 @@ struct store_job {
     char owner_boot[STORE_UUID];
     int64_t owner_pid;
     int64_t owner_start;
+    char snapshot[STORE_NAME]; /* that it may have at the source; "" when it is known to be gone */
     int64_t created_ms;
     int64_t updated_ms;
     int64_t completed_ms;
@@ -229,6 +233,12 @@ int store_job_update(struct store *store, const struct store_job *job, struct er
 /* status, error, completed_at. */
 int store_job_end(struct store *store, int64_t job_id, const char *status, const char *error,
                   struct error **err);
+/* Written before the snapshot is made, and cleared ("") after it is gone. */
+int store_job_set_snapshot(struct store *store, int64_t job_id, const char *snapshot,
+                           struct error **err);
+/* Jobs that may have a snapshot at the source, oldest first; vm_id 0: of all VMs. */
+int store_jobs_with_snapshot(struct store *store, int64_t vm_id, struct store_job **jobs,
+                             size_t *count, struct error **err);
 /* Newest first; vm_id 0: of all VMs; limit 0: all. */
 int store_jobs(struct store *store, int64_t vm_id, unsigned limit, struct store_job **jobs,
                size_t *count, struct error **err);

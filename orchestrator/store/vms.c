@@ -3,7 +3,7 @@
 
 #include "store/statement.h"
 
-#define SOURCE_COLUMNS "id, name, kind, location, created_at"
+#define SOURCE_COLUMNS "id, name, kind, location, options, created_at"
 
 static void read_source(struct statement *s, void *record)
 {
@@ -13,20 +13,34 @@ static void read_source(struct statement *s, void *record)
     take_text(s, source->name, sizeof source->name);
     take_text(s, source->kind, sizeof source->kind);
     take_text(s, source->location, sizeof source->location);
+    take_text(s, source->options, sizeof source->options);
     source->created_ms = take_int(s);
 }
 
-int store_source_add(struct store *store, const char *name, const char *kind, const char *location,
-                     int64_t *id, struct error **err)
+int store_source_add(struct store *store, struct store_source *source, struct error **err)
 {
-    CLEANUP_STATEMENT struct statement s = statement(
-        store, "INSERT INTO sources (name, kind, location, created_at) VALUES (?, ?, ?, ?)");
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "INSERT INTO sources (name, kind, location, options, created_at) "
+                         "VALUES (?, ?, ?, ?, ?)");
 
-    bind_text(&s, name);
-    bind_text(&s, kind);
-    bind_text(&s, location);
-    bind_int(&s, store_now_ms());
-    return run_insert(&s, id, err);
+    source->created_ms = store_now_ms();
+    bind_text(&s, source->name);
+    bind_text(&s, source->kind);
+    bind_text(&s, source->location);
+    bind_text(&s, source->options);
+    bind_int(&s, source->created_ms);
+    return run_insert(&s, &source->id, err);
+}
+
+int store_source_set_options(struct store *store, int64_t id, const char *options,
+                             struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "UPDATE sources SET options = ? WHERE id = ?");
+
+    bind_text(&s, options);
+    bind_int(&s, id);
+    return run_on_one(&s, err);
 }
 
 static int not_found(struct error **err, const char *fmt, const char *what)

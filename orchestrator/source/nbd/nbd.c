@@ -1,6 +1,7 @@
 /* The nbd kind of source: VMs described in a JSON file, or in all files *.json of
  * a directory. They are read again at every use. */
 #include <dirent.h>
+#include <fnmatch.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -77,8 +78,40 @@ static int refuse_duplicate(const struct spec_list *list, const struct files *fi
     return 0;
 }
 
-static int list(const char *location, struct spec_list *specs, struct error **err)
+static bool fits(const struct source_filter *filter, const struct vm_spec *spec)
 {
+    size_t length;
+
+    if (!filter)
+        return true;
+    if (filter->name && fnmatch(filter->name, spec->name, 0) != 0)
+        return false;
+    if (!filter->folder)
+        return true;
+    length = strlen(filter->folder);
+    while (length > 0 && filter->folder[length - 1] == '/')
+        length--;
+    return strncmp(spec->path, filter->folder, length) == 0 &&
+           (spec->path[length] == '/' || !spec->path[length]);
+}
+
+static void filter_list(struct spec_list *list, const struct source_filter *filter)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < list->count; i++) {
+        if (fits(filter, &list->specs[i]))
+            list->specs[kept++] = list->specs[i];
+        else
+            spec_free(&list->specs[i]);
+    }
+    list->count = kept;
+}
+
+static int list(struct source *source, const struct source_filter *filter, struct spec_list *specs,
+                struct error **err)
+{
+    const char *location = source->settings->location;
     CLEANUP(files_free) struct files files = { 0 };
     CLEANUP_SPECS struct spec_list loaded = { 0 };
 
@@ -94,6 +127,7 @@ static int list(const char *location, struct spec_list *specs, struct error **er
         if (refuse_duplicate(&loaded, &files, err) < 0)
             return -1;
     }
+    filter_list(&loaded, filter);
     *specs = loaded;
     loaded = (struct spec_list){ 0 };
     return 0;
@@ -101,8 +135,9 @@ static int list(const char *location, struct spec_list *specs, struct error **er
 
 /* Another VM's broken description does not stand in this one's way, unless this
  * one is nowhere else. */
-static int find(const char *location, const char *uuid, struct vm_spec *spec, struct error **err)
+static int find(struct source *source, const char *uuid, struct vm_spec *spec, struct error **err)
 {
+    const char *location = source->settings->location;
     CLEANUP(files_free) struct files files = { 0 };
     CLEANUP_SPEC struct vm_spec found = { 0 };
     CLEANUP_ERROR struct error *broken = NULL;
@@ -136,4 +171,23 @@ static int find(const char *location, const char *uuid, struct vm_spec *spec, st
     return 0;
 }
 
-const struct source_kind source_nbd = { .name = "nbd", .list = list, .find = find };
+/* Files are there or not: nothing is kept open. */
+static int open_nbd(const struct source_settings *settings, struct source **source,
+                    struct error **err)
+{
+    *source = calloc(1, sizeof **source);
+    return *source ? 0 : error_set_errno(err, ENOMEM, "opening %s", settings->location);
+}
+
+static void close_nbd(struct source *source)
+{
+    free(source);
+}
+
+const struct source_kind source_nbd = {
+    .name = "nbd",
+    .open = open_nbd,
+    .close = close_nbd,
+    .list = list,
+    .find = find,
+};

@@ -67,9 +67,10 @@ static struct store_disk add_vm(struct store *store, struct store_vm *vm)
 {
     struct error *err = NULL;
     struct store_disk disk = { .key = 2000, .unit = 0, .capacity = 1 << 20 };
+    struct store_source source = { .name = "lab", .kind = "nbd", .location = "/x" };
 
-    *vm = (struct store_vm){ 0 };
-    assert_int_equal(store_source_add(store, "lab", "nbd", "/x", &vm->source_id, &err), 0);
+    assert_int_equal(store_source_add(store, &source, &err), 0);
+    *vm = (struct store_vm){ .source_id = source.id };
     strcpy(vm->uuid, "6d7b3c52-1f0a-4c0e-9d55-0c8f5a1d2e3f");
     strcpy(vm->name, "app01");
     assert_int_equal(store_vm_upsert(store, vm, "{}", &err), 0);
@@ -295,8 +296,8 @@ static void test_constraints(void **state)
     CLEANUP_ERROR struct error *err = NULL;
     struct store *store = open_store();
     struct store_disk orphan = { .vm_id = 12345, .key = 1, .capacity = 512, .backing_uuid = "b" };
+    struct store_source source = { .name = "lab", .kind = "nbd", .location = "/y" };
     struct store_vm vm;
-    int64_t id;
 
     (void)state;
     add_vm(store, &vm);
@@ -304,11 +305,67 @@ static void test_constraints(void **state)
     error_clear(&err);
     assert_int_equal(store_vm_set_state(store, vm.id, "flying", &err), -1);
     error_clear(&err);
-    assert_int_equal(store_source_add(store, "lab", "nbd", "/y", &id, &err), -1);
+    assert_int_equal(store_source_add(store, &source, &err), -1);
     error_clear(&err);
     assert_int_equal(store_vm_change_state(store, vm.id, "replicating", "committed", &err), 0);
     assert_int_equal(store_vm_find(store, "app01", &vm, &err), 0);
     assert_string_equal(vm.state, "discovered");
+    store_close(store);
+    remove_database();
+}
+
+static void test_source_options(void **state)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    struct store *store = open_store();
+    struct store_source source = { .name = "vc",
+                                   .kind = "vsphere",
+                                   .location = "vc.example:443",
+                                   .options = "{\"user\":\"backup\"}" };
+    struct store_source found;
+
+    (void)state;
+    assert_int_equal(store_source_add(store, &source, &err), 0);
+    assert_int_equal(store_source_find(store, "vc", &found, &err), 0);
+    assert_string_equal(found.options, source.options);
+    assert_string_equal(found.location, source.location);
+    assert_int_equal(store_source_set_options(store, source.id, "", &err), 0);
+    assert_int_equal(store_source_get(store, source.id, &found, &err), 0);
+    assert_string_equal(found.options, "");
+    assert_int_equal(store_source_set_options(store, 999, "", &err), -1);
+    store_close(store);
+    remove_database();
+}
+
+/* A job's snapshot is known from before it is made until it is known to be gone. */
+static void test_job_snapshot(void **state)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP_FREE struct store_job *jobs = NULL;
+    struct store *store = open_store();
+    struct store_job job = { .type = "manual", .sync_type = "initial" };
+    struct store_vm vm;
+    size_t count;
+
+    (void)state;
+    add_vm(store, &vm);
+    job.vm_id = vm.id;
+    assert_int_equal(store_job_start(store, &job, &err), 0);
+    assert_int_equal(store_jobs_with_snapshot(store, 0, &jobs, &count, &err), 0);
+    assert_int_equal(count, 0);
+    assert_int_equal(store_job_set_snapshot(store, job.id, "vmferry-1-ab", &err), 0);
+    assert_int_equal(store_job_end(store, job.id, "failed", "x", &err), 0);
+    free(steal_ptr(jobs));
+    assert_int_equal(store_jobs_with_snapshot(store, vm.id, &jobs, &count, &err), 0);
+    assert_int_equal(count, 1);
+    assert_string_equal(jobs[0].snapshot, "vmferry-1-ab");
+    free(steal_ptr(jobs));
+    assert_int_equal(store_jobs_with_snapshot(store, vm.id + 1, &jobs, &count, &err), 0);
+    assert_int_equal(count, 0);
+    assert_int_equal(store_job_set_snapshot(store, job.id, "", &err), 0);
+    free(steal_ptr(jobs));
+    assert_int_equal(store_jobs_with_snapshot(store, 0, &jobs, &count, &err), 0);
+    assert_int_equal(count, 0);
     store_close(store);
     remove_database();
 }
@@ -346,6 +403,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_private_and_reopened),
         cmocka_unit_test(test_newer_schema_is_refused),
+        cmocka_unit_test(test_source_options),
+        cmocka_unit_test(test_job_snapshot),
         cmocka_unit_test(test_not_a_database),
         cmocka_unit_test(test_migrating_together),
         cmocka_unit_test(test_upsert_keeps_ids),
