@@ -18,7 +18,8 @@ PLUGINS := $(patsubst plugins/%/,%,$(sort $(dir $(wildcard plugins/*/*.c))))
 PACKAGES_common       := json-c
 PACKAGES_filters      := nbdkit json-c libcurl
 PACKAGES_plugins      := nbdkit json-c libnbd
-PACKAGES_orchestrator := json-c libnbd sqlite3 libxxhash inih libxml-2.0 libvirt libvirt-qemu
+PACKAGES_orchestrator := json-c libnbd sqlite3 libxxhash inih libxml-2.0 libvirt libvirt-qemu \
+                         libcurl gnutls
 PACKAGES              := $(sort $(PACKAGES_common) $(PACKAGES_filters) $(PACKAGES_plugins) \
                            $(PACKAGES_orchestrator))
 
