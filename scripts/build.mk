@@ -8,6 +8,7 @@
 #   orchestrator/**/*.c            → $(BUILD)/vmferry
 #   **/tests/test-*.c              → $(BUILD)/…/tests/test-* (cmocka), linked with all of
 #                                    the folder's own code
+#   orchestrator/**/tests/*.c      → $(BUILD)/…/tests/*, programs that tests drive
 #   bench/*.c                      → $(BUILD)/bench/*, programs of the benchmarks
 #   **/*.pod, docs/man/*.pod       → $(BUILD)/man/*.N
 #   sql/sqlite/*.sql               → a table in vmferry
@@ -56,7 +57,8 @@ objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 COMMON       := $(BUILD)/libcommon.a
 ORCHESTRATOR := $(filter-out %/tests/%,$(shell find orchestrator -name '*.c' | sort))
 TEST_SOURCES := $(sort $(shell find common filters plugins orchestrator tests -path '*tests/*test-*.c'))
-TESTS        := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
+TEST_PROGRAMS := $(sort $(shell find orchestrator -path '*/tests/*.c' ! -name 'test-*.c'))
+TESTS        := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES) $(TEST_PROGRAMS))
 PODS         := $(sort $(shell find common filters plugins orchestrator docs -name '*.pod'))
 # Files that people edit (*.conf) are in section 5 of the manual, all else in 1.
 section       = $(if $(filter %.conf.pod,$(1)),5,1)
