@@ -20,7 +20,7 @@
 #include "copy/retry.h"
 #include "copy/verify.h"
 
-#define REQUEST_DEFAULT     (UINT64_C(256) << 10)
+#define REQUEST_DEFAULT     (UINT64_C(768) << 10)
 #define REQUEST_DIRECT      (UINT64_C(4) << 20) /* no buffer has to stay in the CPU's cache */
 #define ZERO_MAX            (UINT64_C(1) << 30)
 #define ZERO_MAX_COMPARED   (UINT64_C(64) << 20)

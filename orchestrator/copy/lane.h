@@ -11,8 +11,8 @@
 #include "copy/move.h"
 #include "copy/window.h"
 
-#define WINDOW_PIECES 4
-#define WRITES_MAX    32 /* of a piece; more than PIECE_SEGMENTS */
+#define SMALL_PIECES 16 /* so many small ones count as a whole request */
+#define WRITES_MAX   32 /* of a piece; more than PIECE_SEGMENTS */
 
 struct mover;
 struct lane;

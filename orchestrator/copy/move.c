@@ -358,7 +358,7 @@ static int init_lane(struct mover *mover, struct lane *lane, struct error **err)
         (struct conn){ .end = config->dst, .completed = &lane->completed };
     if (slots < 1)
         slots = 1;
-    window_init(&lane->window, WINDOW_PIECES * config->request_size, share);
+    window_init(&lane->window, config->request_size, share);
     lane->buffers_size = (slots + 1) * buffer;
     lane->buffers = mmap(NULL, lane->buffers_size, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -16,7 +16,7 @@
 /* What a piece takes of the window. Small ones cost more than their bytes. */
 static uint64_t cost(const struct lane *lane, const struct piece *piece)
 {
-    uint64_t least = lane->mover->config->request_size / WINDOW_PIECES;
+    uint64_t least = lane->mover->config->request_size / SMALL_PIECES;
 
     if (piece->zero)
         return lane->mover->config->request_size;

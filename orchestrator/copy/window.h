@@ -17,8 +17,10 @@ struct window {
     int64_t fastest_ns; /* of any piece; 0: none yet */
     int64_t sum_ns;     /* of this round */
     unsigned pieces;    /* of this round */
-    uint64_t bytes;     /* of this round; a round is one window */
+    uint64_t bytes;     /* of this round */
 };
+
+#define WINDOW_ROUND 2 /* a round is one window, but at least so many smallest ones */
 
 static inline void window_init(struct window *window, uint64_t floor, uint64_t cap)
 {
@@ -40,7 +42,7 @@ static inline void window_sample(struct window *window, uint64_t bytes, int64_t 
     window->sum_ns += took_ns;
     window->pieces++;
     window->bytes += bytes;
-    if (window->bytes < window->limit)
+    if (window->bytes < window->limit || window->bytes < WINDOW_ROUND * window->floor)
         return;
     mean_ns = window->sum_ns / window->pieces;
     if (mean_ns < window->fastest_ns + window->fastest_ns / 4)

@@ -60,7 +60,7 @@ is "$(jq -r .digest <<<"$result")" "$(copy --digest [ nbdkit -r pattern 4500K ] 
 # A long way: as much is in flight as it takes.
 nbdkit -U "$tmp/far" -P "$tmp/far.pid" -r --filter=delay pattern 100M rdelay=20ms
 at_exit "kill \$(cat $tmp/far.pid)"
-fixed=$(seconds_of --connections=1 --requests=4 "nbd+unix:///?socket=$tmp/far" null:)
+fixed=$(seconds_of --connections=1 --requests=4 --request-size=256K "nbd+unix:///?socket=$tmp/far" null:)
 adapted=$(seconds_of "nbd+unix:///?socket=$tmp/far" null:)
 less "$adapted" "$(awk -v s="$fixed" 'BEGIN { print s / 2 }')"
 result $? "reading over 20 ms: $adapted s, and $fixed s with 4 requests in flight"
