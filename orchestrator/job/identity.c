@@ -15,11 +15,11 @@ static void mark(char marks[MARK_MAX], const char *what)
     snprintf(marks + used, MARK_MAX - used, "%s%s", used ? ", " : "<-- ", what);
 }
 
-/* The disk whose data this place held when the newest point was made. */
+/* The disk whose data this place held when the newest point was made. "": nobody knows. */
 static const struct store_disk *former_owner(const struct store_disk *stored, size_t count,
                                              const char *place)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; place[0] && i < count; i++) {
         if (strcmp(stored[i].place, place) == 0)
             return &stored[i];
     }

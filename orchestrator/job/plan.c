@@ -104,6 +104,8 @@ static void choose_type(struct disk_sync *disk, bool full)
     else if (!same_tracking(stored, offered->change_id))
         resync(disk, "change tracking was reset: the point is at %s, the source at %s", stored,
                offered->change_id);
+    else if (disk->no_changes[0])
+        resync(disk, "the source can't say what changed since %s: %s", stored, disk->no_changes);
     else if (!offered->since[0])
         resync(disk, "the source offers no change map; the point is at %s, the source at %s",
                stored, offered->change_id);
@@ -112,6 +114,18 @@ static void choose_type(struct disk_sync *disk, bool full)
                stored);
     else
         check_changes(disk);
+}
+
+const char *sync_since(const struct sync *sync, const struct disk_sync *disk)
+{
+    const char *stored = disk->stored.change_id, *offered = disk->offered->change_id;
+
+    if (sync->options->full || !offered[0])
+        return NULL;
+    if (disk->parent.id == 0)
+        return "*";
+    return stored[0] && strcmp(stored, offered) != 0 && same_tracking(stored, offered) ? stored
+                                                                                       : NULL;
 }
 
 /* Whether the leaves beside the newest point still are those of its digest. */
@@ -144,11 +158,11 @@ static void check_leaves(const struct sync *sync, struct disk_sync *disk)
 
 /* Its content is that of one moment, and the source offers that very moment again, at
  * the same place: two disks that were exchanged meanwhile may share a change id. */
-static bool same_moment(const struct disk_sync *disk)
+static bool same_moment(const struct sync *sync, const struct disk_sync *disk)
 {
     return disk->offered->change_id[0] &&
            strcmp(disk->left.change_id, disk->offered->change_id) == 0 &&
-           strcmp(disk->left.place, disk->offered->place) == 0;
+           strcmp(disk->left.place, sync_place(sync, disk)) == 0;
 }
 
 /* A copy that began with another change map has not sent what only this one names. */
@@ -166,9 +180,9 @@ static bool same_changes(const struct disk_sync *disk)
            memcmp(before.ranges, now.ranges, now.count * sizeof *now.ranges) == 0;
 }
 
-static bool can_go_on(const struct disk_sync *disk)
+static bool can_go_on(const struct sync *sync, const struct disk_sync *disk)
 {
-    return !disk->read_first && same_moment(disk) && same_changes(disk);
+    return !disk->read_first && same_moment(sync, disk) && same_changes(disk);
 }
 
 static bool image_is_sound(struct disk_sync *disk)
@@ -193,19 +207,19 @@ static int refuse_unknown(const struct disk_sync *disk, struct error **err)
 /* Copied data is kept where it can be: a base always (its blocks are compared if
  * nothing better is known), an overlay when it is of the same kind. A base without a
  * row is one whose rows were lost: not overwritten either. */
-static void choose_start(struct disk_sync *disk, bool full)
+static void choose_start(const struct sync *sync, struct disk_sync *disk)
 {
     bool left = volume_exists(disk->image) &&
                 (disk->type == SYNC_INITIAL ||
                  strcmp(disk->left.sync_type, sync_type_name(disk->type)) == 0);
 
     disk->start = START_FRESH;
-    disk->read_first |= full && disk->type == SYNC_RESYNC;
+    disk->read_first |= sync->options->full && disk->type == SYNC_RESYNC;
     if (disk->type == SYNC_UNCHANGED || !left || !image_is_sound(disk))
         return;
-    if (can_go_on(disk) && disk->left.complete) {
+    if (can_go_on(sync, disk) && disk->left.complete) {
         disk->start = START_DONE;
-    } else if (can_go_on(disk) && volume_exists(disk->journal)) {
+    } else if (can_go_on(sync, disk) && volume_exists(disk->journal)) {
         disk->start = START_RESUME;
     } else if (disk->type != SYNC_INCREMENTAL) {
         disk->start = START_COMPARE;
@@ -302,13 +316,14 @@ int sync_plan(struct sync *sync, struct error **err)
             return -1;
         choose_type(disk, sync->options->full);
     }
+    sync->planned = true;
     if (sync_is_up_to_date(sync))
         return 0;
     for (size_t i = 0; i < sync->count; i++) {
         if (refuse_unknown(&sync->disks[i], err) < 0)
             return -1;
         check_leaves(sync, &sync->disks[i]);
-        choose_start(&sync->disks[i], sync->options->full);
+        choose_start(sync, &sync->disks[i]);
     }
     return 0;
 }

@@ -47,6 +47,8 @@ static const char *job_type(const struct sync *sync)
 {
     const char *type = "incremental";
 
+    if (!sync->planned)
+        return sync->newest.id ? type : "initial";
     for (size_t i = 0; i < sync->count; i++) {
         if (sync->disks[i].type == SYNC_INITIAL)
             return "initial";
@@ -69,16 +71,43 @@ static int end_dead_job(struct sync *sync, struct error **err)
                  : 0;
 }
 
-static int start_job(struct sync *sync, struct error **err)
+/* No two jobs of any state directory give the same name. A snapshot belongs to one job. */
+static int write_snapshot(struct sync *sync, struct error **err)
 {
     struct store_job *job = &sync->job;
 
-    *job = (struct store_job){ .vm_id = sync->vm->id, .eta_seconds = -1 };
+    if (!sync_is_live(sync))
+        return 0;
+    if (sync->adopted) {
+        if (store_job_set_snapshot(sync->store, sync->adopted, "", err) < 0)
+            return -1;
+    } else {
+        snprintf(job->snapshot, sizeof job->snapshot, "vmferry-%" PRId64 "-%.12s", job->id,
+                 sync->lease);
+    }
+    return store_job_set_snapshot(sync->store, job->id, job->snapshot, err);
+}
+
+int sync_start_job(struct sync *sync, struct error **err)
+{
+    CLEANUP_ROLLBACK struct store *transaction = NULL;
+    struct store_job *job = &sync->job;
+    struct store_vm vm;
+
+    if (export_new_lease(sync->lease, err) < 0 || store_begin(sync->store, err) < 0)
+        return -1;
+    transaction = sync->store;
+    job->vm_id = sync->vm->id;
+    job->eta_seconds = -1;
     strcpy(job->type, "manual");
     snprintf(job->sync_type, sizeof job->sync_type, "%s", job_type(sync));
     snprintf(job->lease, sizeof job->lease, "%s", sync->lease);
     job_owner(job);
-    return store_job_start(sync->store, job, err);
+    if (job_discover(sync->store, sync->from.row.id, &sync->spec, &vm, err) < 0 ||
+        end_dead_job(sync, err) < 0 || store_job_start(sync->store, job, err) < 0 ||
+        write_snapshot(sync, err) < 0)
+        return -1;
+    return store_commit(sync->store, err);
 }
 
 static int write_disk(struct sync *sync, struct disk_sync *disk, struct error **err)
@@ -91,7 +120,7 @@ static int write_disk(struct sync *sync, struct disk_sync *disk, struct error **
     strcpy(row->format, disk->type == SYNC_INITIAL ? "raw" : "qcow2");
     snprintf(row->sync_type, sizeof row->sync_type, "%s", sync_type_name(disk->type));
     snprintf(row->change_id, sizeof row->change_id, "%s", disk->offered->change_id);
-    snprintf(row->place, sizeof row->place, "%s", disk->offered->place);
+    snprintf(row->place, sizeof row->place, "%s", sync_place(sync, disk));
     if (store_point_disk_create(sync->store, row, err) < 0)
         return -1;
     if (disk->start != START_DONE)
@@ -104,15 +133,13 @@ static int write_disk(struct sync *sync, struct disk_sync *disk, struct error **
 int sync_write_down(struct sync *sync, struct error **err)
 {
     CLEANUP_ROLLBACK struct store *transaction = NULL;
-    struct store_vm vm;
 
-    if (export_new_lease(sync->lease, err) < 0 || store_begin(sync->store, err) < 0)
+    snprintf(sync->job.sync_type, sizeof sync->job.sync_type, "%s", job_type(sync));
+    if (store_begin(sync->store, err) < 0)
         return -1;
     transaction = sync->store;
-    if (job_discover(sync->store, sync->from.row.id, &sync->spec, &vm, err) < 0 ||
-        end_dead_job(sync, err) < 0 || start_job(sync, err) < 0)
-        return -1;
-    if (sync->left.id && store_point_forget(sync->store, sync->left.id, err) < 0)
+    if (store_job_update(sync->store, &sync->job, err) < 0 ||
+        (sync->left.id && store_point_forget(sync->store, sync->left.id, err) < 0))
         return -1;
     sync->point = (struct store_point){ .vm_id = sync->vm->id, .job_id = sync->job.id };
     if (store_point_create(sync->store, &sync->point, err) < 0)

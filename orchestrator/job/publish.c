@@ -43,7 +43,7 @@ static int publish_disk(struct sync *sync, struct disk_sync *disk, struct error 
     if (!disk->row.complete && store_point_disk_complete(sync->store, &disk->row, err) < 0)
         return -1;
     if (store_disk_synced(sync->store, disk->stored.id, disk->offered->change_id, disk->row.image,
-                          disk->offered->place, err) < 0)
+                          sync_place(sync, disk), err) < 0)
         return -1;
     return add_history(sync, disk, "completed", err);
 }
@@ -112,6 +112,16 @@ int sync_publish(struct sync *sync, struct error **err)
     return 0;
 }
 
+int sync_end_unchanged(struct sync *sync, struct error **err)
+{
+    strcpy(sync->job.operation, "done");
+    sync->job.percent = 100;
+    sync->job.eta_seconds = 0;
+    if (store_job_update(sync->store, &sync->job, err) < 0)
+        return -1;
+    return store_job_end(sync->store, sync->job.id, "completed", NULL, err);
+}
+
 static int write_failure(struct sync *sync, const struct error *reason, struct error **err)
 {
     CLEANUP_ROLLBACK struct store *transaction = NULL;
@@ -120,7 +130,7 @@ static int write_failure(struct sync *sync, const struct error *reason, struct e
     if (store_begin(sync->store, err) < 0)
         return -1;
     transaction = sync->store;
-    for (size_t i = 0; i < sync->count; i++) {
+    for (size_t i = 0; sync->planned && i < sync->count; i++) {
         if (add_history(sync, &sync->disks[i], outcome, err) < 0)
             return -1;
     }
@@ -136,7 +146,7 @@ void sync_fail(struct sync *sync, const struct error *reason)
 {
     CLEANUP_ERROR struct error *ignored = NULL;
 
-    for (size_t i = 0; i < sync->count; i++) {
+    for (size_t i = 0; sync->point.id && i < sync->count; i++) {
         struct export_target target = sync_target(sync, &sync->disks[i]);
         CLEANUP_ERROR struct error *missing = NULL;
 

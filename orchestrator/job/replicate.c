@@ -16,6 +16,7 @@ static void sync_free(struct sync *sync)
     for (size_t i = 0; i < sync->count; i++)
         free(sync->disks[i].uri);
     free(sync->disks);
+    free(sync->dead);
     spec_free(&sync->spec);
     connection_close(&sync->from);
 }
@@ -49,6 +50,13 @@ static int discover(struct sync *sync, struct error **err)
     return store_commit(sync->store, err);
 }
 
+static struct spec_disk *offered_disk(struct vm_spec *spec, int key)
+{
+    const struct spec_disk *disk = spec_disk_by_key(spec, key);
+
+    return disk ? &spec->disks[disk - spec->disks] : NULL;
+}
+
 static int match_disks(struct sync *sync, struct error **err)
 {
     CLEANUP_FREE struct store_disk *stored = NULL;
@@ -73,7 +81,7 @@ static int match_disks(struct sync *sync, struct error **err)
     if (identity_check(sync->vm, stored, count, &sync->spec, sync->options->places_moved, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++)
-        sync->disks[i].offered = spec_disk_by_key(&sync->spec, stored[i].key);
+        sync->disks[i].offered = offered_disk(&sync->spec, stored[i].key);
     return 0;
 }
 
@@ -97,21 +105,25 @@ static int check_size(const struct disk_sync *disk, struct error **err)
                      (unsigned long long)disk->stored.capacity);
 }
 
+static int check_sizes(const struct sync *sync, struct error **err)
+{
+    for (size_t i = 0; i < sync->count; i++) {
+        const struct disk_sync *disk = &sync->disks[i];
+
+        /* Of a live source only those are served that are to be copied. */
+        if ((!sync_is_live(sync) || sync_needs_copy(disk)) && check_size(disk, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int look(struct sync *sync, struct error **err)
 {
     if (sync_load_points(sync, err) < 0 || ask_source(sync, err) < 0 || match_disks(sync, err) < 0)
         return -1;
-    for (size_t i = 0; i < sync->count; i++) {
-        if (check_size(&sync->disks[i], err) < 0)
-            return -1;
-    }
-    return sync_plan(sync, err);
-}
-
-static void say(const struct sync *sync, const char *text)
-{
-    if (sync->options->say)
-        sync->options->say(sync->options->opaque, text);
+    if (sync_is_live(sync))
+        return 0; /* what is to be done shows when it is frozen */
+    return check_sizes(sync, err) < 0 ? -1 : sync_plan(sync, err);
 }
 
 /* What is not the ordinary way is said before it happens. */
@@ -126,28 +138,52 @@ static void announce(const struct sync *sync)
 
     for (size_t i = 0; i < sync->count; i++) {
         const struct disk_sync *disk = &sync->disks[i];
-        char text[1024];
 
-        if (disk->reason[0]) {
-            snprintf(text, sizeof text, "disk-%d: resync, comparing every block: %s",
-                     disk->stored.key, disk->reason);
-            say(sync, text);
-        }
-        if (starts[disk->start]) {
-            snprintf(text, sizeof text, "disk-%d: %s", disk->stored.key, starts[disk->start]);
-            say(sync, text);
-        }
+        if (disk->reason[0])
+            sync_say(sync, "disk-%d: resync, comparing every block: %s", disk->stored.key,
+                     disk->reason);
+        if (starts[disk->start])
+            sync_say(sync, "disk-%d: %s", disk->stored.key, starts[disk->start]);
     }
 }
 
-/* From here on everything is written down; what fails is written down, too. */
+static int copy(struct sync *sync, struct error **err)
+{
+    announce(sync);
+    if (sync_serve(sync, err) < 0 || (sync_is_live(sync) && check_sizes(sync, err) < 0))
+        return -1;
+    if (sync_clear(sync, err) < 0 || sync_write_down(sync, err) < 0 ||
+        sync_make_files(sync, err) < 0 || sync_transfer(sync, err) < 0)
+        return -1;
+    return sync_publish(sync, err);
+}
+
 static int work(struct sync *sync, struct error **err)
 {
-    if (sync_make_files(sync, err) == 0 && sync_transfer(sync, err) == 0 &&
-        sync_publish(sync, err) == 0)
-        return 0;
-    sync_fail(sync, *err);
-    return -1;
+    if (sync_is_live(sync) &&
+        (sync_freeze(sync, err) < 0 || sync_ask_changes(sync, err) < 0 || sync_plan(sync, err) < 0))
+        return -1;
+    return sync_is_up_to_date(sync) ? sync_end_unchanged(sync, err) : copy(sync, err);
+}
+
+/* From here on everything is written down; what fails is written down, too. */
+static int run(struct sync *sync, struct error **err)
+{
+    int r;
+
+    if (sync_start_job(sync, err) < 0)
+        return -1;
+    r = work(sync, err);
+    if (r < 0)
+        sync_fail(sync, *err);
+    sync_thaw(sync);
+    return r;
+}
+
+/* Whether there is anything to do for a job. */
+static bool needs_job(const struct sync *sync)
+{
+    return sync_is_live(sync) || !sync_is_up_to_date(sync);
 }
 
 static int fill_result(const struct sync *sync, struct replicate_result *result, struct error **err)
@@ -192,18 +228,15 @@ int job_replicate(struct store *store, const char *state_dir, const struct store
     if (job_lock(state_dir, vm, &lock, err) < 0 || look(&sync, err) < 0)
         return -1;
     sync_tidy(&sync);
-    if (sync_is_up_to_date(&sync)) {
-        if (discover(&sync, err) < 0) /* its memory or name may have changed */
+    if (needs_job(&sync)) {
+        if (sync_find_leftovers(&sync, err) < 0 || run(&sync, err) < 0)
             return -1;
-        result->up_to_date = true;
-        result->point = sync.newest.number;
-        return fill_result(&sync, result, err);
-    }
-    announce(&sync);
-    if (sync_clear(&sync, err) < 0 || sync_write_down(&sync, err) < 0 || work(&sync, err) < 0)
+    } else if (discover(&sync, err) < 0) { /* its memory or name may have changed */
         return -1;
+    }
+    result->up_to_date = sync_is_up_to_date(&sync);
     result->job_id = sync.job.id;
-    result->point = sync.point.number;
+    result->point = result->up_to_date ? sync.newest.number : sync.point.number;
     result->seconds = (double)(store_now_ms() - began) / 1000;
     return fill_result(&sync, result, err);
 }

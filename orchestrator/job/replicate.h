@@ -8,12 +8,15 @@
 
 #include "copy/copy.h"
 #include "progress.h"
+#include "source/source.h"
 #include "store/store.h"
 
 struct replicate_options {
     bool full;                  /* compare every block of source and replica, whatever CBT says */
     bool no_verify;             /* do not re-read what was written */
     bool places_moved;          /* see identity.h */
+    bool enable_tracking;       /* of a source that can, where it is off */
+    enum quiesce quiesce;       /* of a source that takes snapshots */
     unsigned parallel;          /* disks copied at the same time; 0: 1 */
     unsigned connections;       /* per NBD end; 0: chosen */
     atomic_uint_fast64_t *rate; /* bytes/s over all disks, may change; NULL or 0: unlimited */
@@ -44,7 +47,7 @@ struct replicate_disk {
 };
 
 struct replicate_result {
-    int64_t job_id;  /* 0 when up to date */
+    int64_t job_id;  /* 0: there was none, as it was up to date */
     unsigned point;  /* number of the new point, or of the newest when up to date */
     bool up_to_date; /* every disk is at the newest point's change id: nothing was made */
     double seconds;

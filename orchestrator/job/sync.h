@@ -1,13 +1,20 @@
 /* One run of `vmferry replicate`, as its parts see it. The order is
  *
- *     replicate.c   lock → what is offered → identity → sizes →
+ *     replicate.c   lock → what is offered → identity → preflight →
+ *     prepare.c     the job's row, with the name of the snapshot that it will make →
+ *     moment.c      the snapshot, what changed up to it, its disks readable →
  *     plan.c        how each disk is brought up to date, and from where →
  *     prepare.c     rows, then files: everything is written down before it is made →
  *     transfer.c    all disks copied, flushed, verified →
- *     publish.c     ONE transaction: point complete, change ids, history
+ *     publish.c     ONE transaction: point complete, change ids, history →
+ *     moment.c      the snapshot is removed, whatever came of all this
+ *
+ * A source that offers a moment already (nbd) needs neither preflight nor snapshot; it is
+ * planned first, and when nothing is to be done there is no job.
  *
  * A crash anywhere leaves an unfinished point behind, which the next run's plan
- * resumes or replaces. Complete points are never touched. */
+ * resumes or replaces, and a snapshot that the job's row names, which the next run takes
+ * over or removes. Complete points are never touched. */
 #ifndef VMFERRY_SYNC_H
 #define VMFERRY_SYNC_H
 
@@ -36,16 +43,17 @@ enum sync_start {
 };
 
 struct disk_sync {
-    const struct spec_disk *offered;
+    struct spec_disk *offered; /* in sync->spec */
     struct store_disk stored;
     struct store_point_disk parent; /* in the newest complete point; id 0: none */
     struct store_point_disk left;   /* in the unfinished point; id 0: none */
     struct store_point_disk row;    /* in the point that this run makes */
     enum sync_type type;
     enum sync_start start;
-    bool read_first;  /* the leaves are made by reading the image: they are not trusted */
-    char reason[512]; /* why it is a resync; else "" */
-    int64_t areas;    /* ranges in the change map; -1: not known */
+    bool read_first;      /* the leaves are made by reading the image: they are not trusted */
+    char reason[512];     /* why it is a resync; else "" */
+    char no_changes[512]; /* why the source can't say what changed; else "" */
+    int64_t areas;        /* ranges in the change map; -1: not known */
 
     char image[PATH_MAX]; /* absolute */
     char leaves[PATH_MAX];
@@ -71,9 +79,33 @@ struct sync {
     struct store_point newest; /* complete; id 0: none */
     struct store_point left;   /* unfinished; id 0: none */
     struct store_point point;  /* that this run makes */
-    struct store_job job;
+    struct store_job job;      /* id 0: none yet */
+    bool planned;              /* the disks' types are known */
+    struct store_job *dead;    /* jobs that may have left a snapshot */
+    size_t dead_count;
+    int64_t adopted; /* that one of them whose snapshot this job goes on with; 0: none */
     char lease[LEASE_TEXT];
 };
+
+/* The source has to be frozen: it offers a moment only while a snapshot stands. */
+static inline bool sync_is_live(const struct sync *sync)
+{
+    return sync->from.source->kind->freeze != NULL;
+}
+
+/* What is remembered of where a disk was read from: of a live source nothing, as it
+ * serves each time from another place. */
+static inline const char *sync_place(const struct sync *sync, const struct disk_sync *disk)
+{
+    return sync_is_live(sync) ? "" : disk->offered->place;
+}
+
+static inline bool sync_needs_copy(const struct disk_sync *disk)
+{
+    return disk->type != SYNC_UNCHANGED && disk->start != START_DONE;
+}
+
+void sync_say(const struct sync *sync, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 const char *sync_type_name(enum sync_type type); /* as it is stored */
 struct export_target sync_target(const struct sync *sync, const struct disk_sync *disk);
@@ -83,15 +115,34 @@ struct export_target sync_target(const struct sync *sync, const struct disk_sync
 int sync_load_points(struct sync *sync, struct error **err);
 /* parent and left of every disk. */
 int sync_load_rows(struct sync *sync, struct error **err);
+/* The change id to ask the source from, "*" for a first copy's hint; NULL: its answer
+ * would be of no use. */
+const char *sync_since(const struct sync *sync, const struct disk_sync *disk);
 /* Type, start, reason and paths of every disk. */
 int sync_plan(struct sync *sync, struct error **err);
 /* No disk has anything to be copied. */
 bool sync_is_up_to_date(const struct sync *sync);
 
+/* moment.c: the source's side; nothing to do for one that is not live */
+/* Dead jobs' snapshots: one that the unfinished point goes on from is taken over
+ * (adopted, job.snapshot), the others are removed. */
+int sync_find_leftovers(struct sync *sync, struct error **err);
+/* The snapshot; every disk's change id. */
+int sync_freeze(struct sync *sync, struct error **err);
+/* Every disk's change map, where one can be of use. */
+int sync_ask_changes(struct sync *sync, struct error **err);
+/* Every disk that is to be copied can be read. */
+int sync_serve(struct sync *sync, struct error **err);
+/* Nothing of this job stays at the source. What can't be removed is said and stays
+ * written down; a point is as good as it is. */
+void sync_thaw(struct sync *sync);
+
 /* prepare.c */
+/* The job's row, and in it the name of the snapshot, in one transaction. */
+int sync_start_job(struct sync *sync, struct error **err);
 /* Remove what earlier runs left and this one does not use. */
 int sync_clear(struct sync *sync, struct error **err);
-/* The job, the point and its disks' rows, in one transaction. */
+/* The point and its disks' rows, in one transaction. */
 int sync_write_down(struct sync *sync, struct error **err);
 /* Images, leaves and change maps of the disks that start afresh. */
 int sync_make_files(struct sync *sync, struct error **err);
@@ -103,6 +154,8 @@ int sync_transfer(struct sync *sync, struct error **err);
 /* What a run leaves to do that was killed right after it completed the newest point. */
 void sync_tidy(const struct sync *sync);
 int sync_publish(struct sync *sync, struct error **err);
+/* Every disk was found to be at the newest point's change id: the job ends without one. */
+int sync_end_unchanged(struct sync *sync, struct error **err);
 /* The job ended without a point: write down why. Problems in here are not reported: the
  * next run finds everything out for itself. */
 void sync_fail(struct sync *sync, const struct error *reason);

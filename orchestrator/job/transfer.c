@@ -13,6 +13,7 @@
 #define TICK_MS         200
 #define ROW_INTERVAL_MS 1000
 #define CONNECT_SECONDS 60
+#define KEEP_MS         60000
 
 /* One disk's figures; the lock of struct transfer protects them. */
 struct figures {
@@ -185,16 +186,11 @@ static void note_error(struct transfer *transfer, struct error **err)
     atomic_store(&transfer->cancel, 1);
 }
 
-static bool needs_copy(const struct disk_sync *disk)
-{
-    return disk->type != SYNC_UNCHANGED && disk->start != START_DONE;
-}
-
 static bool take_disk(struct transfer *transfer, size_t *index)
 {
     LOCK_SCOPE(&transfer->lock);
     while (transfer->next < transfer->sync->count &&
-           !needs_copy(&transfer->sync->disks[transfer->next]))
+           !sync_needs_copy(&transfer->sync->disks[transfer->next]))
         transfer->next++;
     if (transfer->next == transfer->sync->count || transfer->error)
         return false;
@@ -269,11 +265,35 @@ static void wait_a_tick(struct transfer *transfer)
     pthread_cond_clockwait(&transfer->ended, &transfer->lock, CLOCK_MONOTONIC, &until);
 }
 
+/* The source's session, without the lock: it may take a while to answer. */
+static void keep_source(struct transfer *transfer)
+{
+    struct source *source = transfer->sync->from.source;
+    CLEANUP_ERROR struct error *ignored = NULL;
+
+    if (!source->kind->keep)
+        return;
+    pthread_mutex_unlock(&transfer->lock);
+    source->kind->keep(source, &ignored);
+    pthread_mutex_lock(&transfer->lock);
+}
+
+/* True when `interval_ms` have passed; then anew. */
+static bool is_time(int64_t *last_ns, int64_t interval_ms)
+{
+    int64_t now = progress_now_ns();
+
+    if (now - *last_ns <= interval_ms * 1000000)
+        return false;
+    *last_ns = now;
+    return true;
+}
+
 /* Until all workers have ended. */
 static void supervise(struct transfer *transfer, unsigned workers)
 {
     const struct replicate_options *options = transfer->sync->options;
-    int64_t row_ns = progress_now_ns();
+    int64_t row_ns = progress_now_ns(), keep_ns = row_ns;
 
     LOCK_SCOPE(&transfer->lock);
     while (transfer->ending < workers) {
@@ -284,11 +304,12 @@ static void supervise(struct transfer *transfer, unsigned workers)
         if (!atomic_load(&transfer->cancel) && export_server_keep(transfer->server, &err) < 0)
             note_error(transfer, &err);
         share_rate(transfer);
-        if (progress_now_ns() - row_ns > (int64_t)ROW_INTERVAL_MS * 1000000) {
+        if (is_time(&row_ns, ROW_INTERVAL_MS))
             update_row(transfer);
-            row_ns = progress_now_ns();
-        }
-        wait_a_tick(transfer);
+        if (is_time(&keep_ns, KEEP_MS))
+            keep_source(transfer);
+        if (transfer->ending < workers)
+            wait_a_tick(transfer);
     }
     update_row(transfer);
 }
@@ -298,7 +319,7 @@ static unsigned count_workers(const struct sync *sync)
     unsigned workers = 0;
 
     for (size_t i = 0; i < sync->count; i++)
-        workers += needs_copy(&sync->disks[i]);
+        workers += sync_needs_copy(&sync->disks[i]);
     if (workers > sync->options->parallel)
         workers = sync->options->parallel ? sync->options->parallel : 1;
     return workers;
@@ -360,7 +381,7 @@ static int open_exports(struct transfer *transfer, struct error **err)
         struct disk_sync *disk = &sync->disks[i];
         struct export_target target = sync_target(sync, disk);
 
-        if (!needs_copy(disk))
+        if (!sync_needs_copy(disk))
             continue;
         if (export_grant(sync->store, sync->state_dir, &target, sync->lease, err) < 0)
             return error_prefix(err, "disk-%d", disk->stored.key);

@@ -9,7 +9,7 @@
 #include <limits.h>
 #include <sys/types.h>
 
-#include "replica/socket.h"
+#include "run-socket.h"
 #include "store/store.h"
 
 #define LEASE_TEXT 64

@@ -6,7 +6,7 @@
 
 #include <sys/types.h>
 
-#include "replica/socket.h"
+#include "run-socket.h"
 
 struct replica_view {
     pid_t pid;

@@ -132,8 +132,12 @@ struct source_kind {
     /* Fill disk->place. The server behind it belongs to the source and ends with it. */
     int (*serve)(struct source *source, const struct vm_spec *spec, struct spec_disk *disk,
                  struct error **err);
+    /* Called about every minute while its disks are being read: a login that ran out is made
+     * again. An error is no reason to stop: reads tell. */
+    int (*keep)(struct source *source, struct error **err);
     /* Stop serving, and remove the snapshot of this name from the VM, waiting until it is
-     * gone. 0 also when there is none. Works after a crash, too: `vmferry recover`. */
+     * gone. 0 also when there is none. Works after a crash, too: `vmferry recover`. Cancel is
+     * not looked at: who stops a copy does not want to leave the snapshot. */
     int (*thaw)(struct source *source, const char *uuid, const char *snapshot, struct error **err);
 };
 

@@ -1,6 +1,6 @@
 /* Unix sockets in STATE/run, for servers of our own. */
-#ifndef VMFERRY_REPLICA_SOCKET_H
-#define VMFERRY_REPLICA_SOCKET_H
+#ifndef VMFERRY_RUN_SOCKET_H
+#define VMFERRY_RUN_SOCKET_H
 
 #include <limits.h>
 

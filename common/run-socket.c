@@ -1,12 +1,10 @@
-/* Sockets in STATE/run; see socket.h. */
-#include "replica/socket.h"
+/* Sockets in STATE/run; see run-socket.h. */
+#include "run-socket.h"
 
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-
-#include "replica/volume.h"
 
 int run_socket_open(const char *state_dir, const char *name, struct run_socket *socket,
                     struct error **err)
@@ -14,8 +12,8 @@ int run_socket_open(const char *state_dir, const char *name, struct run_socket *
     CLEANUP_CLOSE int folder = -1;
     char path[PATH_MAX];
 
-    if (volume_path(state_dir, "run", path, err) < 0)
-        return -1;
+    if (snprintf(path, sizeof path, "%s/run", state_dir) >= (int)sizeof path)
+        return error_set_errno(err, ENAMETOOLONG, "%s/run", state_dir);
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
         return error_set_errno(err, errno, "making %s", path);
     folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -1,0 +1,282 @@
+/* The source's side of a sync; see sync.h. What comes in: a live source, and a job whose
+ * row names the snapshot. What goes out: one moment of all disks, with change ids and
+ * change maps, readable until it is thawed. It never decides how a disk is synced, and
+ * never leaves a snapshot that no row names. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "changemap.h"
+#include "job/sync.h"
+#include "replica/volume.h"
+
+void sync_say(const struct sync *sync, const char *fmt, ...)
+{
+    char text[2048];
+    va_list args;
+
+    if (!sync->options->say)
+        return;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    sync->options->say(sync->options->opaque, text);
+}
+
+static const struct source_kind *kind_of(const struct sync *sync)
+{
+    return sync->from.source->kind;
+}
+
+static int step(struct sync *sync, const struct disk_sync *disk, const char *what,
+                const char *state, const char *detail, struct error **err)
+{
+    return store_step(sync->store, sync->job.id, disk ? disk->stored.id : 0, what, state, detail,
+                      err);
+}
+
+static void show_operation(struct sync *sync, const char *operation)
+{
+    CLEANUP_ERROR struct error *busy = NULL;
+
+    snprintf(sync->job.operation, sizeof sync->job.operation, "%s", operation);
+    store_job_update(sync->store, &sync->job, &busy);
+}
+
+/* The snapshot still is the moment that the unfinished point was being made of. */
+static bool goes_on(const struct sync *sync)
+{
+    for (size_t i = 0; i < sync->count; i++) {
+        const struct disk_sync *disk = &sync->disks[i];
+
+        if (!disk->left.id || !disk->offered->change_id[0] ||
+            strcmp(disk->left.change_id, disk->offered->change_id) != 0)
+            return false;
+    }
+    return true;
+}
+
+static int try_adopt(struct sync *sync, const struct store_job *dead, bool *adopted,
+                     struct error **err)
+{
+    bool stands = false;
+
+    *adopted = false;
+    if (!sync->left.id || sync->left.job_id != dead->id)
+        return 0;
+    if (kind_of(sync)->refreeze(sync->from.source, dead->snapshot, &sync->spec, &stands, err) < 0)
+        return -1;
+    if (!stands || !goes_on(sync))
+        return 0;
+    *adopted = true;
+    sync->adopted = dead->id;
+    memcpy(sync->job.snapshot, dead->snapshot, sizeof sync->job.snapshot);
+    sync_say(sync, "going on with snapshot %s, which an earlier run left", dead->snapshot);
+    return 0;
+}
+
+/* One dead job's snapshot. `forget`: nobody can be making it any more, so that its row
+ * need not name it. */
+static void remove_leftover(struct sync *sync, const struct store_job *dead, bool forget)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+
+    if (kind_of(sync)->thaw(sync->from.source, sync->vm->uuid, dead->snapshot, &err) < 0)
+        sync_say(sync,
+                 "snapshot %s of job %" PRId64 " can't be removed: %s; `vmferry recover` tries "
+                 "again",
+                 dead->snapshot, dead->id, error_message(err));
+    else if (forget)
+        store_job_set_snapshot(sync->store, dead->id, "", &err);
+}
+
+int sync_find_leftovers(struct sync *sync, struct error **err)
+{
+    if (!sync_is_live(sync))
+        return 0;
+    if (store_jobs_with_snapshot(sync->store, sync->vm->id, &sync->dead, &sync->dead_count, err) <
+        0)
+        return -1;
+    /* The newest first: only that one can be gone on with. */
+    for (size_t i = sync->dead_count; i-- > 0;) {
+        bool adopted = false;
+
+        if (!sync->adopted && try_adopt(sync, &sync->dead[i], &adopted, err) < 0)
+            return -1;
+        if (!adopted)
+            remove_leftover(sync, &sync->dead[i], false);
+    }
+    return 0;
+}
+
+/* A process may die while the source still works on its snapshot: that one appears later.
+ * The source does one such thing at a time, so once ours stands, it is there or never. */
+static void forget_leftovers(struct sync *sync)
+{
+    for (size_t i = 0; i < sync->dead_count; i++) {
+        if (sync->dead[i].id != sync->adopted)
+            remove_leftover(sync, &sync->dead[i], true);
+    }
+}
+
+static int take_snapshot(struct sync *sync, struct error **err)
+{
+    char description[STORE_NAME + 64];
+    struct freeze_wishes wishes = { .snapshot = sync->job.snapshot,
+                                    .description = description,
+                                    .quiesce = sync->options->quiesce };
+
+    snprintf(description, sizeof description, "vmferry, job %" PRId64 ": replication of %.200s",
+             sync->job.id, sync->vm->name);
+    if (sync->options->enable_tracking) {
+        show_operation(sync, "enabling change tracking");
+        if (kind_of(sync)->enable_tracking(sync->from.source, &sync->spec, sync->job.snapshot,
+                                           err) < 0)
+            return -1;
+    }
+    show_operation(sync, "taking a snapshot");
+    return kind_of(sync)->freeze(sync->from.source, &wishes, &sync->spec, err);
+}
+
+static void say_tracking(const struct sync *sync)
+{
+    size_t off = 0;
+
+    for (size_t i = 0; i < sync->count; i++)
+        off += !sync->disks[i].offered->change_id[0];
+    if (off > 0)
+        sync_say(sync,
+                 "change tracking is off for %zu of %zu disks: each sync compares all of their "
+                 "data; --enable-cbt turns it on",
+                 off, sync->count);
+}
+
+int sync_freeze(struct sync *sync, struct error **err)
+{
+    if (!sync_is_live(sync))
+        return 0;
+    if (step(sync, NULL, "freeze", "running", sync->job.snapshot, err) < 0)
+        return -1;
+    if (!sync->adopted && take_snapshot(sync, err) < 0)
+        return error_prefix(err, "snapshot %s", sync->job.snapshot);
+    forget_leftovers(sync);
+    say_tracking(sync);
+    return step(sync, NULL, "freeze", "done", NULL, err);
+}
+
+static int map_path(const struct sync *sync, const struct disk_sync *disk, char path[PATH_MAX],
+                    struct error **err)
+{
+    char relative[128];
+
+    snprintf(relative, sizeof relative, "run/%.40s-disk-%d.changes", sync->vm->uuid,
+             disk->stored.key);
+    if (volume_path(sync->state_dir, relative, path, err) < 0)
+        return -1;
+    return volume_make_folder(path, err);
+}
+
+static int ask_changes(struct sync *sync, struct disk_sync *disk, const char *since,
+                       struct error **err)
+{
+    struct spec_disk *offered = disk->offered;
+    char path[PATH_MAX], why[512] = "";
+    int r;
+
+    if (map_path(sync, disk, path, err) < 0)
+        return -1;
+    r = kind_of(sync)->changes(sync->from.source, &sync->spec, offered, since, path, why, err);
+    if (r < 0)
+        return -1;
+    if (r > 0) {
+        offered->changes[0] = offered->since[0] = '\0';
+        /* A first copy asks for no more than a hint. */
+        if (strcmp(since, "*") != 0)
+            snprintf(disk->no_changes, sizeof disk->no_changes, "%s", why[0] ? why : "no reason");
+    }
+    return step(sync, disk, "changes", "done", r > 0 ? why : since, err);
+}
+
+int sync_ask_changes(struct sync *sync, struct error **err)
+{
+    if (!sync_is_live(sync))
+        return 0;
+    show_operation(sync, "asking what changed");
+    for (size_t i = 0; i < sync->count; i++) {
+        struct disk_sync *disk = &sync->disks[i];
+        const char *since = sync_since(sync, disk);
+
+        if (!since)
+            continue;
+        if (step(sync, disk, "changes", "running", since, err) < 0)
+            return -1;
+        if (ask_changes(sync, disk, since, err) < 0)
+            return error_prefix(err, "disk-%d: what changed since %s", disk->stored.key, since);
+    }
+    return 0;
+}
+
+/* A map is for an incremental copy, or a first one's hint; a resync trusts none. */
+static void drop_map(struct disk_sync *disk)
+{
+    if (disk->type == SYNC_INCREMENTAL ||
+        (disk->type == SYNC_INITIAL && strcmp(disk->offered->since, "*") == 0))
+        return;
+    disk->offered->changes[0] = disk->offered->since[0] = '\0';
+}
+
+int sync_serve(struct sync *sync, struct error **err)
+{
+    if (!sync_is_live(sync))
+        return 0;
+    show_operation(sync, "opening the disks");
+    for (size_t i = 0; i < sync->count; i++) {
+        struct disk_sync *disk = &sync->disks[i];
+
+        if (!sync_needs_copy(disk))
+            continue;
+        drop_map(disk);
+        if (step(sync, disk, "serve", "running", NULL, err) < 0)
+            return -1;
+        if (kind_of(sync)->serve(sync->from.source, &sync->spec, disk->offered, err) < 0)
+            return error_prefix(err, "disk-%d", disk->stored.key);
+        if (step(sync, disk, "serve", "done", NULL, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int remove_snapshot(struct sync *sync, struct error **err)
+{
+    if (step(sync, NULL, "thaw", "running", sync->job.snapshot, err) < 0 ||
+        kind_of(sync)->thaw(sync->from.source, sync->vm->uuid, sync->job.snapshot, err) < 0 ||
+        store_job_set_snapshot(sync->store, sync->job.id, "", err) < 0)
+        return -1;
+    return step(sync, NULL, "thaw", "done", NULL, err);
+}
+
+static void remove_maps(struct sync *sync)
+{
+    for (size_t i = 0; i < sync->count; i++) {
+        CLEANUP_ERROR struct error *ignored = NULL;
+        char path[PATH_MAX];
+
+        if (map_path(sync, &sync->disks[i], path, &ignored) == 0)
+            volume_remove(path, &ignored);
+    }
+}
+
+void sync_thaw(struct sync *sync)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP_ERROR struct error *ignored = NULL;
+
+    if (!sync_is_live(sync) || !sync->job.id)
+        return;
+    if (remove_snapshot(sync, &err) < 0) {
+        sync_say(sync, "snapshot %s of '%s' can't be removed: %s; `vmferry recover` tries again",
+                 sync->job.snapshot, sync->vm->name, error_message(err));
+        step(sync, NULL, "thaw", "failed", error_message(err), &ignored);
+    }
+    remove_maps(sync);
+}
