@@ -64,9 +64,7 @@ def write_zeroes(path, offset, length):
         fcntl.flock(f, fcntl.LOCK_SH)
         size = os.fstat(f.fileno()).st_size
     length = min(length, size - offset)
-    subprocess.run(
-        ["fallocate", "-p", "-o", str(offset), "-l", str(length), path], check=True
-    )
+    subprocess.run(["fallocate", "-p", "-o", str(offset), "-l", str(length), path], check=True)
 
 
 def sha256(path):

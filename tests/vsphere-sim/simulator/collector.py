@@ -13,9 +13,7 @@ STEP = re.compile(r'^(\w+)(?:\["?([^"\]]*)"?\])?$')
 
 
 def prop_sets(spec):
-    return [
-        (p.text("type"), p.true("all"), p.texts("pathSet")) for p in spec.children("propSet")
-    ]
+    return [(p.text("type"), p.true("all"), p.texts("pathSet")) for p in spec.children("propSet")]
 
 
 def select(world, session, spec):
@@ -29,8 +27,16 @@ def select(world, session, spec):
         for selection in object_set.children("selectSet"):
             collect_names(selection, named)
         found = []
-        walk(world, session, start, object_set.true("skip"), object_set.children("selectSet"),
-             named, found, set())
+        walk(
+            world,
+            session,
+            start,
+            object_set.true("skip"),
+            object_set.children("selectSet"),
+            named,
+            found,
+            set(),
+        )
         for ref in found:
             if ref in seen:
                 continue
@@ -123,7 +129,7 @@ def page(world, session, pending, limit):
     token = None
     if pending:
         token = secrets.token_hex(8)
-        session.tokens[token] = pending
+        session.tokens[token] = (pending, limit)
     if not objects:
         return None
     return Obj("RetrieveResult", token=token, objects=objects)

@@ -101,8 +101,8 @@ def ranges(header, size):
     return start, end - start + 1
 
 
-def serve(handler, world, head):
-    """Answer a GET or HEAD that may be answered."""
+def serve(handler, world, head, keep=None):
+    """Answer a GET or HEAD that may be answered. `keep`: break off after so many bytes."""
     disk, layer, part = find(world, handler.path)
     if part == "delta":
         raise Refused(500, "The file is locked, or no flat file")
@@ -117,13 +117,12 @@ def serve(handler, world, head):
         headers = {"Accept-Ranges": "bytes"}
         if part:
             headers["Content-Range"] = "bytes %d-%d/%d" % (start, start + length - 1, size)
-        handler.reply(
-            206 if part else 200, b"", "application/octet-stream", headers, length=length
-        )
+        handler.reply(206 if part else 200, b"", "application/octet-stream", headers, length=length)
         sent = 0
         try:
             while not head and sent < length:
-                data = os.pread(f.fileno(), min(CHUNK, length - sent), start + sent)
+                wanted = min(CHUNK, length - sent, (length if keep is None else keep) - sent)
+                data = os.pread(f.fileno(), wanted, start + sent)
                 if not data:
                     handler.close_connection = True
                     break

@@ -181,6 +181,8 @@ class Disk:
         if moment and (change_id, self.wrong) in moment.answers:
             return moment.answers[change_id, self.wrong], capacity
         old = self.moment_of(change_id)
+        if moment and moment not in self.moments:  # tracking was reset since
+            raise self.file_fault()
         new = moment.digests() if moment else content.digests(self.path)
         if moment and self.moments.index(old) > self.moments.index(moment):
             raise Fault("InvalidArgument", invalidProperty="changeId")

@@ -83,7 +83,9 @@ def disk_with_defaults(vm, n, description):
     disk.setdefault("datastore", vm["datastore"])
     disk.setdefault("vmdk", "%s/%s%s.vmdk" % (vm["name"], vm["name"], "_%d" % n if n else ""))
     text = uuid.uuid5(uuid.UUID(vm["instance_uuid"]), "disk-%s" % disk["key"]).hex
-    disk.setdefault("uuid", "6000C29%s-%s-%s-%s-%s" % (text[0], text[1:5], text[5:9], text[9:13], text[13:25]))
+    disk.setdefault(
+        "uuid", "6000C29%s-%s-%s-%s-%s" % (text[0], text[1:5], text[5:9], text[9:13], text[13:25])
+    )
     return disk
 
 

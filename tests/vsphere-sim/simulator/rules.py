@@ -1,14 +1,15 @@
 """Faults on demand. A rule says which calls it meets and what happens to them:
 
     op     the operation's name, with * and ? (default: all); "folder" is a datastore file
+           (http, drop, delay, expire, truncate)
     vm     only on this VM (name or id)
     after  so many calls pass first (default 0)
     times  so many calls are met (default 1; -1: all)
     how    what happens; where it happens follows from it:
 
   the call itself    fault (fault, members, message) · http (status, body, type, headers) ·
-                     drop · expire (the session) · empty (an answer without content) ·
-                     delay (seconds, then goes on)
+                     drop · expire (the session) · delay (seconds, then goes on) ·
+                     answer (xml: what is in the response, not asking anybody)
   its answer         truncate (keep: bytes) · doctype · entity · replace (find, with) ·
                      drop-answer (the work is done, nobody is told)
   the task of it     fault with "where": "task" · stuck · queued · slow (seconds)"""
@@ -16,12 +17,29 @@
 import fnmatch
 import threading
 
-CALL = ("fault", "http", "drop", "expire", "empty", "delay")
+CALL = ("fault", "http", "drop", "expire", "answer", "delay")
 ANSWER = ("truncate", "doctype", "entity", "replace", "drop-answer")
 TASK = ("stuck", "queued", "slow")
 KNOWN = {
-    "op", "vm", "after", "times", "how", "fault", "members", "message", "status", "body",
-    "type", "headers", "seconds", "keep", "find", "with", "where", "do",
+    "op",
+    "vm",
+    "after",
+    "times",
+    "how",
+    "fault",
+    "members",
+    "message",
+    "status",
+    "body",
+    "type",
+    "headers",
+    "seconds",
+    "keep",
+    "find",
+    "with",
+    "where",
+    "do",
+    "xml",
 }
 
 
@@ -34,10 +52,10 @@ class Rules:
     def add(self, rule):
         how = rule.get("how")
         if how not in CALL + ANSWER + TASK:
-            raise ValueError("there is no fault \"%s\"" % how)
+            raise ValueError('there is no fault "%s"' % how)
         unknown = set(rule) - KNOWN
         if unknown:
-            raise ValueError("a rule has no \"%s\"" % sorted(unknown)[0])
+            raise ValueError('a rule has no "%s"' % sorted(unknown)[0])
         if how == "fault" and "fault" not in rule:
             raise ValueError("which fault?")
         rule = dict({"op": "*", "after": 0, "times": 1}, **rule)

@@ -3,12 +3,15 @@ thread for each connection."""
 
 import gzip
 import http.server
+import itertools
 import json
+import re
 import socket
 import threading
 import time
 
-from . import control, datastore, operations, rules, soap
+from . import control, datastore, operations, retrieval, rules, soap
+from . import vmoperations  # noqa: F401  its operations enter themselves in a table
 from .sessions import Sessions
 from .soap import Fault
 from .values import Style
@@ -40,24 +43,56 @@ SETTINGS = {
     "task_queued": 0,
     "task_seconds": 0.02,
     "shutdown_seconds": 0.2,
+    "capture": "",  # a directory, to which every request and response is written
     "latency": 0,  # seconds that every call takes longer
 }
 
 
+CHOICES = {
+    "cookie": ("quoted", "plain"),
+    "style": ("vcenter", "local", "prefixed"),
+    "star": ("areas", "whole", "fault"),
+    "cbt_effect": ("create", "cycle"),
+    "change_id_style": ("spaced", "dashed"),
+}
+
+PASSWORD = re.compile(rb"(<(?:\w+:)?password>)(.*?)(</)", re.S)
+
+
+def checked(changes):
+    """Settings that make sense; ValueError."""
+    for name, value in changes.items():
+        if name not in SETTINGS:
+            raise ValueError("there is no setting %s" % name)
+        default = SETTINGS[name]
+        number = isinstance(default, (int, float)) and not isinstance(default, bool)
+        if not isinstance(value, (int, float) if number else type(default)):
+            raise ValueError("%s is no value for %s" % (value, name))
+        if value not in CHOICES.get(name, (value,)):
+            raise ValueError("%s is one of: %s" % (name, ", ".join(CHOICES[name])))
+    return changes
+
+
 class Simulator:
     def __init__(self, settings, token):
-        self.settings = dict(SETTINGS, **settings)
+        self.settings = dict(SETTINGS, **checked(settings))
         self.world = World(self.settings)
         self.sessions = Sessions(self.settings)
         self.rules = rules.Rules()
         self.token = token
         self.lock = threading.Lock()
         self.requests = {}
-        self.unknown = []
+        self.captured = itertools.count(1)
+
+    checked = staticmethod(checked)
 
     def count(self, name):
         with self.lock:
             self.requests[name] = self.requests.get(name, 0) + 1
+
+    def next_capture(self):
+        with self.lock:
+            return next(self.captured)
 
     def later(self, seconds, work):
         timer = threading.Timer(seconds, work)
@@ -140,7 +175,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             call = operations.Call(simulator, request, session)
             time.sleep(simulator.settings["latency"])
             vm = call.vm()
-            answer = self.by_rule(simulator.rules.take("call", request.op, vm), request, style, call)
+            answer = self.by_rule(
+                simulator.rules.take("call", request.op, vm), request, style, call
+            )
             if answer is None:
                 return
             spoiled = simulator.rules.take("answer", request.op, vm)
@@ -155,16 +192,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if spoiled["how"] == "drop-answer":
                 raise Dropped()
             data = rules.spoil(spoiled, data)
+        self.capture(body, data)
         self.reply(status, data, "text/xml; charset=utf-8", headers)
+
+    def capture(self, request, answer):
+        """Keep what was said, for tests that look at it."""
+        directory = self.simulator.settings["capture"]
+        if directory:
+            number = self.simulator.next_capture()
+            for kind, data in (("request", request), ("response", answer)):
+                with open("%s/%06d.%s.xml" % (directory, number, kind), "wb") as f:
+                    f.write(PASSWORD.sub(rb"\1password\3", data))
 
     def perform(self, call, headers):
         simulator, request, session = self.simulator, call.request, call.session
         if request.op not in operations.NO_LOGIN:
             if session is None or not session.user:
-                missing = operations.without_login(call)
+                missing = retrieval.without_login(call)
                 if missing is not None:
                     return missing
-                raise operations.not_authenticated(call)
+                raise operations.not_authenticated(call.this)
             simulator.sessions.touch(session)
         content = operations.perform(call)
         if request.op == "Login":
@@ -177,8 +224,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return PROCEED
         how = rule["how"]
         if how == "fault":
-            raise Fault(rule["fault"], rule.get("message"),
-                        **operations.fault_members(call, rule["fault"], rule.get("members", {})))
+            ref = call.args.ref("snapshot") or call.this
+            members = rule.get("members", {})
+            raise soap.completed(rule["fault"], rule.get("message"), members, ref, request.op)
         if how == "drop":
             raise Dropped()
         if how == "http":
@@ -189,14 +237,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif how == "expire" and call.session:
             self.simulator.sessions.expire(call.session)
             call.session = None
-        elif how == "empty":
-            return soap.response(request, style, [])
+        elif how == "answer":
+            return soap.response(request, style, [], rule.get("xml", ""))
         return PROCEED
 
     def reply_by(self, rule):
         body = rule.get("body", "<html><body><h1>%d</h1></body></html>" % rule.get("status", 503))
-        self.reply(rule.get("status", 503), body.encode(), rule.get("type", "text/html"),
-                   rule.get("headers", {}))
+        self.reply(
+            rule.get("status", 503),
+            body.encode(),
+            rule.get("type", "text/html"),
+            rule.get("headers", {}),
+        )
 
     # Datastore files
 
@@ -214,15 +266,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return
             if rule["how"] == "expire":
                 simulator.sessions.expire_all()
+        cut = simulator.rules.take("answer", "folder")
         session = simulator.sessions.find(self.headers.get("Cookie"))
         if session and session.user:
             simulator.sessions.touch(session)
         elif not simulator.sessions.basic(self.headers.get("Authorization")):
-            self.reply(401, b"", "text/html",
-                       {"WWW-Authenticate": 'Basic realm="VMware HTTP server"'})
+            self.reply(
+                401, b"", "text/html", {"WWW-Authenticate": 'Basic realm="VMware HTTP server"'}
+            )
             return
         try:
-            datastore.serve(self, simulator.world, head)
+            keep = cut.get("keep", 0) if cut and not head else None
+            datastore.serve(self, simulator.world, head, keep)
         except datastore.Refused as e:
             text = ("<html><body>%s</body></html>" % e.text).encode()
             self.reply(e.status, b"" if head else text, "text/html", length=len(text))

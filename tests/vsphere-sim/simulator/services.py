@@ -2,7 +2,7 @@
 operation needs, privilege by privilege, is here too."""
 
 from .tasks import manager_properties
-from .values import Array, Enum, Obj, Ref, now, refs
+from .values import Array, Obj, Ref, now, refs
 
 # What each operation needs on the VM, beside System.Read.
 PRIVILEGE = {
@@ -18,12 +18,21 @@ PRIVILEGE = {
 PRIVILEGES = sorted(
     set(PRIVILEGE.values())
     | {
-        "System.Anonymous", "System.Read", "System.View", "Datastore.Browse",
-        "Datastore.FileManagement", "VirtualMachine.Provisioning.GetVmFiles",
-        "VirtualMachine.Provisioning.DiskRandomAccess", "VirtualMachine.Config.Settings",
-        "VirtualMachine.Config.DiskLease", "VirtualMachine.State.RevertToSnapshot",
-        "VirtualMachine.State.RenameSnapshot", "Global.DisableMethods", "Global.EnableMethods",
-        "Global.Licenses", "Sessions.ValidateSession",
+        "System.Anonymous",
+        "System.Read",
+        "System.View",
+        "Datastore.Browse",
+        "Datastore.FileManagement",
+        "VirtualMachine.Provisioning.GetVmFiles",
+        "VirtualMachine.Provisioning.DiskRandomAccess",
+        "VirtualMachine.Config.Settings",
+        "VirtualMachine.Config.DiskLease",
+        "VirtualMachine.State.RevertToSnapshot",
+        "VirtualMachine.State.RenameSnapshot",
+        "Global.DisableMethods",
+        "Global.EnableMethods",
+        "Global.Licenses",
+        "Sessions.ValidateSession",
     }
 )
 
@@ -54,9 +63,12 @@ def properties(world, ref, session):
         return {
             "content": lambda: content(world),
             "serverClock": now,
-            "capability": lambda: Obj("Capability", provisioningSupported=True,
-                                      multiHostSupported=not world.esxi,
-                                      userShellAccessSupported=world.esxi),
+            "capability": lambda: Obj(
+                "Capability",
+                provisioningSupported=True,
+                multiHostSupported=not world.esxi,
+                userShellAccessSupported=world.esxi,
+            ),
         }
     if ref not in [k for k in known if isinstance(k, Ref)]:
         return None
@@ -97,16 +109,27 @@ def roles(world):
 
 
 def role(id_, name, label, granted, system):
-    return Obj("AuthorizationRole", roleId=id_, system=system, name=name,
-               info=Obj("Description", label=label, summary=label), privilege=granted)
+    return Obj(
+        "AuthorizationRole",
+        roleId=id_,
+        system=system,
+        name=name,
+        info=Obj("Description", label=label, summary=label),
+        privilege=granted,
+    )
 
 
 def privileges():
     return Array(
         "AuthorizationPrivilege",
         [
-            Obj("AuthorizationPrivilege", privId=p, onParent=False, name=p.rpartition(".")[2],
-                privGroupName=p.rpartition(".")[0])
+            Obj(
+                "AuthorizationPrivilege",
+                privId=p,
+                onParent=False,
+                name=p.rpartition(".")[2],
+                privGroupName=p.rpartition(".")[0],
+            )
             for p in PRIVILEGES
         ],
     )

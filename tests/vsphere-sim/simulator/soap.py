@@ -41,6 +41,21 @@ TEXT = {
 }
 
 
+def completed(name, message, members, ref, op):
+    """A fault that a test asked for, with what the schema asks of its members."""
+    needed = {
+        "ManagedObjectNotFound": {"obj": ref},
+        "NotAuthenticated": {"object": ref, "privilegeId": "System.View"},
+        "NoPermission": {"object": ref, "privilegeId": "System.View"},
+        "TaskInProgress": {"task": Ref("Task", "task-1")},
+        "FileFault": {"file": "/vmfs/volumes/datastore1/unknown.vmdk"},
+        "MethodNotFound": {"receiver": ref, "method": op},
+        "InvalidProperty": {"name": "unknown"},
+        "GenericVmConfigFault": {"reason": "vsphere-sim"},
+    }
+    return Fault(name, message, **dict(needed.get(name, {}), **members))
+
+
 class Element:
     """A request's element, by local names."""
 
@@ -104,53 +119,64 @@ class Request:
         in_order(self.call)
 
 
-# The order of elements in requests; real servers parse strictly in this order.
+# The order of elements in requests, ? for those that may be missing; real servers parse
+# strictly in this order.
 ORDER = {
-    "Login": "_this userName password locale",
+    "Login": "_this userName password locale?",
     "FindByInventoryPath": "_this inventoryPath",
-    "FindByUuid": "_this datacenter uuid vmSearch instanceUuid",
-    "FindAllByUuid": "_this datacenter uuid vmSearch instanceUuid",
-    "CreateContainerView": "_this container type recursive",
+    "FindByUuid": "_this datacenter? uuid vmSearch instanceUuid?",
+    "FindAllByUuid": "_this datacenter? uuid vmSearch instanceUuid?",
+    "CreateContainerView": "_this container type? recursive",
     "RetrievePropertiesEx": "_this specSet options",
     "RetrieveProperties": "_this specSet",
     "ContinueRetrievePropertiesEx": "_this token",
     "CreateFilter": "_this spec partialUpdates",
-    "WaitForUpdatesEx": "_this version options",
-    "CreateSnapshot_Task": "_this name description memory quiesce",
-    "RemoveSnapshot_Task": "_this removeChildren consolidate",
-    "QueryChangedDiskAreas": "_this snapshot deviceKey startOffset changeId",
-    "HasPrivilegeOnEntities": "_this entity sessionId privId",
-    "HasPrivilegeOnEntity": "_this entity sessionId privId",
+    "WaitForUpdatesEx": "_this version? options?",
+    "CreateSnapshot_Task": "_this name description? memory quiesce",
+    "RemoveSnapshot_Task": "_this removeChildren consolidate?",
+    "QueryChangedDiskAreas": "_this snapshot? deviceKey startOffset changeId",
+    "HasPrivilegeOnEntities": "_this entity sessionId privId?",
+    "HasPrivilegeOnEntity": "_this entity sessionId privId?",
     "FetchUserPrivilegeOnEntities": "_this entities userName",
     "ReconfigVM_Task": "_this spec",
-    "specSet": "propSet objectSet reportMissingObjectsInResults",
-    "propSet": "type all pathSet",
-    "objectSet": "obj skip selectSet",
-    "selectSet": "name type path skip selectSet",
-    "options": "maxObjects maxWaitSeconds maxObjectUpdates",
+    "specSet": "propSet objectSet reportMissingObjectsInResults?",
+    "propSet": "type all? pathSet?",
+    "objectSet": "obj skip? selectSet?",
+    "selectSet": "name? type? path? skip? selectSet?",
+    "options": "maxObjects? maxWaitSeconds? maxObjectUpdates?",
 }
 # A filter's spec has the order of specSet.
 ORDER["CreateFilter/spec"] = ORDER["specSet"]
 
 
 def in_order(element, name=None):
-    order = ORDER.get(name or element.name)
     children = element.children()
+    order = ORDER.get(name or element.name)
     if order:
-        words = order.split()
-        at = 0
-        for child in children:
-            if child.name not in words[at:]:
-                raise Fault(
-                    "InvalidRequest",
-                    "Unexpected element tag \"%s\" seen while parsing %s; expected one of: %s"
-                    % (child.name, element.name, ", ".join(words[at:])),
-                )
-            at = words.index(child.name, at)
+        check_order(element, [c.name for c in children], order.split())
     for child in children:
         path = "%s/%s" % (element.name, child.name)
         if path in ORDER or child.name in ORDER:
             in_order(child, path if path in ORDER else child.name)
+
+
+def check_order(element, names, order):
+    at = 0
+    words = [word.rstrip("?") for word in order]
+    for name in names:
+        if name not in words[at:]:
+            raise Fault(
+                "InvalidRequest",
+                'Unexpected element tag "%s" seen while parsing %s; expected one of: %s'
+                % (name, element.name, ", ".join(words[at:])),
+            )
+        at = words.index(name, at)
+    for word in order:
+        if not word.endswith("?") and word not in names:
+            raise Fault(
+                "InvalidRequest",
+                "Required parameter %s is missing in %s" % (word, element.name),
+            )
 
 
 def envelope(style, inner):
@@ -160,15 +186,13 @@ def envelope(style, inner):
     ).format(style.soap, style.envelope(), inner)
 
 
-def response(request, style, members):
-    """`members`: pairs of name and value."""
+def response(request, style, members, more=""):
+    """`members`: pairs of name and value; `more`: XML."""
     writer = Writer(style, request.newer)
     for name, value in members:
         writer.element(name, value)
     tag = style.vim + request.op + "Response"
-    return envelope(
-        style, "<%s %s>%s</%s>" % (tag, style.namespace(), writer.text(), tag)
-    )
+    return envelope(style, "<%s %s>%s</%s>" % (tag, style.namespace(), writer.text() + more, tag))
 
 
 def fault_envelope(fault, style):

@@ -4,7 +4,7 @@ goes through queued and running, with progress, to success or error, in its own 
 import threading
 import time
 
-from .soap import Fault
+from .soap import Fault, completed
 from .values import Enum, Obj, Ref, now, refs
 
 DESCRIPTIONS = {
@@ -75,7 +75,9 @@ class Task:
                 self.set(progress=100 * step // steps)
             self.wait("stuck", 0)
             if rule.get("how") == "fault":
-                raise Fault(rule["fault"], rule.get("message"), **rule.get("members", {}))
+                ref = Ref("VirtualMachine", self.vm.id)
+                members = rule.get("members", {})
+                raise completed(rule["fault"], rule.get("message"), members, ref, self.op)
             self.result = self.work()
             self.end("success")
         except Fault as e:

@@ -157,7 +157,11 @@ def config(vm, snapshot=None):
             memoryAllocation=allocation(),
             extraConfig=lambda: extra_config(d, views),
             datastoreUrl=lambda: [
-                Obj("VirtualMachineConfigInfoDatastoreUrlPair", name=name, url=world.datastore_url(name))
+                Obj(
+                    "VirtualMachineConfigInfoDatastoreUrlPair",
+                    name=name,
+                    url=world.datastore_url(name),
+                )
                 for name in {v.description["datastore"]: 1 for v in views}
             ],
             bootOptions=Obj(
@@ -262,7 +266,9 @@ def summary(vm):
             guestFullName=d["guest_name"],
             toolsStatus=Enum("VirtualMachineToolsStatus", tools_status(vm)),
             toolsVersionStatus="guestToolsUnmanaged",
-            toolsRunningStatus="guestToolsRunning" if vm.tools_running() else "guestToolsNotRunning",
+            toolsRunningStatus="guestToolsRunning"
+            if vm.tools_running()
+            else "guestToolsNotRunning",
             hostName=vm.name if vm.tools_running() else None,
             ipAddress="192.0.2.10" if vm.tools_running() else None,
         ),

@@ -9,7 +9,7 @@ import uuid
 from . import services, vmview
 from .machine import VM
 from .soap import Fault
-from .values import Array, Enum, Long, New, Obj, Ref, now, refs
+from .values import Array, Enum, Long, Obj, Ref, now, refs
 
 BASES = {
     "VirtualMachine": ("ManagedEntity", "ExtensibleManagedObject"),
@@ -93,8 +93,14 @@ class World:
     def build_frame(self):
         esxi = self.esxi
         ids = ESXI_IDS if esxi else VCENTER_IDS
-        root = self.add(folder(ids["root"], "ha-folder-root" if esxi else "Datacenters", None,
-                               ["Folder", "Datacenter"]))
+        root = self.add(
+            folder(
+                ids["root"],
+                "ha-folder-root" if esxi else "Datacenters",
+                None,
+                ["Folder", "Datacenter"],
+            )
+        )
         self.root = root
         self.host = Ref("HostSystem", ids["host_system"])
         self.pool = Ref("ResourcePool", ids["pool"])
@@ -102,20 +108,39 @@ class World:
         dc = self.datacenter("ha-datacenter" if esxi else "DC0", root, ids)
         hosts = self.datacenters[dc.name]["host"]
         host_name = "esxi01.example.org"
-        compute = self.add(Entity(
-            "ComputeResource", ids["compute"], host_name, hosts,
-            host=lambda: refs([self.host]), resourcePool=self.pool,
-            datastore=lambda: refs(e.ref for e in self.datastores.values()),
-            network=lambda: refs(e.ref for e in self.networks.values()),
-        ))
+        compute = self.add(
+            Entity(
+                "ComputeResource",
+                ids["compute"],
+                host_name,
+                hosts,
+                host=lambda: refs([self.host]),
+                resourcePool=self.pool,
+                datastore=lambda: refs(e.ref for e in self.datastores.values()),
+                network=lambda: refs(e.ref for e in self.networks.values()),
+            )
+        )
         hosts.children.append(compute)
-        self.add(Entity(
-            "ResourcePool", ids["pool"], "Resources", compute, owner=compute.ref,
-            vm=lambda: self.vm_refs(), resourcePool=lambda: refs([]),
-        ))
-        self.host_entity = self.add(Entity(
-            "HostSystem", ids["host_system"], host_name, compute, **self.host_properties(host_name)
-        ))
+        self.add(
+            Entity(
+                "ResourcePool",
+                ids["pool"],
+                "Resources",
+                compute,
+                owner=compute.ref,
+                vm=lambda: self.vm_refs(),
+                resourcePool=lambda: refs([]),
+            )
+        )
+        self.host_entity = self.add(
+            Entity(
+                "HostSystem",
+                ids["host_system"],
+                host_name,
+                compute,
+                **self.host_properties(host_name)
+            )
+        )
         self.network("VM Network")
 
     def datacenter(self, name, parent, ids=None):
@@ -125,8 +150,12 @@ class World:
         dc = self.add(Entity("Datacenter", ids["dc"], name, parent))
         parent.children.append(dc)
         part = {"entity": dc}
-        for kind, type_ in (("vm", "VirtualMachine"), ("host", "ComputeResource"),
-                            ("datastore", "Datastore"), ("network", "Network")):
+        for kind, type_ in (
+            ("vm", "VirtualMachine"),
+            ("host", "ComputeResource"),
+            ("datastore", "Datastore"),
+            ("network", "Network"),
+        ):
             one = self.add(folder(ids[kind], kind, None, ["Folder", type_]))
             one.parent = dc
             part[kind] = one
@@ -156,9 +185,17 @@ class World:
             "summary": lambda: Obj(
                 "HostListSummary",
                 host=self.host,
-                config=lambda: Obj("HostConfigSummary", name=name, port=443, product=about,
-                                   vmotionEnabled=False, faultToleranceEnabled=False),
-                quickStats=Obj("HostListSummaryQuickStats", overallCpuUsage=400, overallMemoryUsage=4096),
+                config=lambda: Obj(
+                    "HostConfigSummary",
+                    name=name,
+                    port=443,
+                    product=about,
+                    vmotionEnabled=False,
+                    faultToleranceEnabled=False,
+                ),
+                quickStats=Obj(
+                    "HostListSummaryQuickStats", overallCpuUsage=400, overallMemoryUsage=4096
+                ),
                 overallStatus=Enum("ManagedEntityStatus", "green"),
                 rebootRequired=False,
             ),
@@ -216,7 +253,9 @@ class World:
 
     def subfolder(self, parent, path, name):
         if path not in self.by_path:
-            one = self.add(folder(self.new_id("group-v"), name, parent, ["Folder", "VirtualMachine"]))
+            one = self.add(
+                folder(self.new_id("group-v"), name, parent, ["Folder", "VirtualMachine"])
+            )
             self.by_path[path] = one.ref
         return self.entities[self.by_path[path].id]
 
@@ -255,14 +294,18 @@ class World:
                 multipleHostAccess=False,
                 type="VMFS",
             ),
-            "vm": lambda: refs(vmview.vm_ref(v) for v in list(self.vms.values())
-                               if self.datastores[name].ref in vmview.datastores(v)),
+            "vm": lambda: refs(
+                vmview.vm_ref(v)
+                for v in list(self.vms.values())
+                if self.datastores[name].ref in vmview.datastores(v)
+            ),
         }
 
     def network(self, name):
         properties = {
-            "summary": lambda: Obj("NetworkSummary", network=self.networks[name].ref, name=name,
-                                   accessible=True),
+            "summary": lambda: Obj(
+                "NetworkSummary", network=self.networks[name].ref, name=name, accessible=True
+            ),
             "host": lambda: refs([self.host]),
             "vm": lambda: self.vm_refs(),
         }
@@ -322,7 +365,9 @@ class World:
             one = stack.pop(0)
             inside = list(one.children)
             if one.ref.type == "Datacenter":
-                inside = [self.datacenters[one.name][k] for k in ("vm", "host", "datastore", "network")]
+                inside = [
+                    self.datacenters[one.name][k] for k in ("vm", "host", "datastore", "network")
+                ]
             elif one.ref.type == "ComputeResource":
                 inside = [self.host_entity, self.entities[self.pool.id]]
             for child in inside:
@@ -350,15 +395,31 @@ def not_found(ref):
 
 
 VCENTER_IDS = {
-    "root": "group-d1", "dc": "datacenter-2", "vm": "group-v3", "host": "group-h4",
-    "datastore": "group-s5", "network": "group-n6", "compute": "domain-s7", "pool": "resgroup-8",
+    "root": "group-d1",
+    "dc": "datacenter-2",
+    "vm": "group-v3",
+    "host": "group-h4",
+    "datastore": "group-s5",
+    "network": "group-n6",
+    "compute": "domain-s7",
+    "pool": "resgroup-8",
 }
 VCENTER_IDS["host_system"] = "host-9"
 ESXI_IDS = {
-    "root": "ha-folder-root", "dc": "ha-datacenter", "vm": "ha-folder-vm", "host": "ha-folder-host",
-    "datastore": "ha-folder-datastore", "network": "ha-folder-network", "compute": "ha-compute-res",
-    "pool": "ha-root-pool", "host_system": "ha-host",
+    "root": "ha-folder-root",
+    "dc": "ha-datacenter",
+    "vm": "ha-folder-vm",
+    "host": "ha-folder-host",
+    "datastore": "ha-folder-datastore",
+    "network": "ha-folder-network",
+    "compute": "ha-compute-res",
+    "pool": "ha-root-pool",
+    "host_system": "ha-host",
 }
 DC_PREFIXES = {
-    "dc": "datacenter", "vm": "group-v", "host": "group-h", "datastore": "group-s", "network": "group-n",
+    "dc": "datacenter",
+    "vm": "group-v",
+    "host": "group-h",
+    "datastore": "group-s",
+    "network": "group-n",
 }
