@@ -17,8 +17,7 @@ int inventory_resolve(struct session *session, const char *reference, struct mor
                       char uuid[SPEC_UUID], struct error **err);
 
 /* The VM of this instance uuid. No such VM: errnum ENOENT. */
-int inventory_find(struct session *session, const char *uuid, struct moref *vm,
-                   struct error **err);
+int inventory_find(struct session *session, const char *uuid, struct moref *vm, struct error **err);
 
 /* All about one VM. An error when the server knows nothing of its hardware now. */
 int inventory_vm(struct session *session, const struct moref *ref, struct vsphere_vm *vm,
