@@ -17,7 +17,7 @@
 #include "mapdir.h"
 
 #define DISK_REQUEST_MAX ((uint32_t)8 << 20)
-#define DISK_ZERO_MAX    ((uint32_t)256 << 20)
+#define DISK_ZERO_MAX    ((uint32_t)32 << 20) /* where it has to be written, well under a second */
 
 struct disk {
     const struct disk_ops *ops;
@@ -52,7 +52,8 @@ int disk_check_size(uint64_t found, const struct exportmap_file *map, struct err
 
 /* Open the disk of the map and make sure that it is the one that was mapped. NULL: *err
  * says why not. lease_fd is the writers' lock, or -1 to read; it stays the caller's. */
-struct disk *raw_open(const struct exportmap_file *map, int lease_fd, struct error **err);
+struct disk *raw_open(const struct exportmap_file *map, const struct mapdir *dir, const char *name,
+                      int lease_fd, struct error **err);
 struct disk *qcow2_open(const struct exportmap_file *map, const struct mapdir *dir,
                         const char *name, int lease_fd, struct error **err);
 

@@ -256,7 +256,7 @@ static int open_disk(struct handle *h, const struct exportmap_file *map, struct 
     if (map->format == EXPORTMAP_QCOW2)
         h->disk = qcow2_open(map, &map_dir, h->guard.name, h->lease_fd, err);
     else
-        h->disk = raw_open(map, h->lease_fd, err);
+        h->disk = raw_open(map, &map_dir, h->guard.name, h->lease_fd, err);
     return h->disk ? 0 : -1;
 }
 

@@ -109,6 +109,23 @@ def same_lease_together(fmt):
               [bytes([i]) for i in range(4)], fmt + ": four processes write under one lease")
 
 
+def two_names(fmt):
+    with Map() as m:
+        disk = m.raw("a", SIZE) if fmt == "raw" else m.qcow2("a", SIZE)
+        m.put("e", disk, fmt, lease="one")
+        m.put("f", disk, fmt, lease="two")
+        m.start()
+        h = m.connect("e@one")
+        h.pwrite(b"1" * 4096, 0)
+        ok(m.refused("f@two"), fmt + ": one disk under two names: a second writer is refused")
+        h.pwrite(b"2" * 4096, 4096)
+        h.flush()
+        h.shutdown()
+        other = m.connect("f@two")
+        ok(other.pwrite(b"3" * 4096, 8192) is None, "... and let in when the first has left")
+        other.shutdown()
+
+
 def stopped_process(fmt):
     """A process of the old lease that can't let go keeps the new lease out, until it dies."""
     with Map() as m:
@@ -216,6 +233,7 @@ for fmt_ in ("raw", "qcow2"):
     each_change(fmt_, alone=True)
     same_lease_together(fmt_)
     stopped_process(fmt_)
+    two_names(fmt_)
 readers(alone=False)
 readers(alone=True)
 require_lease()

@@ -125,7 +125,9 @@ def bad_files():
         for name, words in why.items():
             got = m.refused(name) or ""
             ok(words in got, "why '%s' is refused" % name, got)
-        equal(m.connect("good").get_size(), SIZE, "the good one is served all along")
+        h = m.connect("good")
+        equal(h.get_size(), SIZE, "the good one is served all along")
+        h.shutdown()
         equal(m.connect("inside" if inside else "good").get_size(), SIZE, "... and by a link in the directory")
 
 
