@@ -53,6 +53,8 @@ int xml_parse(const char *text, size_t length, xmlDoc **doc, struct error **err)
         return error_set(err, "it is empty");
     if (length > INT32_MAX)
         return error_set(err, "it is longer than 2 GiB");
+    if (memchr(text, '\0', length)) /* where libxml2 would take it for the end */
+        return error_set(err, "it holds a NUL byte");
     context = xmlNewParserCtxt();
     if (!context)
         return error_set_errno(err, ENOMEM, "reading XML");
