@@ -547,7 +547,8 @@ static void close_run(struct run *run)
         close(run->leaves_fd);
 }
 
-static int execute(struct run *run, struct error **err)
+/* Everything up to the first byte. */
+static int prepare(struct run *run, struct error **err)
 {
     const struct copy_options *options = run->options;
 
@@ -560,9 +561,16 @@ static int execute(struct run *run, struct error **err)
     if (open_journal(run, err) < 0 || open_leaves(run, err) < 0)
         return -1;
     run->plan = make_plan(run, err);
-    if (!run->plan || move_data(run, err) < 0)
+    return run->plan ? 0 : -1;
+}
+
+static int execute(struct run *run, struct error **err)
+{
+    if (prepare(run, err) < 0) {
+        end_discard(run->dst);
         return -1;
-    if (finish_leaves(run, err) < 0)
+    }
+    if (move_data(run, err) < 0 || finish_leaves(run, err) < 0)
         return -1;
     return verify(run, err);
 }

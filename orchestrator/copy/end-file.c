@@ -26,7 +26,9 @@ struct end_file {
     bool is_block;
     bool direct;
     bool created;
-    bool no_punch; /* fallocate cannot; found out by the first try */
+    bool lengthened;
+    off_t former_size; /* before that */
+    bool no_punch;     /* fallocate cannot; found out by the first try */
 };
 
 static struct end_file *file_of(struct conn *conn)
@@ -225,6 +227,16 @@ static void file_start(struct conn *conn, struct request *req)
     request_list_add(conn->completed, req);
 }
 
+static void file_discard(struct end *end)
+{
+    struct end_file *file = (struct end_file *)end;
+
+    if (file->created)
+        unlink(end->name);
+    else if (file->lengthened && ftruncate(file->fd, file->former_size) < 0)
+        return; /* it reads as zeroes beyond */
+}
+
 static void file_close(struct end *end)
 {
     struct end_file *file = (struct end_file *)end;
@@ -237,6 +249,7 @@ static const struct end_ops file_ops = {
     .connect = file_connect,
     .start = file_start,
     .disconnect = file_disconnect,
+    .discard = file_discard,
     .close = file_close,
 };
 
@@ -322,6 +335,8 @@ static int find_size(struct end_file *file, const char *path, const struct end_w
             return error_set_errno(err, wants->size > INT64_MAX ? EFBIG : errno,
                                    "%s: making it %" PRIu64 " bytes long", path, wants->size);
         end->reads_zero = end->size == 0;
+        file->lengthened = true;
+        file->former_size = st.st_size;
         end->size = wants->size;
     }
     return 0;

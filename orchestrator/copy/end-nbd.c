@@ -186,16 +186,17 @@ static bool is_slow(enum op op)
 }
 
 /* libnbd does not check that an answer is complete; a buffer that was filled in
- * part holds some other block's bytes. */
+ * part holds some other block's bytes. Chunks have to come in order, as all servers
+ * send them: so what is missing in one place can't be made up for by sending another
+ * twice. */
 static int on_chunk(void *opaque, const void *data, size_t count, uint64_t offset, unsigned status,
                     int *error)
 {
     struct request *req = opaque;
 
     (void)data;
-    (void)offset;
     (void)error;
-    if (status != LIBNBD_READ_ERROR)
+    if (status != LIBNBD_READ_ERROR && offset == req->offset + req->received)
         req->received += count;
     return 0;
 }

@@ -55,6 +55,12 @@ struct end *end_open(const char *name, const struct end_wants *wants, struct err
     return end;
 }
 
+void end_discard(struct end *end)
+{
+    if (end && end->ops->discard)
+        end->ops->discard(end);
+}
+
 void end_close(struct end *end)
 {
     char *name;

@@ -127,6 +127,8 @@ struct end_ops {
     bool (*is_alive)(struct conn *conn);
     void (*prepare_poll)(struct conn *conn, struct pollfd *pollfd);
     void (*dispatch)(struct conn *conn, const struct pollfd *pollfd);
+    /* See end_discard(); may be NULL. */
+    void (*discard)(struct end *end);
     void (*close)(struct end *end);
 };
 
@@ -147,6 +149,9 @@ struct end_wants {
 struct end *end_open(const char *name, const struct end_wants *wants, struct error **err);
 /* Every connection must be disconnected. Nothing to do on NULL. */
 void end_close(struct end *end);
+/* Nothing will be written after all: the file that was made or lengthened for it is as it
+ * was. To be closed all the same. */
+void end_discard(struct end *end);
 
 /* Both are the same local file or device. */
 static inline bool end_is_same(const struct end *a, const struct end *b)

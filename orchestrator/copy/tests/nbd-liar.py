@@ -14,7 +14,7 @@ import threading
 
 LIES = """honest zero-extent no-extents past-end wrong-offset endless-tiny short-read long-read
 read-error einval garbage hang-read hang-write drop-read drop-write drop-flush shrink flush-error
-flush-error-once enospc no-status hole-chunk-lie big-block eperm""".split()
+flush-error-once enospc no-status twice-read hole-chunk-lie big-block eperm""".split()
 
 OPT_ABORT, OPT_LIST, OPT_STARTTLS, OPT_INFO, OPT_GO = 2, 3, 5, 6, 7
 OPT_STRUCTURED, OPT_LIST_META, OPT_SET_META = 8, 9, 10
@@ -162,6 +162,10 @@ class Connection:
             self.error(handle, 22)
         elif self.lie("short-read"):
             self.chunk(handle, 1, struct.pack(">Q", offset) + data[: length // 2])
+        elif self.lie("twice-read"):  # the first half, and once more instead of the second
+            half = struct.pack(">Q", offset) + data[: length // 2]
+            self.chunk(handle, 1, half, done=False)
+            self.chunk(handle, 1, half)
         elif self.lie("long-read"):
             self.chunk(handle, 1, struct.pack(">Q", offset) + data + b"more")
         elif self.lie("hole-chunk-lie"):

@@ -32,6 +32,7 @@ endless-tiny|length 0 in the answer
 no-extents|block status.*at offset 0
 past-end|outside the disk of 1048576 bytes
 short-read|reading 786432 bytes at offset [0-9]+: the answer is not as long
+twice-read|the answer is not as long
 long-read|reading.*out of bounds
 hole-chunk-lie|reading.*out of bounds
 garbage|reading.*magic

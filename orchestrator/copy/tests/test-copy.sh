@@ -147,6 +147,14 @@ is "$(status_of copy "$disk")" 2 "no destination: wrong use"
 is "$(status_of copy "$disk" "$tmp/a" "$tmp/b")" 2 "too much: wrong use"
 is "$(status_of copy "$disk" "$disk")" 2 "onto itself"
 like "$(message_of copy "$disk" "$disk")" "the same" "says so"
+echo garbage >"$tmp/no-journal"
+message=$(message_of copy --resume="$tmp/no-journal" "$disk" "$tmp/never")
+like "$message" "no-journal" "a journal that is none is refused"
+[ ! -e "$tmp/never" ]
+result $? "and no file is made"
+head -c 1000 "$disk" >"$tmp/shorter"
+message_of copy --resume="$tmp/no-journal" "$disk" "$tmp/shorter" >/dev/null
+is "$(stat -c %s "$tmp/shorter")" 1000 "nor one made longer"
 is "$(status_of copy "$tmp/missing" "$tmp/k")" 1 "no such source"
 [ ! -e "$tmp/k" ]
 result $? "and the destination was not created"
