@@ -6,7 +6,6 @@ moment gets a change id, `<uuid>/<sequence>`. While snapshots stand, the frozen 
 what the datastore serves; the guest goes on writing to the image that vm.json names."""
 
 import os
-import random
 import threading
 import uuid
 
@@ -66,7 +65,7 @@ class Disk:
         file = description.get("file")
         self.path = os.path.join(directory, file) if file else None
         self.directory = directory
-        self.rng = random.Random()
+        self.rng = vm.world.rng
         self.layers = 1  # the base, and a delta for each snapshot standing
         self.moments = []  # with a change id, oldest first; for change queries
         self.tracking = False

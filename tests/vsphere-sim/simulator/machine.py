@@ -53,7 +53,8 @@ DISK_DEFAULTS = {
 
 def with_defaults(description, directory):
     vm = dict(DEFAULTS, **description)
-    vm.setdefault("path", "/DC0/vm/" + vm.get("name", os.path.basename(directory)))
+    if "path" not in vm:
+        vm["path"] = "/DC0/vm/" + vm.get("name", os.path.basename(directory))
     vm["name"] = vm["path"].rpartition("/")[2]
     seeded = random.Random(vm["path"])
     vm.setdefault("instance_uuid", str(uuid.UUID(int=seeded.getrandbits(128), version=4)))

@@ -9,6 +9,7 @@ import re
 import socket
 import threading
 import time
+import traceback
 
 from . import control, datastore, operations, retrieval, rules, soap
 from . import vmoperations  # noqa: F401  its operations enter themselves in a table
@@ -187,6 +188,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if hasattr(e, "session"):  # a failed login gets a cookie, too
                 headers["Set-Cookie"] = simulator.sessions.header(e.session)
             answer, status = soap.fault_envelope(e, style), 500
+        except (Dropped, ConnectionError):
+            raise
+        except Exception as e:
+            traceback.print_exc()
+            slip = Fault("SystemError", "The simulator itself failed: %r" % e, reason=repr(e))
+            answer, status = soap.fault_envelope(slip, style), 500
         data = answer.encode()
         if spoiled:
             if spoiled["how"] == "drop-answer":

@@ -10,7 +10,7 @@ from .values import ENVELOPE, Obj, Ref, Writer
 class Fault(Exception):
     """A fault as the API has it: the name of its type, its members, a text for people."""
 
-    def __init__(self, name, message=None, **members):
+    def __init__(self, name, message=None, /, **members):
         super().__init__(message or name)
         self.name, self.message, self.members = name, message or TEXT.get(name, name), members
 

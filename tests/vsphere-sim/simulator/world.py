@@ -3,6 +3,7 @@ from directories with a vm.json; folders, one host, datastores and networks foll
 what the VMs name."""
 
 import itertools
+import random
 import threading
 import uuid
 
@@ -63,6 +64,7 @@ class World:
         self.lock = threading.RLock()
         self.changed = threading.Condition()  # something that a property shows
         self.started = now()
+        self.rng = random.Random()
         self.counters = {}
         self.entities = {}  # id → Entity
         self.vms = {}  # id → VM
