@@ -19,10 +19,12 @@ int command_copy(int argc, char *argv[], struct error **err);
 int command_digest(int argc, char *argv[], struct error **err);
 int command_source(int argc, char *argv[], struct error **err);
 int command_vm(int argc, char *argv[], struct error **err);
+int command_preflight(int argc, char *argv[], struct error **err);
 int command_replicate(int argc, char *argv[], struct error **err);
 int command_point(int argc, char *argv[], struct error **err);
 int command_verify(int argc, char *argv[], struct error **err);
 int command_export(int argc, char *argv[], struct error **err);
+int command_recover(int argc, char *argv[], struct error **err);
 int command_failover(int argc, char *argv[], struct error **err);
 
 #endif

@@ -8,6 +8,7 @@
 #include "commands/human.h"
 #include "commands/options.h"
 #include "commands/watch.h"
+#include "job/find.h"
 #include "job/replicate.h"
 #include "table.h"
 #include "tls.h"
@@ -17,7 +18,14 @@ static const char help[] =
     "\n"
     "The first time every disk is copied in full, later only what changed.\n"
     "\n"
+    "VM is a name, a uuid, an inventory path, or a moref.\n"
+    "\n"
     "  --full              compare every block of source and replica\n"
+    "  --enable-cbt        turn change tracking on at the source, where it is off\n"
+    "  --quiesce=auto|yes|no\n"
+    "                      let the guest's file systems rest while the snapshot is taken\n"
+    "  --transport=auto|vddk|https|ssh\n"
+    "                      how disks are read, instead of the source's own way\n"
     "  --rate=BYTES        bytes a second at most, over all disks (50M)\n"
     "  --parallel=N        disks copied at the same time (2)\n"
     "  --connections=N     for each disk, instead of what is chosen\n"
@@ -52,6 +60,21 @@ static int parse_number(const char *option, uint64_t maximum, uint64_t *number, 
     return 0;
 }
 
+static int parse_quiesce(const char *text, enum quiesce *quiesce, struct error **err)
+{
+    static const char *const words[] = {
+        [QUIESCE_AUTO] = "auto", [QUIESCE_YES] = "yes", [QUIESCE_NO] = "no"
+    };
+
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcmp(words[i], text) == 0) {
+            *quiesce = (enum quiesce)i;
+            return 0;
+        }
+    }
+    return error_set_kind(err, ERROR_USAGE, "--quiesce=%s: say auto, yes or no", text);
+}
+
 static int parse_option(int c, char *argv[], struct arguments *arguments, struct error **err)
 {
     switch (c) {
@@ -60,6 +83,14 @@ static int parse_option(int c, char *argv[], struct arguments *arguments, struct
         return 0;
     case 'n':
         arguments->job.no_verify = true;
+        return 0;
+    case 'e':
+        arguments->job.enable_tracking = true;
+        return 0;
+    case 'q':
+        return parse_quiesce(optarg, &arguments->job.quiesce, err);
+    case 't':
+        arguments->job.transport = optarg;
         return 0;
     case 'm':
         arguments->job.places_moved = true;
@@ -84,6 +115,9 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
 {
     static const struct option options[] = {
         { "full", no_argument, NULL, 'f' },
+        { "enable-cbt", no_argument, NULL, 'e' },
+        { "quiesce", required_argument, NULL, 'q' },
+        { "transport", required_argument, NULL, 't' },
         { "no-verify", no_argument, NULL, 'n' },
         { "places-moved", no_argument, NULL, 'm' },
         { "rate", required_argument, NULL, 'r' },
@@ -241,7 +275,7 @@ int command_replicate(int argc, char *argv[], struct error **err)
         return print_help(help);
     if (expect_arguments(argc, 1, "vmferry replicate VM [OPTIONS]", err) < 0 ||
         context_open(arguments.common.state, &context, err) < 0 ||
-        store_vm_find(context.store, argv[optind], &vm, err) < 0)
+        job_find_vm(context.store, context.state_dir, argv[optind], NULL, &vm, err) < 0)
         return -1;
     apply_config(&arguments, &context.config);
     if (replicate(&context, &vm, &arguments, &result, err) < 0)

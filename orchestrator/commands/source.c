@@ -5,24 +5,62 @@
 #include "commands/command.h"
 #include "commands/context.h"
 #include "commands/options.h"
+#include "commands/source-vsphere.h"
 #include "job/connect.h"
 #include "job/discover.h"
 #include "table.h"
 
 static const char help[] =
     "usage: vmferry source add nbd NAME --file FILE|DIRECTORY\n"
+    "       vmferry source add vsphere NAME --server HOST[:PORT] --user USER [OPTIONS]\n"
     "       vmferry source list [--json]\n"
+    "       vmferry source check NAME\n"
     "       vmferry source refresh [NAME]\n"
     "       vmferry source remove NAME\n"
     "\n"
-    "  --file=PATH   description of one VM (JSON), or a directory of such files *.json\n"
-    "  --json        for programs\n"
-    "  --state=DIR   state directory\n";
+    "  --file=PATH            description of one VM (JSON), or a directory of files *.json\n"
+    "  --json                 for programs\n"
+    "  --state=DIR            state directory\n"
+    "\n"
+    "Of vsphere (vCenter, or one ESXi host):\n"
+    "  --server=HOST[:PORT]\n"
+    "  --user=USER\n"
+    "  --password-file=FILE   of mode 0600; else VMFERRY_PASSWORD, or the terminal\n"
+    "  --ca-file=FILE         PEM of the CA that signed the server's certificate\n"
+    "  --fingerprint=HEX      SHA-256 of the server's certificate, which is then pinned\n"
+    "  --transport=auto|vddk|https|ssh\n"
+    "                         how disks are read\n"
+    "  --vddk-libdir=DIR      of VMware's library; --vddk-transports=LIST (nbdssl:nbd)\n"
+    "  --vddk-compression=none|zlib|fastlz|skipz\n"
+    "  --ssh-user=USER        on the ESXi host (root); --ssh-identity=FILE of a private key\n"
+    "  --ssh-host=HOST        instead of the host that runs the VM; --ssh-port=PORT\n"
+    "  --ssh-known-hosts=FILE instead of ~/.ssh/known_hosts\n";
 
 struct arguments {
     struct common_options common;
     const char *file;
+    struct vsphere_arguments vsphere;
 };
+
+/* A large inventory has VMs that can't be written down: with no uuid, as their host does not
+ * answer, or that another source brought. They don't stand in the others' way. */
+static int discover_one(struct store *store, int64_t source_id, const struct source *source,
+                        const struct vm_spec *spec, size_t *passed_over, struct error **err)
+{
+    CLEANUP_ERROR struct error *refused = NULL;
+    struct store_vm vm;
+
+    if (!source->kind->resolve)
+        return job_discover(store, source_id, spec, &vm, err);
+    if (spec->uuid[0] && job_discover(store, source_id, spec, &vm, &refused) == 0)
+        return 0;
+    if (refused && refused->errnum != EEXIST)
+        return error_move(err, &refused);
+    ++*passed_over;
+    fprintf(stderr, "'%s' is passed over: %s\n", spec->path[0] ? spec->path : spec->name,
+            spec->uuid[0] ? error_message(refused) : "nothing is known of it now");
+    return 0;
+}
 
 /* Write down all VMs of an open source, in one transaction. */
 static int discover(struct store *store, int64_t source_id, struct source *source,
@@ -30,20 +68,21 @@ static int discover(struct store *store, int64_t source_id, struct source *sourc
 {
     CLEANUP_SPECS struct spec_list list = { 0 };
     CLEANUP_ROLLBACK struct store *transaction = NULL;
+    size_t passed_over = 0;
 
     if (source->kind->list(source, NULL, &list, err) < 0 || store_begin(store, err) < 0)
         return -1;
     transaction = store;
     for (size_t i = 0; i < list.count; i++) {
-        struct store_vm vm;
-
-        if (job_discover(store, source_id, &list.specs[i], &vm, err) < 0)
+        if (discover_one(store, source_id, source, &list.specs[i], &passed_over, err) < 0)
             return -1;
     }
     if (store_commit(store, err) < 0)
         return -1;
+    list.count -= passed_over;
     printf("source '%s': %zu VM%s\n", source->settings->name, list.count,
            list.count == 1 ? "" : "s");
+    list.count += passed_over;
     return 0;
 }
 
@@ -69,12 +108,27 @@ static int add_new(const struct context *context, struct store_source *source, s
     return -1;
 }
 
-static int add_nbd(const struct context *context, const struct arguments *arguments,
-                   struct store_source *source, struct error **err)
+/* The same again is a refresh; with other options, if they work. */
+static int add_again(const struct context *context, const struct store_source *known,
+                     const struct store_source *source, struct error **err)
 {
-    CLEANUP_ERROR struct error *unknown = NULL;
+    CLEANUP_ERROR struct error *ignored = NULL;
+
+    if (strcmp(known->kind, source->kind) != 0 || strcmp(known->location, source->location) != 0)
+        return error_set(err, "there is a source '%s' already, at %s", known->name,
+                         known->location);
+    if (store_source_set_options(context->store, known->id, source->options, err) < 0)
+        return -1;
+    if (refresh(context, known->id, err) == 0)
+        return 0;
+    store_source_set_options(context->store, known->id, known->options, &ignored);
+    return -1;
+}
+
+static int describe_nbd(const struct arguments *arguments, struct store_source *source,
+                        struct error **err)
+{
     char location[PATH_MAX];
-    struct store_source known;
 
     if (!arguments->file)
         return error_set_kind(err, ERROR_USAGE, "say which VMs with --file FILE|DIRECTORY");
@@ -83,28 +137,41 @@ static int add_nbd(const struct context *context, const struct arguments *argume
     if (strlen(location) >= sizeof source->location)
         return error_set_errno(err, ENAMETOOLONG, "%s", location);
     strcpy(source->location, location);
-    if (store_source_find(context->store, source->name, &known, &unknown) < 0)
-        return unknown->errnum == ENOENT ? add_new(context, source, err)
-                                         : error_move(err, &unknown);
-    if (strcmp(known.kind, source->kind) != 0 || strcmp(known.location, location) != 0)
-        return error_set(err, "there is a source '%s' already, at %s", known.name, known.location);
-    return refresh(context, known.id, err);
+    return 0;
 }
 
-static int add(const struct context *context, const struct arguments *arguments, int argc,
-               char *argv[], struct error **err)
+static int describe(struct arguments *arguments, struct store_source *source, struct error **err)
 {
-    const struct source_kind *kind;
-    struct store_source source = { 0 };
+    bool nbd = strcmp(source->kind, source_nbd.name) == 0;
 
-    if (expect_arguments(argc, 3, "vmferry source add nbd NAME --file FILE|DIRECTORY", err) < 0 ||
+    if (nbd ? arguments->vsphere.given : arguments->file != NULL)
+        return error_set_kind(err, ERROR_USAGE,
+                              "an option of another kind of source was given; --help says which "
+                              "belong to %s",
+                              source->kind);
+    return nbd ? describe_nbd(arguments, source, err)
+               : vsphere_describe(&arguments->vsphere, source, err);
+}
+
+static int add(const struct context *context, struct arguments *arguments, int argc, char *argv[],
+               struct error **err)
+{
+    CLEANUP_ERROR struct error *unknown = NULL;
+    const struct source_kind *kind;
+    struct store_source source = { 0 }, known;
+
+    if (expect_arguments(argc, 3, "vmferry source add nbd|vsphere NAME …", err) < 0 ||
         source_kind_find(argv[optind + 1], &kind, err) < 0)
         return -1;
     if (!argv[optind + 2][0] || strlen(argv[optind + 2]) >= sizeof source.name)
         return error_set_kind(err, ERROR_USAGE, "the source's name is empty or too long");
     strcpy(source.kind, kind->name);
     strcpy(source.name, argv[optind + 2]);
-    return add_nbd(context, arguments, &source, err);
+    if (describe(arguments, &source, err) < 0)
+        return -1;
+    if (store_source_find(context->store, source.name, &known, &unknown) == 0)
+        return add_again(context, &known, &source, err);
+    return unknown->errnum == ENOENT ? add_new(context, &source, err) : error_move(err, &unknown);
 }
 
 static int print_list(struct store *store, bool json, struct error **err)
@@ -157,6 +224,30 @@ static int refresh_named(const struct context *context, const char *name, struct
     return 0;
 }
 
+static int check_source(const struct context *context, int argc, char *argv[], struct error **err)
+{
+    CLEANUP_CONNECTION struct connection from = { 0 };
+    CLEANUP_SPECS struct spec_list list = { 0 };
+    struct store_source source;
+    char about[SOURCE_ABOUT];
+
+    if (expect_arguments(argc, 2, "vmferry source check NAME", err) < 0 ||
+        store_source_find(context->store, argv[optind + 1], &source, err) < 0 ||
+        connection_open(context->store, source.id, context->state_dir, &from, err) < 0)
+        return -1;
+    if (from.source->kind->check) {
+        if (from.source->kind->check(from.source, about, err) < 0)
+            return error_prefix(err, "source '%s'", source.name);
+    } else {
+        if (from.source->kind->list(from.source, NULL, &list, err) < 0)
+            return error_prefix(err, "source '%s'", source.name);
+        snprintf(about, sizeof about, "%zu VM%s at %.400s", list.count, list.count == 1 ? "" : "s",
+                 source.location);
+    }
+    printf("source '%s': %s\n", source.name, about);
+    return 0;
+}
+
 static int remove_source(struct store *store, int argc, char *argv[], struct error **err)
 {
     struct store_source source;
@@ -172,14 +263,18 @@ static int remove_source(struct store *store, int argc, char *argv[], struct err
 static int parse(int argc, char *argv[], struct arguments *arguments, struct error **err)
 {
     static const struct option options[] = { { "file", required_argument, NULL, 'f' },
+                                             VSPHERE_OPTIONS,
                                              COMMON_OPTIONS };
-    int c;
+    int c, r;
 
     opterr = 0;
     while ((c = getopt_long(argc, argv, ":f:", options, NULL)) != -1) {
-        if (c == 'f')
+        if (c == 'f') {
             arguments->file = optarg;
-        else if (common_option(c, argv, &arguments->common, err) < 0)
+            continue;
+        }
+        r = vsphere_option(c, optarg, &arguments->vsphere, err);
+        if (r < 0 || (r == 0 && common_option(c, argv, &arguments->common, err) < 0))
             return -1;
     }
     return 0;
@@ -196,14 +291,17 @@ int command_source(int argc, char *argv[], struct error **err)
     if (arguments.common.help)
         return print_help(help);
     verb = optind < argc ? argv[optind] : "";
-    if (!strcmp(verb, "add") + !strcmp(verb, "list") + !strcmp(verb, "refresh") +
-            !strcmp(verb, "remove") ==
+    if (!strcmp(verb, "add") + !strcmp(verb, "list") + !strcmp(verb, "check") +
+            !strcmp(verb, "refresh") + !strcmp(verb, "remove") ==
         0)
-        return error_set_kind(err, ERROR_USAGE, "say what to do: add, list, refresh or remove");
+        return error_set_kind(err, ERROR_USAGE,
+                              "say what to do: add, list, check, refresh or remove");
     if (context_open(arguments.common.state, &context, err) < 0)
         return -1;
     if (strcmp(verb, "add") == 0)
         return add(&context, &arguments, argc, argv, err);
+    if (strcmp(verb, "check") == 0)
+        return check_source(&context, argc, argv, err);
     if (strcmp(verb, "remove") == 0)
         return remove_source(context.store, argc, argv, err);
     if (strcmp(verb, "refresh") == 0)

@@ -11,10 +11,11 @@ static int check_source(struct store *store, int64_t source_id, const char *uuid
 
     if (store_vm_find(store, uuid, &vm, &unknown) < 0)
         return unknown->errnum == ENOENT ? 0 : error_move(err, &unknown);
-    if (vm.source_id != source_id)
-        return error_set(err, "VM %s is already known as '%s' from source '%s'", uuid, vm.name,
-                         vm.source);
-    return 0;
+    if (vm.source_id == source_id)
+        return 0;
+    error_set(err, "VM %s is already known as '%s' from source '%s'", uuid, vm.name, vm.source);
+    (*err)->errnum = EEXIST;
+    return -1;
 }
 
 /* Only a VM without any point, finished or not, takes its disks from here. */

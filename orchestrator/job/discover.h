@@ -8,7 +8,7 @@
 #include "store/store.h"
 
 /* Part of the caller's transaction. vm->id and all else is set. Refused when
- * another source already brought a VM with this uuid. */
+ * another source already brought a VM with this uuid (errnum EEXIST). */
 int job_discover(struct store *store, int64_t source_id, const struct vm_spec *spec,
                  struct store_vm *vm, struct error **err);
 

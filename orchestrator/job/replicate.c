@@ -29,6 +29,7 @@ static int ask_source(struct sync *sync, struct error **err)
     from->settings.cancel = sync->options->cancel;
     from->settings.say = sync->options->say;
     from->settings.opaque = sync->options->opaque;
+    from->settings.transport = sync->options->transport;
     if (connection_open(sync->store, sync->vm->source_id, sync->state_dir, from, err) < 0)
         return -1;
     if (from->source->kind->find(from->source, sync->vm->uuid, &sync->spec, err) < 0)
@@ -229,7 +230,8 @@ int job_replicate(struct store *store, const char *state_dir, const struct store
         return -1;
     sync_tidy(&sync);
     if (needs_job(&sync)) {
-        if (sync_find_leftovers(&sync, err) < 0 || run(&sync, err) < 0)
+        if (sync_find_leftovers(&sync, err) < 0 || sync_preflight(&sync, err) < 0 ||
+            run(&sync, err) < 0)
             return -1;
     } else if (discover(&sync, err) < 0) { /* its memory or name may have changed */
         return -1;

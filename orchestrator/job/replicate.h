@@ -17,6 +17,7 @@ struct replicate_options {
     bool places_moved;          /* see identity.h */
     bool enable_tracking;       /* of a source that can, where it is off */
     enum quiesce quiesce;       /* of a source that takes snapshots */
+    const char *transport;      /* instead of the source's own; NULL */
     unsigned parallel;          /* disks copied at the same time; 0: 1 */
     unsigned connections;       /* per NBD end; 0: chosen */
     atomic_uint_fast64_t *rate; /* bytes/s over all disks, may change; NULL or 0: unlimited */

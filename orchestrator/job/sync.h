@@ -123,6 +123,9 @@ int sync_plan(struct sync *sync, struct error **err);
 /* No disk has anything to be copied. */
 bool sync_is_up_to_date(const struct sync *sync);
 
+/* preflight.c: an error that lists the blockers, when there are any. */
+int sync_preflight(struct sync *sync, struct error **err);
+
 /* moment.c: the source's side; nothing to do for one that is not live */
 /* Dead jobs' snapshots: one that the unfinished point goes on from is taken over
  * (adopted, job.snapshot), the others are removed. */

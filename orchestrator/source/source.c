@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-static const struct source_kind *const kinds[] = { &source_nbd };
+static const struct source_kind *const kinds[] = { &source_nbd, &source_vsphere };
 
 int source_kind_find(const char *name, const struct source_kind **kind, struct error **err)
 {
@@ -14,7 +14,8 @@ int source_kind_find(const char *name, const struct source_kind **kind, struct e
             return 0;
         }
     }
-    return error_set_kind(err, ERROR_USAGE, "'%s' is no kind of source; there is: nbd", name);
+    return error_set_kind(err, ERROR_USAGE, "'%s' is no kind of source; there are: nbd, vsphere",
+                          name);
 }
 
 int source_open(const struct source_settings *settings, struct source **source, struct error **err)

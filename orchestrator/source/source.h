@@ -31,7 +31,8 @@ struct source_settings {
     const char *location; /* nbd: a file or directory; vsphere: host[:port] */
     const char *options;  /* "" or NULL: none */
     const char *state_dir;
-    atomic_int *cancel; /* non-zero: give up soon, with ERROR_PAUSED; NULL: never */
+    const char *transport; /* of one's kind, instead of the stored one; NULL */
+    atomic_int *cancel;    /* non-zero: give up soon, with ERROR_PAUSED; NULL: never */
     /* Something that the operator should know; NULL: nobody listens. */
     void (*say)(void *opaque, const char *text);
     /* A long task's progress in percent; NULL: nobody listens. */
@@ -142,6 +143,7 @@ struct source_kind {
 };
 
 extern const struct source_kind source_nbd;
+extern const struct source_kind source_vsphere;
 
 /* ERROR_USAGE for a kind that does not exist. */
 int source_kind_find(const char *name, const struct source_kind **kind, struct error **err);

@@ -83,7 +83,7 @@ int store_failover_get_evidence(struct store *store, int64_t id, char **json, st
         statement(store, "SELECT ifnull(evidence, '{}') FROM failover_jobs WHERE id = ?");
 
     bind_int(&s, id);
-    return read_text(&s, json, err);
+    return read_only_text(&s, json, err);
 }
 
 int store_failover_spec(struct store *store, int64_t id, char **json, struct error **err)
@@ -92,7 +92,7 @@ int store_failover_spec(struct store *store, int64_t id, char **json, struct err
         statement(store, "SELECT source_vm_spec FROM failover_jobs WHERE id = ?");
 
     bind_int(&s, id);
-    return read_text(&s, json, err);
+    return read_only_text(&s, json, err);
 }
 
 int store_failovers(struct store *store, int64_t vm_id, bool open, struct store_failover **list,

@@ -185,7 +185,7 @@ int read_first(struct statement *s, read_row read, void *record, bool *found, st
     return 0;
 }
 
-int read_text(struct statement *s, char **text, struct error **err)
+int read_only_text(struct statement *s, char **text, struct error **err)
 {
     const char *value;
     int status = step(s, err);

@@ -55,6 +55,6 @@ int read_first(struct statement *s, read_row read, void *record, bool *found, st
 /* What to do about it: "" or "; …". */
 const char *damage_hint(struct store *store);
 
-int read_text(struct statement *s, char **text, struct error **err);
+int read_only_text(struct statement *s, char **text, struct error **err);
 
 #endif

@@ -103,7 +103,7 @@ struct store_disk {
 
 /* Insert, or update the row with this uuid: id, state and creation stay. vm->id is set. */
 int store_vm_upsert(struct store *store, struct store_vm *vm, const char *spec, struct error **err);
-/* By uuid (any case) or by name; a name that two VMs have is an error that lists both. */
+/* By uuid (any case), name or path; a name that two VMs have is an error that lists both. */
 int store_vm_find(struct store *store, const char *name_or_uuid, struct store_vm *vm,
                   struct error **err);
 int store_vms(struct store *store, struct store_vm **vms, size_t *count, struct error **err);

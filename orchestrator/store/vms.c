@@ -176,12 +176,12 @@ int store_vm_upsert(struct store *store, struct store_vm *vm, const char *spec, 
 int store_vm_find(struct store *store, const char *name_or_uuid, struct store_vm *vm,
                   struct error **err)
 {
-    CLEANUP_STATEMENT struct statement s = statement(
-        store, "SELECT " VM_COLUMNS "WHERE uuid = lower(?) OR vms.name = ? ORDER BY vms.id");
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "SELECT " VM_COLUMNS
+                         "WHERE uuid = lower(?1) OR vms.name = ?1 OR path = ?1 ORDER BY vms.id");
     CLEANUP_FREE struct store_vm *found = NULL;
     size_t count;
 
-    bind_text(&s, name_or_uuid);
     bind_text(&s, name_or_uuid);
     if (read_all(&s, read_vm, sizeof *found, &found, &count, err) < 0)
         return -1;
@@ -208,7 +208,7 @@ int store_vm_spec(struct store *store, int64_t vm_id, char **json, struct error 
     CLEANUP_STATEMENT struct statement s = statement(store, "SELECT spec FROM vms WHERE id = ?");
 
     bind_int(&s, vm_id);
-    return read_text(&s, json, err);
+    return read_only_text(&s, json, err);
 }
 
 int store_vm_set_state(struct store *store, int64_t vm_id, const char *state, struct error **err)

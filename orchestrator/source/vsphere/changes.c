@@ -241,6 +241,7 @@ int changes_fetch(struct session *session, const struct changes_query *query, co
     cursor.out = fopen(temporary, "we");
     if (!cursor.out)
         return error_set_errno(err, errno, "writing %s", temporary);
+    fprintf(cursor.out, "# offset length\n"); /* an empty file would count as truncated */
     r = fetch_all(session, query, &cursor, why, err);
     if (fclose(cursor.out) != 0 && r == 0)
         r = error_set_errno(err, errno, "writing %s", temporary);

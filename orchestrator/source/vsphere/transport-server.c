@@ -108,7 +108,7 @@ int transport_start(enum transport transport, const struct transport_options *op
         return 0;
     read_reason(server->log, reason, sizeof reason);
     transport_stop(server);
-    error_prefix(err, "%s over %s", disk->file, transport_name(transport));
+    error_prefix(err, "%s: %s", transport_name(transport), disk->file);
     if (reason[0] && *err) {
         CLEANUP_ERROR struct error *cause = *err;
 

@@ -26,8 +26,7 @@ int transport_parse(const char *name, enum transport *transport, struct error **
                           name);
 }
 
-/* The plugin is there and finds the library. */
-static bool vddk_works(const struct transport_options *options, char why[512])
+bool transport_has_vddk(const struct transport_options *options, char why[512])
 {
     CLEANUP_ERROR struct error *missing = NULL;
     char libdir[PATH_MAX + 8];
@@ -39,7 +38,10 @@ static bool vddk_works(const struct transport_options *options, char why[512])
     }
     if (process_run(argv, ASK_MS, NULL, &missing) == 0)
         return true;
-    snprintf(why, 512, "nbdkit's vddk plugin does not work here: %s", error_message(missing));
+    if (strstr(error_message(missing), "cannot open plugin 'vddk'"))
+        snprintf(why, 512, "nbdkit has no vddk plugin here");
+    else
+        snprintf(why, 512, "nbdkit's vddk plugin does not work: %s", error_message(missing));
     return false;
 }
 
@@ -49,7 +51,7 @@ bool transport_fits(enum transport transport, const struct transport_options *op
 {
     why[0] = '\0';
     if (transport == TRANSPORT_VDDK)
-        return vddk_works(options, why);
+        return transport_has_vddk(options, why);
     if (disk->parents > 0)
         snprintf(why, 512,
                  "the disk had a snapshot before this one: its data is in sparse files on top of "
@@ -70,16 +72,10 @@ static bool is_offered(enum transport transport, const struct transport_options 
            options->ssh_host[0];
 }
 
-static int try_transport(enum transport transport, const struct transport_options *options,
-                         const struct transport_access *access, const struct transport_disk *disk,
-                         struct transport_server *server, struct error **err)
-{
-    char why[512];
-
-    if (!transport_fits(transport, options, access, disk, why))
-        return error_set(err, "%s over %s: %s", disk->file, transport_name(transport), why);
-    return transport_start(transport, options, access, disk, server, err);
-}
+/* vddk first: it reads every disk, only what is allocated, and takes requests in parallel. Then
+ * https: it needs nothing that the session does not have. */
+static const enum transport order[] = { TRANSPORT_VDDK, TRANSPORT_HTTPS, TRANSPORT_SSH };
+#define ORDER_COUNT (sizeof order / sizeof order[0])
 
 static void append(char text[1024], const char *a, const char *b)
 {
@@ -88,16 +84,49 @@ static void append(char text[1024], const char *a, const char *b)
     snprintf(text + used, 1024 - used, "%s%s", a, b);
 }
 
-/* vddk first: it reads every disk, only what is allocated, and takes requests in parallel. Then
- * https: it needs nothing that the session does not have. */
+bool transport_possible(const struct transport_options *options,
+                        const struct transport_access *access, const struct transport_disk *disk,
+                        char text[1024])
+{
+    char tried[1024] = "", why[512];
+
+    text[0] = '\0';
+    for (size_t i = 0; i < ORDER_COUNT; i++) {
+        bool wanted = options->wanted == order[i] ||
+                      (options->wanted == TRANSPORT_AUTO && is_offered(order[i], options));
+
+        if (!wanted)
+            continue;
+        if (transport_fits(order[i], options, access, disk, why)) {
+            append(text, transport_name(order[i]), "");
+            append(text, tried[0] ? "; not " : "", tried);
+            return true;
+        }
+        append(tried, tried[0] ? "; not " : "", transport_name(order[i]));
+        append(tried, ": ", why);
+    }
+    append(text, "none: ", tried);
+    return false;
+}
+
+static int try_transport(enum transport transport, const struct transport_options *options,
+                         const struct transport_access *access, const struct transport_disk *disk,
+                         struct transport_server *server, struct error **err)
+{
+    char why[512];
+
+    if (!transport_fits(transport, options, access, disk, why))
+        return error_set(err, "%s: %s", transport_name(transport), why);
+    return transport_start(transport, options, access, disk, server, err);
+}
+
 static int serve_auto(const struct transport_options *options,
                       const struct transport_access *access, const struct transport_disk *disk,
                       struct transport_server *server, char said[1024], struct error **err)
 {
-    static const enum transport order[] = { TRANSPORT_VDDK, TRANSPORT_HTTPS, TRANSPORT_SSH };
     char tried[1024] = "";
 
-    for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
+    for (size_t i = 0; i < ORDER_COUNT; i++) {
         CLEANUP_ERROR struct error *failed = NULL;
 
         if (!is_offered(order[i], options))

@@ -69,6 +69,14 @@ bool transport_fits(enum transport transport, const struct transport_options *op
                     const struct transport_access *access, const struct transport_disk *disk,
                     char why[512]);
 
+/* What would be used for it: `text` says which and why not the better ones, or why there is
+ * none. Nothing is tried over the network. */
+bool transport_possible(const struct transport_options *options,
+                        const struct transport_access *access, const struct transport_disk *disk,
+                        char text[1024]);
+/* nbdkit's vddk plugin is there and finds the library. */
+bool transport_has_vddk(const struct transport_options *options, char why[512]);
+
 /* transport-command.c: a command line, to be freed by command_free(). */
 struct command_line {
     char *words[64]; /* NULL at the end */

@@ -1,0 +1,60 @@
+/* vmferry recover: remove what dead jobs left at their sources. */
+#include "job/recover.h"
+#include "commands/command.h"
+#include "commands/context.h"
+#include "commands/options.h"
+#include "commands/watch.h"
+
+static const char help[] =
+    "usage: vmferry recover [VM] [--state=DIR]\n"
+    "\n"
+    "Removes the snapshots that jobs left at their sources: their process died, or the\n"
+    "source refused. Without a VM: of all. Jobs that live are left alone.\n"
+    "\n"
+    "  --state=DIR   state directory\n";
+
+static void say(void *opaque, const char *text)
+{
+    (void)opaque;
+    printf("%s\n", text);
+}
+
+static int parse(int argc, char *argv[], struct common_options *common, struct error **err)
+{
+    static const struct option options[] = { COMMON_OPTIONS };
+    int c;
+
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        if (common_option(c, argv, common, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int command_recover(int argc, char *argv[], struct error **err)
+{
+    CLEANUP_CONTEXT struct context context = { 0 };
+    struct common_options common = { 0 };
+    struct recover_result result;
+    struct store_vm vm;
+    bool one;
+
+    if (parse(argc, argv, &common, err) < 0)
+        return -1;
+    if (common.help)
+        return print_help(help);
+    one = argc - optind > 0;
+    if ((one && expect_arguments(argc, 1, "vmferry recover [VM]", err) < 0) ||
+        context_open(common.state, &context, err) < 0 ||
+        (one && store_vm_find(context.store, argv[optind], &vm, err) < 0))
+        return -1;
+    if (job_recover(context.store, context.state_dir, one ? &vm : NULL, cancel_on_signals(), say,
+                    NULL, &result, err) < 0)
+        return -1;
+    if (result.failed)
+        return error_set(err, "%u snapshot%s may still stand; run it again when the source answers",
+                         result.failed, result.failed == 1 ? "" : "s");
+    printf("%u snapshot%s removed\n", result.removed, result.removed == 1 ? "" : "s");
+    return 0;
+}

@@ -1,0 +1,16 @@
+/* What can be known about a VM's replication before anything is touched: the source's own
+ * findings, and those about the replica. Changes nothing. */
+#ifndef VMFERRY_JOB_PREFLIGHT_H
+#define VMFERRY_JOB_PREFLIGHT_H
+
+#include "source/source.h"
+#include "store/store.h"
+
+/* `spec` is what the (open) source says of the VM now. */
+int job_preflight(struct store *store, const char *state_dir, const struct store_vm *vm,
+                  struct source *source, const struct vm_spec *spec, struct findings *findings,
+                  struct error **err);
+
+size_t findings_count(const struct findings *findings, enum finding_level level);
+
+#endif

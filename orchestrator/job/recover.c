@@ -1,0 +1,144 @@
+/* Sweeping behind dead jobs; see recover.h. */
+#include "job/recover.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "job/connect.h"
+#include "job/lock.h"
+
+struct recovery {
+    struct store *store;
+    const char *state_dir;
+    atomic_int *cancel;
+    void (*say)(void *opaque, const char *text);
+    void *opaque;
+    struct recover_result *result;
+};
+
+static void say(const struct recovery *recovery, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+static void say(const struct recovery *recovery, const char *fmt, ...)
+{
+    char text[2048];
+    va_list args;
+
+    if (!recovery->say)
+        return;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    recovery->say(recovery->opaque, text);
+}
+
+/* We hold the VM's lock: whoever ran it is dead. */
+static int end_dead_job(struct recovery *recovery, const struct store_vm *vm, struct error **err)
+{
+    struct store_job job;
+    bool found;
+
+    if (store_job_running(recovery->store, vm->id, &found, &job, err) < 0)
+        return -1;
+    if (!found)
+        return 0;
+    if (store_job_end(recovery->store, job.id, "failed", "its process died", err) < 0)
+        return -1;
+    recovery->result->ended++;
+    say(recovery, "'%s': job %" PRId64 " had died", vm->name, job.id);
+    return 0;
+}
+
+static int remove_one(struct recovery *recovery, struct source *source, const struct store_vm *vm,
+                      const struct store_job *job, struct error **err)
+{
+    if (source->kind->thaw && source->kind->thaw(source, vm->uuid, job->snapshot, err) < 0)
+        return -1;
+    if (store_job_set_snapshot(recovery->store, job->id, "", err) < 0 ||
+        store_audit(recovery->store, "recover: snapshot removed", vm->uuid, job->snapshot, NULL,
+                    err) < 0)
+        return -1;
+    recovery->result->removed++;
+    say(recovery, "'%s': snapshot %s of job %" PRId64 " is gone", vm->name, job->snapshot, job->id);
+    return 0;
+}
+
+static void remove_all(struct recovery *recovery, const struct store_vm *vm,
+                       const struct store_job *jobs, size_t count)
+{
+    CLEANUP_CONNECTION struct connection from = { 0 };
+    CLEANUP_ERROR struct error *unreachable = NULL;
+
+    from.settings.cancel = recovery->cancel;
+    from.settings.say = recovery->say;
+    from.settings.opaque = recovery->opaque;
+    if (connection_open(recovery->store, vm->source_id, recovery->state_dir, &from, &unreachable) <
+        0) {
+        recovery->result->failed += (unsigned)count;
+        say(recovery, "'%s': %s", vm->name, error_message(unreachable));
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        CLEANUP_ERROR struct error *problem = NULL;
+
+        if (remove_one(recovery, from.source, vm, &jobs[i], &problem) == 0)
+            continue;
+        recovery->result->failed++;
+        say(recovery, "'%s': snapshot %s of job %" PRId64 ": %s", vm->name, jobs[i].snapshot,
+            jobs[i].id, error_message(problem));
+    }
+}
+
+static int recover_vm(struct recovery *recovery, const struct store_vm *vm, struct error **err)
+{
+    CLEANUP_FREE struct store_job *jobs = NULL;
+    CLEANUP_ERROR struct error *busy = NULL;
+    CLEANUP_CLOSE int lock = -1;
+    struct store_job running;
+    size_t count;
+    bool found;
+
+    if (store_job_running(recovery->store, vm->id, &found, &running, err) < 0 ||
+        store_jobs_with_snapshot(recovery->store, vm->id, &jobs, &count, err) < 0)
+        return -1;
+    if (!found && count == 0)
+        return 0;
+    if (job_lock(recovery->state_dir, vm, &lock, &busy) < 0) {
+        recovery->result->running++;
+        say(recovery, "%s", error_message(busy));
+        return 0;
+    }
+    /* Now that nobody works on it, what there is stays as it is. */
+    free(steal_ptr(jobs));
+    if (end_dead_job(recovery, vm, err) < 0 ||
+        store_jobs_with_snapshot(recovery->store, vm->id, &jobs, &count, err) < 0)
+        return -1;
+    if (count > 0)
+        remove_all(recovery, vm, jobs, count);
+    return 0;
+}
+
+int job_recover(struct store *store, const char *state_dir, const struct store_vm *vm,
+                atomic_int *cancel, void (*hear)(void *opaque, const char *text), void *opaque,
+                struct recover_result *result, struct error **err)
+{
+    struct recovery recovery = { .store = store,
+                                 .state_dir = state_dir,
+                                 .cancel = cancel,
+                                 .say = hear,
+                                 .opaque = opaque,
+                                 .result = result };
+    CLEANUP_FREE struct store_vm *vms = NULL;
+    size_t count;
+
+    *result = (struct recover_result){ 0 };
+    if (vm)
+        return recover_vm(&recovery, vm, err);
+    if (store_vms(store, &vms, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        if (recover_vm(&recovery, &vms[i], err) < 0)
+            return error_prefix(err, "'%s'", vms[i].name);
+    }
+    return 0;
+}

@@ -1,0 +1,23 @@
+/* What dead jobs left at their sources: `vmferry recover`. What comes in: the rows of jobs
+ * that may have a snapshot. What goes out: no snapshot, and rows that say so; a point, finished
+ * or not, is left alone. */
+#ifndef VMFERRY_JOB_RECOVER_H
+#define VMFERRY_JOB_RECOVER_H
+
+#include <stdatomic.h>
+
+#include "store/store.h"
+
+struct recover_result {
+    unsigned removed; /* snapshots */
+    unsigned ended;   /* jobs that were called running, and whose process had died */
+    unsigned running; /* jobs that live, and were left alone */
+    unsigned failed;  /* snapshots that may still stand */
+};
+
+/* vm NULL: of all VMs. `say` hears of each; what fails is said, and the others go on. */
+int job_recover(struct store *store, const char *state_dir, const struct store_vm *vm,
+                atomic_int *cancel, void (*say)(void *opaque, const char *text), void *opaque,
+                struct recover_result *result, struct error **err);
+
+#endif

@@ -1,0 +1,335 @@
+/* The vsphere kind of source: vCenter, or one ESXi host; see source.h. What comes in: stored
+ * options and a password. What goes out: what the layers below know, as a source says it. It
+ * holds what one sync needs from its beginning to its end: the session, the VM, the snapshot
+ * and the servers of its disks. */
+#include <string.h>
+
+#include "source/vsphere/changes.h"
+#include "source/vsphere/inventory.h"
+#include "source/vsphere/preflight.h"
+#include "source/vsphere/serve.h"
+#include "source/vsphere/snapshot.h"
+
+struct vsphere {
+    struct source source;
+    const struct source_settings *settings;
+    struct vsphere_options options;
+    struct session session;
+    struct serving serving;
+    struct vsphere_vm vm;           /* as find() saw it; ref.id "": none */
+    struct moref snapshot;          /* id "": none */
+    struct vsphere_devices devices; /* of the snapshot */
+};
+
+static struct vsphere *of(struct source *source)
+{
+    return (struct vsphere *)source; /* its first member */
+}
+
+static void say(const struct vsphere *v, const char *text)
+{
+    if (v->settings->say)
+        v->settings->say(v->settings->opaque, text);
+}
+
+static void close_vsphere(struct source *source)
+{
+    struct vsphere *v = of(source);
+
+    serving_stop(&v->serving);
+    devices_free(&v->devices);
+    vm_free(&v->vm);
+    session_close(&v->session);
+    free(v);
+}
+
+static int connect_session(struct vsphere *v, struct error **err)
+{
+    const struct source_settings *settings = v->settings;
+    struct soap_settings soap = { .server = settings->location,
+                                  .ca_file = v->options.ca_file,
+                                  .fingerprint = v->options.fingerprint,
+                                  .cancel = settings->cancel };
+    struct credentials credentials = { 0 };
+    int r;
+
+    if (settings->transport && settings->transport[0] &&
+        transport_parse(settings->transport, &v->options.transport.wanted, err) < 0)
+        return -1;
+    if (vsphere_credentials(&v->options, settings->location, &credentials, err) < 0)
+        return -1;
+    r = session_open(&soap, &credentials, &v->session, err);
+    explicit_bzero(&credentials, sizeof credentials);
+    return r;
+}
+
+static int open_vsphere(const struct source_settings *settings, struct source **source,
+                        struct error **err)
+{
+    struct vsphere *v = calloc(1, sizeof *v);
+
+    if (!v)
+        return error_set_errno(err, ENOMEM, "%s", settings->location);
+    v->settings = settings;
+    if (vsphere_options_parse(settings->options, &v->options, err) < 0 ||
+        connect_session(v, err) < 0) {
+        free(v);
+        return -1;
+    }
+    v->serving = (struct serving){ .session = &v->session,
+                                   .options = &v->options,
+                                   .location = settings->location,
+                                   .state_dir = settings->state_dir };
+    *source = &v->source;
+    return 0;
+}
+
+static int check(struct source *source, char about[SOURCE_ABOUT], struct error **err)
+{
+    (void)err; /* that it is open says that it let us in */
+    snprintf(about, SOURCE_ABOUT, "%s, API %s", of(source)->session.about,
+             of(source)->session.api_version);
+    return 0;
+}
+
+static int list(struct source *source, const struct source_filter *filter, struct spec_list *specs,
+                struct error **err)
+{
+    return inventory_list(&of(source)->session, filter, specs, err);
+}
+
+static int resolve(struct source *source, const char *reference, char uuid[SPEC_UUID],
+                   struct error **err)
+{
+    struct moref vm;
+
+    return inventory_resolve(&of(source)->session, reference, &vm, uuid, err);
+}
+
+/* Everything of an earlier VM is forgotten. */
+static void forget(struct vsphere *v)
+{
+    serving_stop(&v->serving);
+    devices_free(&v->devices);
+    vm_free(&v->vm);
+    v->devices = (struct vsphere_devices){ 0 };
+    v->vm = (struct vsphere_vm){ 0 };
+    v->snapshot = (struct moref){ 0 };
+}
+
+static int find(struct source *source, const char *uuid, struct vm_spec *spec, struct error **err)
+{
+    struct vsphere *v = of(source);
+    struct moref vm;
+
+    forget(v);
+    if (inventory_find(&v->session, uuid, &vm, err) < 0 ||
+        inventory_vm(&v->session, &vm, &v->vm, err) < 0)
+        return -1;
+    *spec = v->vm.spec;
+    v->vm.spec = (struct vm_spec){ 0 };
+    return 0;
+}
+
+static struct snapshot_vm target(struct vsphere *v, const struct moref *vm, const char *name)
+{
+    return (struct snapshot_vm){
+        .session = &v->session, .settings = v->settings, .ref = *vm, .name = name
+    };
+}
+
+static int enable_tracking(struct source *source, const struct vm_spec *spec, const char *snapshot,
+                           struct error **err)
+{
+    struct vsphere *v = of(source);
+    struct snapshot_vm vm = target(v, &v->vm.ref, spec->name);
+
+    if (strcmp(spec->inventory.tracking, "on") == 0)
+        return 0;
+    if (snapshot_enable_tracking(&vm, snapshot, err) < 0)
+        return -1;
+    say(v, "change tracking is on");
+    return 0;
+}
+
+/* What the snapshot holds, into the spec. */
+static int read_moment(struct vsphere *v, struct vm_spec *spec, struct error **err)
+{
+    devices_free(&v->devices);
+    v->devices = (struct vsphere_devices){ 0 };
+    if (snapshot_devices(&v->session, &v->snapshot, &v->devices, err) < 0)
+        return -1;
+    return snapshot_change_ids(&v->devices, spec, err);
+}
+
+static int freeze(struct source *source, const struct freeze_wishes *wishes, struct vm_spec *spec,
+                  struct error **err)
+{
+    struct vsphere *v = of(source);
+    struct snapshot_vm vm = target(v, &v->vm.ref, spec->name);
+    bool quiesced;
+
+    if (snapshot_create(&vm, wishes, &v->snapshot, &quiesced, err) < 0)
+        return -1;
+    return read_moment(v, spec, err);
+}
+
+static int refreeze(struct source *source, const char *snapshot, struct vm_spec *spec, bool *stands,
+                    struct error **err)
+{
+    struct vsphere *v = of(source);
+    struct snapshot_vm vm = target(v, &v->vm.ref, spec->name);
+
+    *stands = false;
+    if (snapshot_find(&vm, snapshot, &v->snapshot, err) < 0)
+        return -1;
+    if (!v->snapshot.id[0])
+        return 0;
+    *stands = true;
+    return read_moment(v, spec, err);
+}
+
+static int changes(struct source *source, struct vm_spec *spec, struct spec_disk *disk,
+                   const char *since, const char *path, char why[512], struct error **err)
+{
+    struct vsphere *v = of(source);
+    struct changes_query query = { .vm = v->vm.ref,
+                                   .snapshot = v->snapshot,
+                                   .vm_name = spec->name,
+                                   .key = disk->key,
+                                   .capacity = disk->capacity,
+                                   .since = since,
+                                   .now = disk->change_id };
+    struct changes_result result;
+    int r = changes_fetch(&v->session, &query, path, &result, why, err);
+
+    if (r != 0)
+        return r;
+    snprintf(disk->changes, sizeof disk->changes, "%s", path);
+    snprintf(disk->since, sizeof disk->since, "%s", since);
+    disk->changes_is_file = true;
+    return 0;
+}
+
+static int serve(struct source *source, const struct vm_spec *spec, struct spec_disk *disk,
+                 struct error **err)
+{
+    struct vsphere *v = of(source);
+    struct serve_disk wanted = { .spec = spec,
+                                 .offered = disk,
+                                 .frozen = devices_disk(&v->devices, disk->key),
+                                 .vm = &v->vm.ref,
+                                 .snapshot = &v->snapshot };
+    char said[1024], text[1100];
+
+    if (!wanted.frozen)
+        return error_set(err, "the snapshot does not hold this disk");
+    if (serving_start(&v->serving, &wanted, said, err) < 0)
+        return -1;
+    if (said[0]) {
+        snprintf(text, sizeof text, "disk-%d: %s", disk->key, said);
+        say(v, text);
+    }
+    return 0;
+}
+
+static int keep(struct source *source, struct error **err)
+{
+    struct vsphere *v = of(source);
+    static const struct moref instance = { "ServiceInstance", "ServiceInstance" };
+    CLEANUP_SOAP_ANSWER struct soap_answer answer = { 0 };
+
+    if (session_call(&v->session, &instance, "CurrentTime", NULL, true, 0, NULL, &answer, err) < 0)
+        return -1;
+    return serving_renew_cookie(&v->serving, err);
+}
+
+static int remove_snapshot(struct vsphere *v, const char *uuid, const char *snapshot,
+                           struct error **err)
+{
+    CLEANUP_ERROR struct error *gone = NULL;
+    struct snapshot_vm vm;
+    struct moref ref;
+
+    if (inventory_find(&v->session, uuid, &ref, &gone) < 0)
+        return gone->errnum == ENOENT ? 0 : error_move(err, &gone); /* with all its snapshots */
+    vm = target(v, &ref, uuid);
+    return snapshot_remove(&vm, snapshot, err);
+}
+
+static int thaw(struct source *source, const char *uuid, const char *snapshot, struct error **err)
+{
+    struct vsphere *v = of(source);
+    bool ignoring = session_ignore_cancel(&v->session, true);
+    int r;
+
+    serving_stop(&v->serving);
+    r = remove_snapshot(v, uuid, snapshot, err);
+    session_ignore_cancel(&v->session, ignoring);
+    return r;
+}
+
+/* Every disk can be read somehow. */
+static int check_transport(struct vsphere *v, const struct vm_spec *spec, struct findings *findings)
+{
+    for (size_t i = 0; i < spec->disk_count; i++) {
+        const struct vsphere_disk *disk = devices_disk(&v->vm.devices, spec->disks[i].key);
+        char text[1024], check_name[48];
+        bool possible = disk && serving_possible(&v->serving, spec, disk, text);
+
+        snprintf(check_name, sizeof check_name, "disk-%d: transport", spec->disks[i].key);
+        if (!disk)
+            continue;
+        if (findings_add(findings, possible ? FINDING_OK : FINDING_BLOCKER, check_name,
+                         possible ? NULL
+                                  : "remove the VM's snapshots, or give the source another "
+                                    "--transport",
+                         "%s", text) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static enum preflight_reader reader_of(const struct vsphere *v)
+{
+    switch (v->options.transport.wanted) {
+    case TRANSPORT_VDDK:
+        return READER_LIBRARY;
+    case TRANSPORT_HTTPS:
+    case TRANSPORT_SSH:
+        return READER_FILES;
+    case TRANSPORT_AUTO:
+        break;
+    }
+    return READER_ANY;
+}
+
+static int preflight(struct source *source, const struct vm_spec *spec, struct findings *findings,
+                     struct error **err)
+{
+    struct vsphere *v = of(source);
+
+    if (preflight_vm(&v->session, &v->vm.ref, reader_of(v), findings, err) < 0)
+        return -1;
+    if (check_transport(v, spec, findings) < 0)
+        return error_set_errno(err, ENOMEM, "preflight");
+    return 0;
+}
+
+const struct source_kind source_vsphere = {
+    .name = "vsphere",
+    .open = open_vsphere,
+    .close = close_vsphere,
+    .list = list,
+    .find = find,
+    .check = check,
+    .resolve = resolve,
+    .preflight = preflight,
+    .enable_tracking = enable_tracking,
+    .freeze = freeze,
+    .refreeze = refreeze,
+    .changes = changes,
+    .serve = serve,
+    .keep = keep,
+    .thaw = thaw,
+};
