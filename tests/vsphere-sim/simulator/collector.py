@@ -231,7 +231,10 @@ def wait(world, session, version, seconds):
             left = None if deadline is None else deadline - time.monotonic()
             if result or (left is not None and left <= 0):
                 return result
-            if session.cancel_wait or session.gone:
+            if session.gone:
+                ref = Ref("PropertyCollector", "PropertyCollector")
+                raise Fault("NotAuthenticated", object=ref, privilegeId="System.View")
+            if session.cancel_wait:
                 raise Fault("RequestCanceled")
             with world.changed:
                 # Not everything that shows tells of its changes: look now and then.

@@ -50,8 +50,14 @@ def state(simulator):
             t.id: {"op": t.op, "vm": t.vm.name, "state": t.state}
             for t in list(world.tasks.values())[-50:]
         },
-        "vms": [vm_state(vm) for vm in list(world.vms.values())[:50]],
+        "vms": [vm_state(vm) for vm in shown(world)],
     }
+
+
+def shown(world):
+    """Every VM with content, and a few of those without."""
+    every = list(world.vms.values())
+    return [vm for vm in every if vm.directory] + [vm for vm in every if not vm.directory][:20]
 
 
 def vm_state(vm):
@@ -232,7 +238,8 @@ def remove_snapshot(simulator, vm, name):
 
 
 @verb
-def grow(simulator, vm, key, size, reset=False):
+def grow(simulator, vm, key, size, reset=False, wrong=False):
+    """`reset`: tracking starts afresh. `wrong`: it goes on, and tells less than is true."""
     one = find(simulator, vm)
     with one.lock:
         disk = find_disk(one, key)
@@ -243,6 +250,7 @@ def grow(simulator, vm, key, size, reset=False):
         os.truncate(disk.path, size)
         if reset and disk.tracking:
             disk.reset_tracking()
+        disk.wrong = disk.wrong or wrong
 
 
 @verb

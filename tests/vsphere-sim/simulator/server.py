@@ -361,6 +361,3 @@ class Server(http.server.ThreadingHTTPServer):
                 super().finish_request(tls, client_address)
         except OSError:
             pass
-
-    def handle_error(self, request, client_address):
-        super().handle_error(request, client_address)
