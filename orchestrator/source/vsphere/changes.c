@@ -230,6 +230,7 @@ int changes_fetch(struct session *session, const struct changes_query *query, co
     int r;
 
     *result = (struct changes_result){ 0 };
+    unlink(path); /* an older map must not be taken for this one */
     if (!is_hint(query) && !changes_same_life(query->since, query->now, why))
         return 1;
     if (is_hint(query) && !query->now[0]) {

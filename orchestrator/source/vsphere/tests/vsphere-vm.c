@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "changemap.h"
 #include "source/vsphere/changes.h"
 #include "source/vsphere/inventory.h"
 #include "source/vsphere/preflight.h"
@@ -101,6 +102,17 @@ static int freeze(const struct snapshot_vm *vm, struct vm_spec *spec, char **arg
                : print_spec(spec, err);
 }
 
+/* The map is one that the cbt filter and the copy engine take. */
+static int check_map(const char *path, uint64_t capacity, const struct changes_result *result,
+                     struct error **err)
+{
+    CLEANUP_CHANGEMAP struct changemap map = CHANGEMAP_INIT;
+
+    if (changemap_load(path, &map, err) < 0 || changemap_check_size(&map, capacity, err) < 0)
+        return -1;
+    return changemap_bytes(&map) == result->bytes ? 0 : error_set(err, "%s: wrong sum", path);
+}
+
 static int changes(const struct snapshot_vm *vm, char **args, struct error **err)
 {
     CLEANUP_DEVICES struct vsphere_devices devices = { 0 };
@@ -120,6 +132,8 @@ static int changes(const struct snapshot_vm *vm, char **args, struct error **err
     query.capacity = disk->capacity;
     query.now = disk->change_id;
     r = changes_fetch(vm->session, &query, args[3], &result, why, err);
+    if (r == 0 && check_map(args[3], query.capacity, &result, err) < 0)
+        return -1;
     if (r == 0)
         printf("map %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", result.areas, result.bytes,
                result.pages);
