@@ -174,7 +174,7 @@ class Simulator:
         self.own = directory is None
         self.directory = directory or tempfile.mkdtemp(prefix="vsphere-sim-test.")
         self.user = options.setdefault("user", "administrator@vsphere.local")
-        self.password = options.setdefault("password", "se<cr&et \"1'")
+        self.password = options.pop("password", "se<cr&et \"1'")
         options.setdefault("keep_moments", True)
         argv = ["/usr/bin/python3", os.path.join(HERE, "sim")]
         argv += ["--listen", options.pop("listen", "127.0.0.1:0")]
@@ -188,7 +188,8 @@ class Simulator:
                 argv += [option, "on" if value else "off"]
             else:
                 argv += [option, str(value)]
-        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        environment = dict(os.environ, VSPHERE_SIM_PASSWORD=self.password)
+        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment)
         try:
             self.read_greeting()
         except BaseException:

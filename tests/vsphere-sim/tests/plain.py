@@ -214,3 +214,20 @@ class Client:
 
 def escape(value):
     return value.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def vm_ref(vm):
+    return ("VirtualMachine", vm.moref)
+
+
+def fault_of(function):
+    try:
+        return "none, but %r" % (function(),)
+    except SoapFault as e:
+        return e.name
+
+
+def client_of(sim, **kwargs):
+    client = Client(sim, **kwargs)
+    client.login()
+    return client
