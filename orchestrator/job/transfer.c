@@ -13,7 +13,7 @@
 #define TICK_MS         200
 #define ROW_INTERVAL_MS 1000
 #define CONNECT_SECONDS 60
-#define KEEP_MS         60000
+#define KEEP_MS         15000
 
 /* One disk's figures; the lock of struct transfer protects them. */
 struct figures {

@@ -133,7 +133,7 @@ struct source_kind {
     /* Fill disk->place. The server behind it belongs to the source and ends with it. */
     int (*serve)(struct source *source, const struct vm_spec *spec, struct spec_disk *disk,
                  struct error **err);
-    /* Called about every minute while its disks are being read: a login that ran out is made
+    /* Called a few times a minute while its disks are being read: a login that ran out is made
      * again. An error is no reason to stop: reads tell. */
     int (*keep)(struct source *source, struct error **err);
     /* Stop serving, and remove the snapshot of this name from the VM, waiting until it is

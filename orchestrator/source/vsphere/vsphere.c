@@ -211,6 +211,39 @@ static int changes(struct source *source, struct vm_spec *spec, struct spec_disk
     return 0;
 }
 
+static int nothing(void *opaque, const struct moref *object, const char *name, xmlNode *val,
+                   struct error **err)
+{
+    (void)opaque, (void)object, (void)name, (void)val, (void)err;
+    return 0;
+}
+
+/* Something that only who is logged in may ask (unlike the time): if the server has forgotten
+ * us, this logs in again. */
+static int keep(struct source *source, struct error **err)
+{
+    struct vsphere *v = of(source);
+
+    if (session_properties(&v->session, &v->session.root, "name", nothing, NULL, err) < 0)
+        return -1;
+    return serving_renew_cookie(&v->serving, err);
+}
+
+/* The servers read with the session's cookie, and sessions end when servers like. */
+static int start_serving(struct vsphere *v, const struct serve_disk *wanted, char said[1024],
+                         struct error **err)
+{
+    unsigned logins = v->session.logins;
+    CLEANUP_ERROR struct error *lost = NULL;
+
+    if (serving_start(&v->serving, wanted, said, err) == 0)
+        return 0;
+    if (keep(&v->source, &lost) < 0 || v->session.logins == logins)
+        return -1;
+    error_clear(err);
+    return serving_start(&v->serving, wanted, said, err);
+}
+
 static int serve(struct source *source, const struct vm_spec *spec, struct spec_disk *disk,
                  struct error **err)
 {
@@ -224,24 +257,13 @@ static int serve(struct source *source, const struct vm_spec *spec, struct spec_
 
     if (!wanted.frozen)
         return error_set(err, "the snapshot does not hold this disk");
-    if (serving_start(&v->serving, &wanted, said, err) < 0)
+    if (start_serving(v, &wanted, said, err) < 0)
         return -1;
     if (said[0]) {
         snprintf(text, sizeof text, "disk-%d: %s", disk->key, said);
         say(v, text);
     }
     return 0;
-}
-
-static int keep(struct source *source, struct error **err)
-{
-    struct vsphere *v = of(source);
-    static const struct moref instance = { "ServiceInstance", "ServiceInstance" };
-    CLEANUP_SOAP_ANSWER struct soap_answer answer = { 0 };
-
-    if (session_call(&v->session, &instance, "CurrentTime", NULL, true, 0, NULL, &answer, err) < 0)
-        return -1;
-    return serving_renew_cookie(&v->serving, err);
 }
 
 static int remove_snapshot(struct vsphere *v, const char *uuid, const char *snapshot,

@@ -1,0 +1,331 @@
+#!/usr/bin/python3
+"""vmferry against the simulator, from the command line: what is replicated is what the
+snapshot held, only what changed moves, and nothing stays at the source."""
+
+import random
+import sys
+
+from vsphere_lab import GRAIN, Lab, MiB, kill, wait_for
+
+import simlib
+import tap
+
+rng = random.Random(20261121)
+
+
+def sync_types(result):
+    return {d["key"]: d["sync_type"] for d in result.json()["disks"]}
+
+
+def ended(result, status, name):
+    tap.ok(result.status == status, name, "exit %d" % result.status, result.text)
+
+
+def ordinary():
+    with Lab() as lab:
+        vm = lab.sim.add_vm("/DC0/vm/web/app01", [64 * MiB, 32 * MiB + 512])
+        for key in vm.keys():
+            vm.write_randomly(key, rng)
+        added = lab.add_source()
+        tap.is_(added.status, 0, "a source is added")
+        tap.ok("VMware vCenter" in lab.vmferry("source", "check", "vc").out, "and checked")
+        flight = lab.vmferry("preflight", "app01")
+        tap.is_(flight.status, 0, "preflight finds no blocker")
+        tap.ok("--enable-cbt" in flight.out, "and says how change tracking is turned on")
+
+        lab.sim.forget()
+        first = lab.replicate("/DC0/vm/web/app01", "--enable-cbt")
+        tap.is_(first.status, 0, "the first copy, of a VM named by its path")
+        tap.ok("transport https" in first.err, "the transport that was chosen is said")
+        tap.is_(sync_types(first), {2000: "initial", 2001: "initial"}, "is of all disks")
+        tap.ok(lab.all_same(vm), "and holds what the snapshot held")
+        for disk in first.json()["disks"]:
+            near(disk["bytes"], vm.bytes_read(disk["key"], True), "disk-%d" % disk["key"])
+            tap.ok(disk["bytes"] < disk["capacity"] / 4, "no more than what is in use moved")
+
+        vm.write(2000, 1 * MiB, b"a" * 100)
+        vm.write(2000, 40 * MiB, rng.randbytes(300000))
+        vm.zero(2001, 0, 2 * MiB)
+        vm.write(2001, 32 * MiB, b"the end's")
+        lab.sim.forget()
+        second = lab.replicate(vm.moref)
+        tap.is_(second.status, 0, "a second run, of the VM by its moref")
+        tap.is_(sync_types(second), {2000: "incremental", 2001: "incremental"}, "is incremental")
+        tap.ok(lab.all_same(vm), "and again holds what the snapshot held")
+        for disk in second.json()["disks"]:
+            near(disk["bytes"], vm.bytes_read(disk["key"], True), "disk-%d" % disk["key"])
+            tap.ok(disk["bytes"] <= 48 * GRAIN, "only changed areas moved")
+
+        third = lab.replicate(vm.instance_uuid)
+        tap.is_(sync_types(third), {2000: "incremental", 2001: "incremental"}, "nothing changed")
+        tap.is_([d["bytes"] for d in third.json()["disks"]], [0, 0], "nothing moved")
+        tap.is_(lab.standing(vm), [], "no snapshot stays")
+        tap.is_(lab.sim.state()["sessions"]["open"], 0, "nor a session")
+        history(lab, [d["change_id"] for d in third.json()["disks"]])
+        tap.ok(lab.vmferry("verify", "app01").status == 0, "the replica verifies")
+        listed = lab.vmferry("vm", "list")
+        tap.ok("app01" in listed.out, "and is listed")
+
+
+def near(job, seen, what):
+    tap.ok(abs(job - seen) <= GRAIN, "%s: the job's bytes are those read" % what, job, seen)
+
+
+def history(lab, newest):
+    rows = lab.query(
+        "SELECT change_id_before, change_id_after, sync_type, outcome FROM cbt_history "
+        "ORDER BY id"
+    )
+    tap.is_([r[2] for r in rows], 2 * ["initial"] + 4 * ["incremental"], "cbt_history: types")
+    tap.is_([r[1] for r in rows[-2:]], newest, "cbt_history: the newest change ids")
+    tap.is_([r[0] for r in rows[2:]], [r[1] for r in rows[:-2]], "each begins where one ended")
+    tap.is_({r[3] for r in rows}, {"completed"}, "cbt_history: all completed")
+
+
+def reset():
+    with Lab() as lab:
+        vm = lab.sim.add_vm("db", [32 * MiB, 16 * MiB])
+        lab.add_source()
+        vm.write_randomly(2000, rng)
+        vm.write_randomly(2001, rng)
+        tap.is_(lab.replicate("db", "--enable-cbt").status, 0, "a VM with two disks")
+        vm.write_randomly(2000, rng)
+        vm.write_randomly(2001, rng)
+        lab.sim.control("reset-cbt", vm=vm.path, key=2001)
+        result = lab.replicate("db")
+        tap.is_(
+            sync_types(result), {2000: "incremental", 2001: "resync"}, "a reset is that disk's alone"
+        )
+        tap.ok("disk-2001: resync" in result.err and "reset" in result.err, "and said, with why")
+        tap.ok(lab.all_same(vm), "the replica is right")
+
+        vm.write_randomly(2001, rng)
+        lab.sim.control("power-cut", vm=vm.path)
+        vm.write_randomly(2000, rng)
+        lab.sim.control("vm", vm=vm.path, power="poweredOn")
+        result = lab.replicate("db")
+        tap.is_(sync_types(result), {2000: "resync", 2001: "resync"}, "a power cut resets all")
+        tap.ok(lab.all_same(vm), "the replica is right")
+
+        for how in (
+            dict(fault="FileFault"),
+            dict(fault="InvalidArgument", members={"invalidProperty": "changeId"}),
+            dict(fault="MethodNotFound"),
+            dict(fault="NotFound"),
+        ):
+            lab.sim.fault("QueryChangedDiskAreas", "fault", **how)
+            vm.write_randomly(2000, rng)
+            vm.write_randomly(2001, rng)
+            result = lab.replicate("db")
+            tap.is_(
+                sorted(sync_types(result).values()),
+                ["incremental", "resync"],
+                "%s: a resync of that disk" % how["fault"],
+            )
+            tap.ok(lab.all_same(vm), "the replica is right")
+        lab.sim.control("cbt", vm=vm.path, on=False)
+        vm.write_randomly(2000, rng)
+        result = lab.replicate("db")
+        tap.is_(sync_types(result), {2000: "resync", 2001: "resync"}, "tracking off: resync")
+        tap.ok("--enable-cbt" in result.err, "it says how to turn it on")
+        tap.ok(lab.all_same(vm), "the replica is right")
+        tap.is_(lab.standing(vm), [], "no snapshot stays")
+
+
+def identity():
+    with Lab() as lab:
+        vm = lab.sim.add_vm("files", [16 * MiB, 16 * MiB])
+        lab.add_source()
+        lab.replicate("files", "--enable-cbt")
+        for key in (2000, 2001):
+            vm.write_randomly(key, rng)
+        lab.sim.control("order", vm=vm.path, keys=[2001, 2000])
+        result = lab.replicate("files")
+        tap.is_(
+            sync_types(result),
+            {2000: "incremental", 2001: "incremental"},
+            "the order of the list means nothing",
+        )
+        tap.ok(lab.all_same(vm), "the replica is right")
+
+        uuid = vm.disk(2001)["uuid"]
+        lab.sim.control("disk", vm=vm.path, key=2001, uuid="6000C290-aaaa-bbbb-cccc-dddddddddddd")
+        result = lab.replicate("files")
+        tap.is_(result.status, 1, "another uuid is another disk: refused")
+        tap.ok("preflight" in result.err or "backing uuid" in result.err, "with the map", result.err)
+        lab.sim.control("disk", vm=vm.path, key=2001, uuid=uuid)
+
+        lab.sim.control("disk", vm=vm.path, key=2001, new_key=2005)
+        tap.is_(lab.replicate("files").status, 1, "another key: refused")
+        lab.sim.control("disk", vm=vm.path, key=2005, new_key=2001)
+        with open(vm.directory + "/more.raw", "wb") as f:
+            f.truncate(8 * MiB)
+        lab.sim.control("add-disk", vm=vm.path, key=2002, file="more.raw")
+        tap.is_(lab.replicate("files").status, 1, "a disk more: refused")
+        lab.sim.control("remove-disk", vm=vm.path, key=2002)
+        lab.sim.control("remove-disk", vm=vm.path, key=2001)
+        tap.is_(lab.replicate("files").status, 1, "a disk less: refused")
+        tap.is_(lab.query("SELECT count(*) FROM restore_points"), [(2,)], "none made a point")
+        tap.is_(lab.standing(vm), [], "or left a snapshot")
+        tap.is_(len(vm.snapshots(False)), 3, "or even took one")
+
+
+def crashes():
+    with Lab() as lab:
+        vm = lab.sim.add_vm("big", [96 * MiB, 16 * MiB])
+        lab.add_source()
+        vm.write(2000, 0, rng.randbytes(64 * MiB))
+        vm.write_randomly(2001, rng)
+        process = lab.start("replicate", "big", "--enable-cbt", "--rate=4M")
+        wait_for(lambda: vm.bytes_read(2000) > 12 * MiB)
+        kill(process)
+        first = lab.standing(vm)
+        tap.is_(len(first), 1, "a killed job's snapshot stands")
+        tap.ok(first[0].startswith("vmferry-1-"), "named after it")
+        tap.is_(
+            lab.query("SELECT source_snapshot FROM replication_jobs")[0][0],
+            first[0],
+            "and is in its row",
+        )
+        vm.write(2000, 0, rng.randbytes(8 * MiB))
+        result = lab.replicate("big")
+        ended(result, 0, "the next run")
+        tap.ok("going on with snapshot " + first[0] in result.err, "goes on with it")
+        tap.ok(result.json()["disks"][0]["bytes_resumed"] > 0, "and with what was copied")
+        tap.ok(lab.all_same(vm), "it holds what that snapshot held")
+        tap.is_(lab.standing(vm), [], "which is gone")
+
+        result = lab.replicate("big")
+        tap.is_(sync_types(result), {2000: "incremental", 2001: "incremental"}, "then what changed")
+        tap.ok(lab.all_same(vm), "the replica is right")
+
+        vm.write(2000, 0, rng.randbytes(32 * MiB))
+        process = lab.start("replicate", "big", "--rate=4M")
+        wait_for(lambda: lab.query("SELECT 1 FROM job_steps WHERE step = 'copy' AND job_id = 4"))
+        busy = lab.vmferry("recover")
+        tap.ok("being replicated" in busy.out and lab.standing(vm), "recover leaves a living job")
+        kill(process)
+        swept = lab.vmferry("recover", "big")
+        ended(swept, 0, "recover, after it died")
+        tap.is_(lab.standing(vm), [], "removes its snapshot")
+        tap.is_(
+            lab.query("SELECT status, source_snapshot FROM replication_jobs WHERE id = 4"),
+            [("failed", None)],
+            "and ends the job",
+        )
+        vm.write_randomly(2001, rng)
+        tap.is_(lab.replicate("big").status, 0, "the next run starts anew")
+        tap.ok(lab.all_same(vm), "the replica is right")
+
+        vm.write(2000, 0, rng.randbytes(32 * MiB))
+        process = lab.start("replicate", "big", "--rate=4M")
+        wait_for(lambda: lab.query("SELECT 1 FROM job_steps WHERE step = 'copy' AND job_id = 6"))
+        process.terminate()
+        tap.is_(process.wait(), 3, "a job that is stopped is paused")
+        tap.is_(lab.standing(vm), [], "and leaves no snapshot")
+        tap.is_(lab.replicate("big").status, 0, "the next run")
+        tap.ok(lab.all_same(vm), "is right")
+
+
+def failures():
+    with Lab() as lab:
+        vm = lab.sim.add_vm("app02", [32 * MiB, 16 * MiB])
+        lab.add_source()
+        vm.write_randomly(2000, rng)
+        lab.sim.fault("RemoveSnapshot_Task", "fault", fault="GenericVmConfigFault", where="task")
+        result = lab.replicate("app02")
+        ended(result, 0, "a snapshot that can't be removed: the point is made")
+        tap.ok("vmferry recover" in result.err, "it is said, with what to do")
+        tap.is_(len(lab.standing(vm)), 1, "it stands")
+        tap.is_(lab.vmferry("recover").status, 0, "recover")
+        tap.is_(lab.standing(vm), [], "removes it")
+
+        lab.sim.fault("CreateSnapshot_Task", "fault", fault="SnapshotFault", where="task", times=-1)
+        result = lab.replicate("app02")
+        tap.is_(result.status, 1, "no snapshot can be made: the job fails")
+        tap.is_(
+            lab.query("SELECT status, source_snapshot FROM replication_jobs WHERE id = 2"),
+            [("failed", None)],
+            "and is written down",
+        )
+        lab.sim.clear_faults()
+        lab.replicate("app02", "--enable-cbt")
+
+        for op in ("QueryChangedDiskAreas", "CreateSnapshot_Task", "RemoveSnapshot_Task", "folder"):
+            lab.sim.fault(op, "expire")
+            vm.write_randomly(2001, rng)
+            result = lab.replicate("app02")
+            ended(result, 0, "the session ends at %s: it goes on" % op)
+            tap.ok(lab.all_same(vm), "the replica is right")
+        vm.write(2000, 0, rng.randbytes(32 * MiB))
+        before = vm.bytes_read(2000)
+        process = lab.start("replicate", "app02", "--rate=2M")
+        wait_for(lambda: vm.bytes_read(2000) > before + 8 * MiB)
+        lab.sim.control("expire")
+        tap.is_(process.wait(), 0, "the session ends while the disk is read: it goes on")
+        tap.ok(lab.all_same(vm), "the replica is right")
+        lab.sim.fault("QueryChangedDiskAreas", "fault", fault="ManagedObjectNotFound")
+        result = lab.replicate("app02")
+        ended(result, 3, "the snapshot is gone when it is asked about: the job pauses")
+        tap.is_(lab.standing(vm), [], "nothing stays")
+        tap.is_(lab.replicate("app02").status, 0, "the next one is right")
+        tap.ok(lab.all_same(vm), "the replica is right")
+
+
+def refused():
+    with Lab() as lab:
+        vm = lab.sim.add_vm(
+            "odd", [dict(size=16 * MiB), dict(size=16 * MiB, mode="independent_persistent")]
+        )
+        lab.add_source()
+        flight = lab.vmferry("preflight", "odd", "--json")
+        blockers = [f for f in flight.json()["findings"] if f["level"] == "blocker"]
+        tap.is_(flight.status, 1, "preflight: an independent disk is a blocker")
+        tap.ok(any("2001" in b["check"] for b in blockers), "named by its key", blockers)
+        result = lab.replicate("odd")
+        tap.is_(result.status, 1, "replicate stops there")
+        tap.ok("independent" in result.err, "and says why", result.err)
+        tap.is_(vm.snapshots(False), [], "before it touches anything")
+        tap.is_(lab.query("SELECT count(*) FROM replication_jobs"), [(0,)], "or writes a job down")
+
+        other = lab.sim.add_vm("snapped", [16 * MiB])
+        lab.sim.control("snapshot", vm=other.path, name="by hand")
+        result = lab.replicate("snapped", "--transport=https")
+        tap.is_(result.status, 1, "a disk with a snapshot is not read over https")
+        tap.ok("vddk" in result.err, "it says what could", result.err)
+        tap.is_(lab.standing(other), ["by hand"], "somebody else's snapshot is left alone")
+
+        lab.sim.add_vm("/DC0/vm/a/twin", [MiB])
+        lab.sim.add_vm("/DC0/vm/b/twin", [MiB])
+        result = lab.vmferry("preflight", "twin")
+        tap.is_(result.status, 2, "a name that two VMs have")
+        tap.ok("/DC0/vm/a/twin" in result.err and "/DC0/vm/b/twin" in result.err, "lists both")
+        tap.is_(lab.vmferry("preflight", "/DC0/vm/b/twin").status, 0, "a path says which")
+
+
+def trust():
+    with Lab() as lab:
+        words = ["source", "add", "vsphere", "vc", "--server", lab.sim.server]
+        words += ["--user", lab.sim.user, "--password-file", lab.sim.password_file]
+        result = lab.vmferry(*words)
+        tap.is_(result.status, 2, "nothing to know the server by, and no terminal: refused")
+        tap.ok(lab.sim.fingerprint in result.err, "the fingerprint is shown")
+        wrong = lab.vmferry(*words, "--fingerprint", "00" * 32)
+        tap.is_(wrong.status, 1, "another certificate than the pinned one: refused")
+        tap.is_(lab.sim.state()["sessions"]["failed"], 0, "before a password is sent")
+        tap.is_(lab.vmferry(*words, "--ca-file", lab.sim.ca_file).status, 0, "a CA file")
+        result = lab.add_source(password_file=False)
+        tap.is_(result.status, 1, "no password: refused")
+        tap.ok("--password-file" in result.err, "and said where one may be")
+        env = {"VMFERRY_PASSWORD": lab.sim.password}
+        checked = lab.vmferry("source", "check", "vc", **env)
+        tap.is_(checked.status, 0, "the source as it was still works")
+        secret = lab.sim.password
+        with open(lab.state + "/vmferry.db", "rb") as f:
+            tap.ok(secret.encode() not in f.read(), "no secret in the database")
+
+
+SECTIONS = (ordinary, reset, identity, crashes, failures, refused, trust)
+
+if __name__ == "__main__":
+    tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])
