@@ -9,6 +9,7 @@
 #   make lint       format, shell scripts, and a build with clang
 #   make check-asan, make check-valgrind
 #                   every test under a sanitizer or valgrind
+#   make fuzz       feed nonsense to what reads a server's answers; FUZZ_SECONDS=60 each
 #   make compile_commands.json
 #                   for clangd
 #   make deps       install what is needed to build and test
@@ -47,6 +48,11 @@ check-valgrind: deps
 	$(ready) all tests
 	VALGRIND=1 scripts/run-tests
 
+fuzz:
+	@scripts/install-deps --fuzz
+	$(ready) BUILD=build-fuzz CC=clang SANITIZE=address,undefined,fuzzer-no-link fuzzers
+	scripts/fuzz
+
 bench: deps
 	$(ready) all benchmarks
 	bench/run
@@ -55,7 +61,7 @@ lint: deps
 	scripts/lint
 
 clean:
-	rm -rf $(BUILD) build-asan build-clang compile_commands.json
+	rm -rf $(BUILD) build-asan build-clang build-fuzz compile_commands.json
 
 deps:
 	@scripts/install-deps
@@ -63,4 +69,4 @@ deps:
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
 
-.PHONY: all demo check check-asan check-valgrind bench lint clean deps help
+.PHONY: all demo check check-asan check-valgrind fuzz bench lint clean deps help

@@ -9,6 +9,7 @@
 #   **/tests/test-*.c              → $(BUILD)/…/tests/test-* (cmocka), linked with all of
 #                                    the folder's own code
 #   orchestrator/**/tests/*.c      → $(BUILD)/…/tests/*, programs that tests drive
+#   tests/fuzz/*.c                 → $(BUILD)/tests/fuzz/*, libFuzzer programs (clang)
 #   bench/*.c                      → $(BUILD)/bench/*, programs of the benchmarks
 #   **/*.pod, docs/man/*.pod       → $(BUILD)/man/*.N
 #   sql/sqlite/*.sql               → a table in vmferry
@@ -27,7 +28,7 @@ PACKAGES              := $(sort $(PACKAGES_common) $(PACKAGES_filters) $(PACKAGE
 pkg_cflags = $(shell pkg-config --cflags $(1) 2>/dev/null)
 pkg_libs   = $(shell pkg-config --libs $(1) 2>/dev/null)
 # These goals build nothing by themselves, and may come before the packages are there.
-BUILD_NOTHING := clean help deps demo check check-asan check-valgrind bench lint
+BUILD_NOTHING := clean help deps demo check check-asan check-valgrind fuzz bench lint
 ifneq ($(filter-out $(BUILD_NOTHING),$(or $(MAKECMDGOALS),all)),)
 CFLAGS_packages := $(call pkg_cflags,$(PACKAGES))
 LIBS_filters      := $(call pkg_libs,$(filter-out nbdkit,$(PACKAGES_filters)))
@@ -124,6 +125,12 @@ $(BUILD)/%/own.a: $$(call own_objects,$$*)
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $$(call own_archive,$$*) $(BUILD)/libvmferry.a $(COMMON)
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_tests)
 
+# With CC=clang and SANITIZE=…,fuzzer-no-link: the library has the fuzzer's main().
+FUZZERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/*.c))
+fuzzers: $(FUZZERS)
+$(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libvmferry.a $(COMMON)
+	$(call run,LINK)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_orchestrator)
+
 # Loaded into nbdkit by the tests under sanitizers and valgrind.
 $(BUILD)/early.so: tests/checked/early.c
 	@mkdir -p $(@D)
@@ -151,5 +158,5 @@ include scripts/install.mk
 .SECONDARY:
 
 FORCE:
-.PHONY: filters plugins programs manuals tests benchmarks FORCE
+.PHONY: filters plugins programs manuals tests fuzzers benchmarks FORCE
 .DEFAULT_GOAL := all

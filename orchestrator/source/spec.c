@@ -187,7 +187,7 @@ static int parse_disk(struct member_context *c, json_object *object, struct spec
         return -1;
     disk->key = (int)key;
     disk->unit = (int)unit;
-    if (disk->capacity % 512)
+    if (!c->stored && disk->capacity % 512)
         return member_complain(c, "capacity", "is not a multiple of 512", err);
     if (parse_place(c, object, disk, err) < 0 ||
         parse_disk_inventory(c, object, &disk->inventory, err) < 0)
