@@ -92,7 +92,7 @@ struct vm_spec {
 int spec_parse(const char *text, const char *origin, const char *folder, struct vm_spec *spec,
                struct error **err);
 /* What spec_to_json() made of any source's VM: it may lack places, backing uuids, MACs,
- * disks, and the amounts of a VM whose host does not answer. */
+ * disks, and the amounts of a VM whose host does not answer; capacities may be odd. */
 int spec_parse_stored(const char *text, const char *origin, struct vm_spec *spec,
                       struct error **err);
 /* Read and parse a file. */

@@ -82,7 +82,8 @@ static void test_inventory(void **state)
 /* What a source's VM may lack is taken back from the store, and from nowhere else. */
 static void test_stored(void **state)
 {
-    struct spec_disk disks[] = { { .key = 2001, .unit = 100 }, { .key = 2000, .unit = 0 } };
+    struct spec_disk disks[] = { { .key = 2001, .unit = 100, .capacity = 513 },
+                                 { .key = 2000, .unit = 0 } };
     struct spec_nic nics[] = { { .network = "LAN" }, { .network = "LAN" } };
     struct vm_spec bare = { .uuid = "6d7b3c52-1f0a-4c0e-9d55-0c8f5a1d2e3f",
                             .name = "app01",
@@ -104,6 +105,7 @@ static void test_stored(void **state)
         fail_msg("%s", error_message(err));
     assert_int_equal(again.disk_count, 2);
     assert_int_equal(again.disks[1].unit, 100);
+    assert_int_equal(again.disks[1].capacity, 513); /* the preflight says what is wrong with it */
     assert_string_equal(again.disks[1].place, "");
     assert_null(strstr(json, "inventory"));
 

@@ -11,7 +11,7 @@
  *     once TYPE:ID OP [XML]         the same, for a call that may not be sent twice
  *     properties TYPE:ID PATHS      one line each: ID NAME TEXT
  *     all TYPE PATHS                the same, of all objects; "--then TYPE:ID" looks that one
- *                                   up after the first
+ *                                   up after the first, "--stop N" stops after N
  *     task TYPE:ID OP WHAT [XML]    starts it, prints progress, waits, prints the result
  *
  * Several commands, separated by "+", share one session. */
@@ -70,6 +70,7 @@ static int call(struct session *session, char **args, bool safe, struct error **
 struct listing {
     struct session *session;
     const char *then; /* look this object up once; NULL: no */
+    int stop;         /* after so many; 0: never */
 };
 
 static int print_property(void *opaque, const struct moref *object, const char *name, xmlNode *val,
@@ -86,7 +87,7 @@ static int print_property(void *opaque, const struct moref *object, const char *
         listing->then = NULL;
         return session_properties(listing->session, &other, "name", print_property, &none, err);
     }
-    return 0;
+    return listing->stop && --listing->stop == 0;
 }
 
 static void print_progress(void *opaque, const char *what, unsigned percent)
@@ -128,7 +129,10 @@ static int run(struct session *session, char **args, size_t count, struct error 
         return session_properties(session, &self, args[2], print_property, &listing, err);
     }
     if (strcmp(args[0], "all") == 0 && count >= 3) {
-        listing.then = count == 5 ? args[4] : NULL;
+        if (count == 5 && strcmp(args[3], "--then") == 0)
+            listing.then = args[4];
+        else if (count == 5)
+            listing.stop = atoi(args[4]);
         return session_all(session, args[1], args[2], print_property, &listing, err);
     }
     if (strcmp(args[0], "task") == 0 && count >= 4)
