@@ -40,12 +40,20 @@ def freeze(source, target):
         except OSError:
             dst.truncate(size)
         for start, end in data_ranges(src.fileno(), size):
-            while start < end:
-                done = os.copy_file_range(src.fileno(), dst.fileno(), end - start, start, start)
-                if done == 0:
-                    break
-                start += done
+            copy(src.fileno(), dst.fileno(), start, end)
         return size
+
+
+def copy(source, target, start, end):
+    while start < end:
+        try:
+            done = os.copy_file_range(source, target, end - start, start, start)
+        except OSError:  # two kinds of file system
+            os.lseek(target, start, os.SEEK_SET)
+            done = os.sendfile(target, source, start, end - start)
+        if done == 0:
+            return
+        start += done
 
 
 def digests(path):

@@ -29,7 +29,7 @@ def find(world, target):
     if center is None and not world.esxi:
         raise Refused(400, "dcPath is missing")
     for vm in list(world.vms.values()):
-        if center is not None and vm.path.split("/")[1] != center.strip("/"):
+        if center is not None and vm.center != center.strip("/"):
             continue
         for disk in vm.disks:
             if disk.description["datastore"] != datastore:

@@ -51,11 +51,12 @@ DISK_DEFAULTS = {
 }
 
 
-def with_defaults(description, directory):
+def with_defaults(world, description, directory):
     vm = dict(DEFAULTS, **description)
     if "path" not in vm:
         vm["path"] = "/DC0/vm/" + vm.get("name", os.path.basename(directory))
     vm["name"] = vm["path"].rpartition("/")[2]
+    vm["directory"] = world.free_directory(vm["name"])
     seeded = random.Random(vm["path"])
     vm.setdefault("instance_uuid", str(uuid.UUID(int=seeded.getrandbits(128), version=4)))
     vm["bios_uuid"] = vm["bios_uuid"] or str(uuid.UUID(int=seeded.getrandbits(128), version=4))
@@ -82,7 +83,9 @@ def disk_with_defaults(vm, n, description):
     disk.setdefault("unit", n if n < 7 else n + 1)  # 7 is the controller itself
     disk.setdefault("label", "Hard disk %d" % (n + 1))
     disk.setdefault("datastore", vm["datastore"])
-    disk.setdefault("vmdk", "%s/%s%s.vmdk" % (vm["name"], vm["name"], "_%d" % n if n else ""))
+    disk.setdefault(
+        "vmdk", "%s/%s%s.vmdk" % (vm["directory"], vm["directory"], "_%d" % n if n else "")
+    )
     text = uuid.uuid5(uuid.UUID(vm["instance_uuid"]), "disk-%s" % disk["key"]).hex
     disk.setdefault(
         "uuid", "6000C29%s-%s-%s-%s-%s" % (text[0], text[1:5], text[5:9], text[9:13], text[13:25])
@@ -115,7 +118,7 @@ class Snapshot:
 class VM:
     def __init__(self, world, id_, directory, description):
         self.world, self.id, self.directory = world, id_, directory
-        self.d = with_defaults(description, directory)
+        self.d = with_defaults(world, description, directory)
         self.lock, self.task_lock = threading.RLock(), threading.Lock()
         self.settings = world.settings
         self.moments_dir = os.path.join(directory, ".moments") if directory else None

@@ -77,7 +77,7 @@ def power(state):
 
 
 def vmx(d):
-    return "[%s] %s/%s.vmx" % (d["datastore"], d["name"], d["name"])
+    return "[%s] %s/%s.vmx" % (d["datastore"], d["directory"], d["directory"])
 
 
 def datastores(vm):
@@ -191,7 +191,7 @@ def allocation():
 
 
 def extra_config(d, views):
-    options = {"nvram": d["name"] + ".nvram", "svga.present": "TRUE"}
+    options = {"nvram": d["directory"] + ".nvram", "svga.present": "TRUE"}
     if d["cbt"]:
         options["ctkEnabled"] = "TRUE"
         for view in views:

@@ -4,6 +4,7 @@ what the VMs name."""
 
 import itertools
 import random
+import re
 import threading
 import uuid
 
@@ -66,6 +67,7 @@ class World:
         self.started = now()
         self.rng = random.Random()
         self.counters = {}
+        self.directories = set()
         self.entities = {}  # id → Entity
         self.vms = {}  # id → VM
         self.by_path = {}  # inventory path → Ref
@@ -145,13 +147,13 @@ class World:
         )
         self.network("VM Network")
 
-    def datacenter(self, name, parent, ids=None):
-        if name in self.datacenters:
-            return self.datacenters[name]["entity"]
+    def datacenter(self, path, parent, ids=None):
+        if path in self.datacenters:
+            return self.datacenters[path]["entity"]
         ids = ids or {k: self.new_id(p) for k, p in DC_PREFIXES.items()}
-        dc = self.add(Entity("Datacenter", ids["dc"], name, parent))
+        dc = self.add(Entity("Datacenter", ids["dc"], path.rpartition("/")[2], parent))
         parent.children.append(dc)
-        part = {"entity": dc}
+        part = dc.part = {"entity": dc}
         for kind, type_ in (
             ("vm", "VirtualMachine"),
             ("host", "ComputeResource"),
@@ -164,10 +166,10 @@ class World:
             dc.properties[kind + "Folder"] = lambda one=one: one.ref
         dc.properties["datastore"] = lambda: refs(e.ref for e in self.datastores.values())
         dc.properties["network"] = lambda: refs(e.ref for e in self.networks.values())
-        self.datacenters[name] = part
-        self.by_path[name] = dc.ref
+        self.datacenters[path] = part
+        self.by_path[path] = dc.ref
         for kind in ("vm", "host", "datastore", "network"):
-            self.by_path[name + "/" + kind] = part[kind].ref
+            self.by_path[path + "/" + kind] = part[kind].ref
         return dc
 
     def host_properties(self, name):
@@ -236,15 +238,20 @@ class World:
         if self.esxi:
             vm.d["path"] = "/ha-datacenter/vm/" + vm.d["name"]
         parts = vm.path.strip("/").split("/")
-        if len(parts) < 3 or parts[1] != "vm":
+        if "vm" not in parts[1:-1]:
             raise ValueError("%s: a VM's path is /DATACENTER/vm/…/NAME" % vm.path)
+        top = parts.index("vm", 1)
         with self.lock:
             if "/".join(parts) in self.by_path:
                 raise ValueError("%s: there are two" % vm.path)
-            self.datacenter(parts[0], self.root)
-            at = self.datacenters[parts[0]]["vm"]
-            for depth in range(2, len(parts) - 1):
-                at = self.subfolder(at, "/".join(parts[: depth + 1]), parts[depth])
+            at = self.root
+            for depth in range(top - 1):
+                at = self.subfolder(at, parts[: depth + 1], "Datacenter")
+            vm.center = "/".join(parts[:top])
+            self.datacenter(vm.center, at)
+            at = self.datacenters[vm.center]["vm"]
+            for depth in range(top + 1, len(parts) - 1):
+                at = self.subfolder(at, parts[: depth + 1], "VirtualMachine")
             at.children.append(vm)
             vm.parent = at
             self.by_path["/".join(parts)] = vmview.vm_ref(vm)
@@ -253,11 +260,22 @@ class World:
                 self.datastore(name)
         return vm
 
-    def subfolder(self, parent, path, name):
+    def free_directory(self, name):
+        """A directory of its own on the datastores: VMs in different folders may have the
+        same name, and names have characters that files can't."""
+        base = re.sub(r"%2f|[^\w .-]", "_", name)
+        with self.lock:
+            for n in itertools.count():
+                directory = "%s_%d" % (base, n) if n else base
+                if directory not in self.directories:
+                    self.directories.add(directory)
+                    return directory
+
+    def subfolder(self, parent, parts, kind):
+        path = "/".join(parts)
         if path not in self.by_path:
-            one = self.add(
-                folder(self.new_id("group-v"), name, parent, ["Folder", "VirtualMachine"])
-            )
+            id_ = self.new_id("group-d" if kind == "Datacenter" else "group-v")
+            one = self.add(folder(id_, parts[-1], parent, ["Folder", kind]))
             self.by_path[path] = one.ref
         return self.entities[self.by_path[path].id]
 
@@ -266,6 +284,7 @@ class World:
             vm.parent.children.remove(vm)
             self.by_path.pop(vm.path.strip("/"))
             self.vms.pop(vm.id)
+            self.directories.discard(vm.d["directory"])
         vm.close()
 
     def parent_of(self, vm):
@@ -367,9 +386,7 @@ class World:
             one = stack.pop(0)
             inside = list(one.children)
             if one.ref.type == "Datacenter":
-                inside = [
-                    self.datacenters[one.name][k] for k in ("vm", "host", "datastore", "network")
-                ]
+                inside = [one.part[k] for k in ("vm", "host", "datastore", "network")]
             elif one.ref.type == "ComputeResource":
                 inside = [self.host_entity, self.entities[self.pool.id]]
             for child in inside:

@@ -390,7 +390,7 @@ def main():
         last = {"size": 9 * MiB + 2 * KiB, "key": 2017, "controller": 1001, "unit": 1}
         twin = "4210aaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
         vm = sim.add_vm("/DC0/vm/app01", [24 * MiB, 8 * MiB, last], bios_uuid=twin)
-        sim.add_vm("/DC1/vm/twin", [MiB, MiB], bios_uuid=twin)
+        sim.add_vm("/Europe/DC1/vm/twin", [MiB, MiB], bios_uuid=twin)
         sim.add_vm("/DC0/vm/web/blue/far", [MiB])
         sim.set(capture=captured)
         for style, cookie in (("vcenter", "quoted"), ("local", "plain"), ("prefixed", "quoted")):

@@ -302,6 +302,29 @@ def datastore(sim, client, vm):
     chains(sim, client, get)
 
 
+def names(sim, client):
+    """Datacenters in folders, VMs of the same name, names that no file has."""
+    for path, center, file in (
+        ("/Europe/DC1/vm/web", "Europe/DC1", "web/web-flat.vmdk"),
+        ("/Europe/DC1/vm/old/web", "Europe/DC1", "web_1/web_1-flat.vmdk"),
+        ("/DC0/vm/a%2fb c", "DC0", "a_b%20c/a_b%20c-flat.vmdk"),
+    ):
+        vm = sim.add_vm(path, [MiB], power="poweredOff")
+        vm.write(2000, 0, path.encode())
+        found = client.call(
+            "FindByInventoryPath",
+            ("SearchIndex", "SearchIndex"),
+            "<inventoryPath>%s</inventoryPath>" % path,
+        )
+        is_(plain.text(found, "returnval"), vm.moref, "%s by its path" % path)
+        status, _, body = client.http(
+            "GET", "/folder/%s?dcPath=%s&dsName=datastore1" % (file, center)
+        )
+        is_((status, body[: len(path)]), (200, path.encode()), "its disk")
+        name = client.properties(vm_ref(vm), ["name"])[0]["name"].text
+        is_(name, path.rpartition("/")[2], "its name")
+
+
 def authorize(sim, path, sha256):
     other = plain.Client(sim)
     status, headers, _ = other.http("GET", path)
@@ -446,6 +469,7 @@ def main():
         faults(sim, client)
         task_faults(sim, client, vm)
         datastore(sim, client, vm)
+        names(sim, client)
         many_at_once(sim, vm)
     esxi()
     strangers()

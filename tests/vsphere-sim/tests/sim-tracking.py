@@ -4,6 +4,7 @@ pages of any size, and what it does when tracking starts, ends or is lost."""
 import os
 import random
 import sys
+import tempfile
 import time
 
 sys.dont_write_bytecode = True
@@ -229,6 +230,22 @@ def disk_surgery(sim, client):
     client.remove(after)
 
 
+def elsewhere(sim, client):
+    """An image on a file system that is not the one of the VM's directory."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        if os.stat(directory).st_dev == os.stat(sim.directory).st_dev:
+            return tap.skip("an image elsewhere", "there is one file system only")
+        file = os.path.join(directory, "image")
+        with open(file, "wb") as f:
+            f.truncate(3 * MiB)
+        vm = sim.add_vm("elsewhere", [{"file": file}])
+        vm.write_randomly(2000)
+        snapshot = client.snapshot(vm_ref(vm), "s")
+        is_(vm.sha256(2000, "s"), vm.sha256(2000), "an image elsewhere")
+        client.remove(snapshot)
+        return sim.control("remove-vm", vm="elsewhere")
+
+
 def main():
     pages()
     with simlib.Simulator() as sim:
@@ -240,6 +257,7 @@ def main():
         empty_pages(sim, client)
         more_than_a_page(sim, client)
         huge(sim, client)
+        elsewhere(sim, client)
         histories(sim, client)
 
 
