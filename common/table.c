@@ -37,10 +37,35 @@ static int columns_of(const char *text)
     return n;
 }
 
+/* A head without its marks. */
+static const char *head_of(const struct table *table, size_t column, bool *right)
+{
+    const char *head = table->heads[column];
+
+    head += head[0] == '?';
+    *right = head[0] == '>';
+    return head + *right;
+}
+
+static bool is_shown(const struct table *table, size_t column)
+{
+    if (table->heads[column][0] != '?')
+        return true;
+    for (size_t i = column; i < table->count; i += table->columns) {
+        if (table->cells[i] && table->cells[i][0])
+            return true;
+    }
+    return false;
+}
+
+/* -1: not shown. */
 static int width_of(const struct table *table, size_t column)
 {
-    int width = columns_of(table->heads[column] + (table->heads[column][0] == '>'));
+    bool right;
+    int width = columns_of(head_of(table, column, &right));
 
+    if (!is_shown(table, column))
+        return -1;
     for (size_t i = column; i < table->count; i += table->columns) {
         int cell = columns_of(shown(table->cells[i]));
 
@@ -64,21 +89,27 @@ static void print_cell(FILE *out, const char *text, int width, bool right, bool 
 void table_print(const struct table *table, FILE *out)
 {
     CLEANUP_FREE int *widths = calloc(table->columns, sizeof *widths);
+    size_t last = 0;
+    bool right;
 
     if (!widths)
         return;
-    for (size_t c = 0; c < table->columns; c++)
-        widths[c] = width_of(table, c);
     for (size_t c = 0; c < table->columns; c++) {
-        bool right = table->heads[c][0] == '>';
+        widths[c] = width_of(table, c);
+        last = widths[c] < 0 ? last : c;
+    }
+    for (size_t c = 0; c < table->columns; c++) {
+        const char *head = head_of(table, c, &right);
 
-        print_cell(out, table->heads[c] + right, widths[c], right, c + 1 == table->columns);
+        if (widths[c] >= 0)
+            print_cell(out, head, widths[c], right, c == last);
     }
     for (size_t i = 0; i < table->count; i++) {
         size_t c = i % table->columns;
 
-        print_cell(out, shown(table->cells[i]), widths[c], table->heads[c][0] == '>',
-                   c + 1 == table->columns);
+        head_of(table, c, &right);
+        if (widths[c] >= 0)
+            print_cell(out, shown(table->cells[i]), widths[c], right, c == last);
     }
 }
 

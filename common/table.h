@@ -1,7 +1,8 @@
 /* Tables for people: cells are gathered, columns get the width of their widest
  * cell, numbers go to the right. No lines, no colours, so that awk reads them too.
  *
- *     CLEANUP_TABLE struct table table = TABLE("NAME", ">BYTES");   '>' : to the right
+ *     CLEANUP_TABLE struct table table = TABLE("NAME", ">BYTES", "?TOOLS");
+ *                     '>': to the right; '?', before it: left out when no row has anything
  *     table_cell(&table, "%s", name);  table_cell(&table, "%llu", bytes);
  *     table_print(&table, stdout);                                                     */
 #ifndef VMFERRY_TABLE_H

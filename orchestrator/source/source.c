@@ -1,6 +1,7 @@
 /* The kinds of sources, and what they share; see source.h. */
 #include "source/source.h"
 
+#include <fnmatch.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -35,6 +36,22 @@ void source_close(struct source *source)
 {
     if (source)
         source->kind->close(source);
+}
+
+bool source_filter_fits(const struct source_filter *filter, const char *name, const char *path)
+{
+    size_t length;
+
+    if (!filter)
+        return true;
+    if (filter->name && fnmatch(filter->name, name, 0) != 0)
+        return false;
+    if (!filter->folder)
+        return true;
+    length = strlen(filter->folder);
+    while (length > 0 && filter->folder[length - 1] == '/')
+        length--;
+    return strncmp(path, filter->folder, length) == 0 && path[length] == '/';
 }
 
 void spec_list_free(struct spec_list *list)

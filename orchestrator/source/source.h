@@ -54,6 +54,8 @@ struct source_filter {
     const char *name;   /* an fnmatch(3) pattern of the VM's name */
 };
 
+bool source_filter_fits(const struct source_filter *filter, const char *name, const char *path);
+
 /* One finding of a preflight. */
 enum finding_level { FINDING_OK, FINDING_WARNING, FINDING_BLOCKER };
 struct finding {

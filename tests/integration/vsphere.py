@@ -63,8 +63,7 @@ def ordinary():
         tap.is_(lab.sim.state()["sessions"]["open"], 0, "nor a session")
         history(lab, [d["change_id"] for d in third.json()["disks"]])
         tap.ok(lab.vmferry("verify", "app01").status == 0, "the replica verifies")
-        listed = lab.vmferry("vm", "list")
-        tap.ok("app01" in listed.out, "and is listed")
+        tap.ok("app01" in lab.vmferry("vm", "list").out, "and is listed")
 
 
 def near(job, seen, what):
@@ -303,6 +302,34 @@ def refused():
         tap.is_(lab.vmferry("preflight", "/DC0/vm/b/twin").status, 0, "a path says which")
 
 
+def inventory():
+    with Lab() as lab:
+        web = lab.sim.add_vm("/DC0/vm/web/web01", [16 * MiB, 8 * MiB])
+        lab.add_source()
+        lab.sim.add_vm("/DC0/vm/web/web02", [16 * MiB])
+        lab.sim.add_vm("/DC0/vm/db01", [16 * MiB])
+
+        def names(*words):
+            return sorted(v["name"] for v in lab.vmferry("vm", "list", "--json", *words).json())
+
+        tap.is_(names(), ["web01"], "vm list: what was written down")
+        tap.is_(names("--source=vc"), ["db01", "web01", "web02"], "what there is now")
+        tap.is_(names("--source=vc", "--folder=/DC0/vm/web"), ["web01", "web02"], "in a folder")
+        tap.is_(names("--source=vc", "--name=*01"), ["db01", "web01"], "of a name")
+        tap.is_(names("--folder=/DC0/vm/web/"), ["web01"], "also of those written down")
+        lab.vmferry("source", "refresh")
+        tap.is_(names(), ["db01", "web01", "web02"], "a refresh writes all of them down")
+        listed = lab.vmferry("vm", "list", "--json").json()[1]
+        tap.is_((listed["power"], listed["tracking"], listed["disks"]), ("on", "off", 2), "facts")
+        shown = lab.vmferry("vm", "show", "/DC0/vm/web/web01", "--json").json()
+        disk = shown["disks"][1]
+        wanted = web.disk(2001)
+        tap.is_(disk["backing_uuid"].lower(), wanted["uuid"].lower(), "vm show: a disk's uuid")
+        tap.is_(disk["backing"], wanted["file"], "its file")
+        tap.ok(disk["address"] and disk["controller"] and disk["label"], "and its place", disk)
+        tap.ok("Hard disk" in lab.vmferry("vm", "show", "web01").out, "for people, too")
+
+
 def trust():
     with Lab() as lab:
         words = ["source", "add", "vsphere", "vc", "--server", lab.sim.server]
@@ -325,7 +352,7 @@ def trust():
             tap.ok(secret.encode() not in f.read(), "no secret in the database")
 
 
-SECTIONS = (ordinary, reset, identity, crashes, failures, refused, trust)
+SECTIONS = (ordinary, reset, identity, crashes, failures, refused, inventory, trust)
 
 if __name__ == "__main__":
     tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])

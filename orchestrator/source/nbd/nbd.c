@@ -1,7 +1,6 @@
 /* The nbd kind of source: VMs described in a JSON file, or in all files *.json of
  * a directory. They are read again at every use. */
 #include <dirent.h>
-#include <fnmatch.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -78,29 +77,12 @@ static int refuse_duplicate(const struct spec_list *list, const struct files *fi
     return 0;
 }
 
-static bool fits(const struct source_filter *filter, const struct vm_spec *spec)
-{
-    size_t length;
-
-    if (!filter)
-        return true;
-    if (filter->name && fnmatch(filter->name, spec->name, 0) != 0)
-        return false;
-    if (!filter->folder)
-        return true;
-    length = strlen(filter->folder);
-    while (length > 0 && filter->folder[length - 1] == '/')
-        length--;
-    return strncmp(spec->path, filter->folder, length) == 0 &&
-           (spec->path[length] == '/' || !spec->path[length]);
-}
-
 static void filter_list(struct spec_list *list, const struct source_filter *filter)
 {
     size_t kept = 0;
 
     for (size_t i = 0; i < list->count; i++) {
-        if (fits(filter, &list->specs[i]))
+        if (source_filter_fits(filter, list->specs[i].name, list->specs[i].path))
             list->specs[kept++] = list->specs[i];
         else
             spec_free(&list->specs[i]);
