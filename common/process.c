@@ -14,6 +14,7 @@
 #define OUTPUT_MAX   ((size_t)64 << 20)
 #define STDERR_KEPT  ((size_t)2048)
 #define RUN_GRACE_MS 2000
+#define LOOK_NS      2000000L
 
 #define LISTEN_FD  3 /* where systemd's protocol has the first socket */
 #define PID_DIGITS 10
@@ -222,29 +223,47 @@ pid_t process_start(const char *const argv[], const struct process_options *opti
     return pid;
 }
 
+/* Until it has ended; 0, or an errno. */
+static int wait_until(int pidfd, int64_t deadline)
+{
+    struct pollfd ended = { .fd = pidfd, .events = POLLIN };
+
+    for (;;) {
+        int64_t left = deadline - now_ms();
+        int r = poll(&ended, 1, left > 0 ? (int)left : 0);
+
+        if (r > 0)
+            return 0;
+        if (r == 0 || errno != EINTR)
+            return r == 0 ? ETIMEDOUT : errno;
+    }
+}
+
+/* The same where the kernel, a container's filter or valgrind knows no pidfd. */
+static int look_until(pid_t pid, int64_t deadline)
+{
+    for (;;) {
+        siginfo_t info = { .si_pid = 0 };
+
+        if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 && errno != EINTR)
+            return errno;
+        if (info.si_pid == pid)
+            return 0;
+        if (now_ms() >= deadline)
+            return ETIMEDOUT;
+        nanosleep(&(struct timespec){ .tv_nsec = LOOK_NS }, NULL);
+    }
+}
+
 int process_wait(pid_t pid, int timeout_ms, int *status, struct error **err)
 {
-    int64_t deadline = now_ms() + timeout_ms;
-    CLEANUP_CLOSE int pidfd = -1;
-
     if (timeout_ms >= 0) {
-        struct pollfd ended = { .events = POLLIN };
+        int64_t deadline = now_ms() + timeout_ms;
+        CLEANUP_CLOSE int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+        int errnum = pidfd >= 0 ? wait_until(pidfd, deadline) : look_until(pid, deadline);
 
-        pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-        if (pidfd < 0)
-            return error_set_errno(err, errno, "waiting for process %d", (int)pid);
-        ended.fd = pidfd;
-        for (;;) {
-            int64_t left = deadline - now_ms();
-            int r = poll(&ended, 1, left > 0 ? (int)left : 0);
-
-            if (r > 0)
-                break;
-            if (r < 0 && errno == EINTR)
-                continue;
-            return error_set_errno(err, r < 0 ? errno : ETIMEDOUT, "waiting for process %d",
-                                   (int)pid);
-        }
+        if (errnum)
+            return error_set_errno(err, errnum, "waiting for process %d", (int)pid);
     }
     while (waitpid(pid, status, 0) < 0) {
         if (errno != EINTR)

@@ -8,6 +8,7 @@
 #include "store/statement.h"
 
 #define BUSY_TIMEOUT_MS 10000
+#define WAL_RETRY_MS    10
 
 int64_t store_now_ms(void)
 {
@@ -103,6 +104,22 @@ static int migrate(struct store *store, struct error **err)
     return store_commit(store, err);
 }
 
+/* Changing to WAL needs the database for itself, and SQLite does not wait for that:
+ * where several processes open a new one at once, all but one have to try again. */
+static int set_wal(struct store *store, struct error **err)
+{
+    for (int waited_ms = 0;; waited_ms += WAL_RETRY_MS) {
+        int r = sqlite3_exec(store->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+
+        if (r == SQLITE_OK)
+            return 0;
+        if ((r != SQLITE_BUSY && r != SQLITE_LOCKED) || waited_ms >= BUSY_TIMEOUT_MS)
+            return error_set(err, "%s: %s%s", store->path, sqlite3_errmsg(store->db),
+                             damage_hint(store));
+        sqlite3_sleep(WAL_RETRY_MS);
+    }
+}
+
 /* Only its owner reads the database: it holds leases and the shape of every VM. */
 static int create_private(const char *path, struct error **err)
 {
@@ -125,9 +142,8 @@ int store_open(const char *path, struct store **store, struct error **err)
         SQLITE_OK)
         return error_set(err, "%s: %s", path, sqlite3_errmsg(s->db));
     sqlite3_busy_timeout(s->db, BUSY_TIMEOUT_MS);
-    if (execute(s,
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
-                err) < 0 ||
+    if (set_wal(s, err) < 0 ||
+        execute(s, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;", err) < 0 ||
         migrate(s, err) < 0)
         return -1;
     *store = steal_ptr(s);

@@ -159,9 +159,12 @@ static void test_migrating_together(void **state)
     for (int i = 0; i < 8; i++) {
         if (fork() == 0) {
             CLEANUP_ERROR struct error *err = NULL;
-            struct store *store;
+            struct store *store = NULL;
+            int r = store_open(path, &store, &err);
 
-            _exit(store_open(path, &store, &err) < 0);
+            store_close(store);
+            error_clear(&err);
+            _exit(r < 0);
         }
     }
     for (int i = 0; i < 8; i++) {
