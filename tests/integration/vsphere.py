@@ -2,9 +2,11 @@
 """vmferry against the simulator, from the command line: what is replicated is what the
 snapshot held, only what changed moves, and nothing stays at the source."""
 
+import os
 import random
 import sys
 
+from vddk_stand_in import StandIn, thumbprint
 from vsphere_lab import GRAIN, Lab, MiB, kill, wait_for
 
 import simlib
@@ -330,6 +332,63 @@ def inventory():
         tap.ok("Hard disk" in lab.vmferry("vm", "show", "web01").out, "for people, too")
 
 
+def library():
+    with Lab() as lab:
+        vm = lab.sim.add_vm("old", [24 * MiB, 8 * MiB + 512])
+        for key in vm.keys():
+            vm.write_randomly(key, rng)
+        lab.sim.control("cbt", vm=vm.path, on=True)
+        lab.sim.control("snapshot", vm=vm.path, name="before an upgrade")
+        vm.write_randomly(2000, rng)
+        vddk = StandIn(lab)
+        lab.environment = vddk.environment
+        lab.add_source(
+            "--vddk-libdir=" + lab.directory,
+            "--vddk-transports=nbdssl:nbd",
+            "--vddk-compression=fastlz",
+        )
+        flight = lab.vmferry("preflight", "old", "--transport=https")
+        tap.is_(flight.status, 1, "a VM with a snapshot is not read over https")
+        result = lab.replicate("old")
+        ended(result, 0, "but by the library, which auto finds")
+        tap.ok("transport vddk" in result.err, "and says", result.err)
+        tap.ok(lab.all_same(vm), "the replica is right")
+        got, disk = vddk.parameters(), vm.disk(2001)
+        snapshot = vm.last_snapshot()
+        wanted = {
+            "libdir": os.path.realpath(lab.directory),
+            "server": lab.sim.host,
+            "port": str(lab.sim.port),
+            "user": lab.sim.user,
+            "password": "right",
+            "thumbprint": thumbprint(lab.sim.ca_file),
+            "vm": "moref=" + vm.moref,
+            "snapshot": snapshot["moref"],
+            "transports": "nbdssl:nbd",
+            "compression": "fastlz",
+            "file": got["file"],
+        }
+        tap.is_(got, wanted, "the library is told what it needs")
+        tap.ok(got["file"].startswith("[datastore1] old/"), "and the file as the snapshot has it")
+        tap.ok(lab.sim.password not in vddk.command_lines(), "no password in a command line")
+
+        for key in vm.keys():
+            vm.write_randomly(key, rng)
+        vm.write(2001, disk["capacity"] - 100, b"e" * 100)
+        result = lab.replicate("old", "--transport=vddk")
+        tap.is_(sync_types(result), {2000: "incremental", 2001: "incremental"}, "then what changed")
+        tap.ok(lab.all_same(vm), "the replica is right")
+        result = lab.replicate("old", "--full")
+        tap.is_([d["bytes"] for d in result.json()["disks"]], [0, 0], "a full comparison agrees")
+        tap.is_(lab.standing(vm), ["before an upgrade"], "only ours is removed")
+        tap.is_(lab.secrets_left(), [], "nothing secret stays in the state directory")
+
+        lab.environment = dict(vddk.environment, VDDK_PASSWORD="another")
+        result = lab.replicate("old", "--transport=vddk")
+        tap.is_(result.status, 1, "the library can't log in: the job fails")
+        tap.ok("Cannot connect to host" in result.err, "with its words", result.err)
+
+
 def trust():
     with Lab() as lab:
         words = ["source", "add", "vsphere", "vc", "--server", lab.sim.server]
@@ -352,7 +411,7 @@ def trust():
             tap.ok(secret.encode() not in f.read(), "no secret in the database")
 
 
-SECTIONS = (ordinary, reset, identity, crashes, failures, refused, inventory, trust)
+SECTIONS = (ordinary, reset, identity, crashes, failures, refused, inventory, library, trust)
 
 if __name__ == "__main__":
     tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])

@@ -38,6 +38,7 @@ class Lab:
         self.state = os.path.join(self.directory, "state")
         self.sim = simlib.Simulator(**options)
         self.source_options = source_options
+        self.environment = {}  # of vmferry, beside ours
 
     def __enter__(self):
         return self
@@ -50,7 +51,7 @@ class Lab:
         return [os.path.join(BUILD, "vmferry"), *words, "--state=" + self.state]
 
     def vmferry(self, *words, **environment):
-        env = dict(os.environ, **environment)
+        env = dict(os.environ, **self.environment, **environment)
         return Result(
             subprocess.run(
                 self.argv(*words),
@@ -113,6 +114,11 @@ class Lab:
 
     def all_same(self, vm):
         return all(self.same_as_snapshot(vm).values())
+
+    def secrets_left(self):
+        """Files in STATE/run that hold a cookie or a password."""
+        run = os.path.join(self.state, "run")
+        return [n for n in os.listdir(run) if n.endswith(("cookie", "password", ".new"))]
 
     def standing(self, vm):
         return [s["name"] for s in vm.snapshots()]
