@@ -77,6 +77,7 @@ struct waiting {
     struct moref filter; /* id is "" while there is none */
     char version[256];   /* of the updates seen */
     bool lost;           /* the session, and nothing was heard since */
+    bool shown;          /* the last look found something */
     struct task_info info;
 };
 
@@ -104,16 +105,21 @@ static int take_info(void *opaque, const struct moref *object, const char *name,
     struct waiting *w = opaque;
 
     (void)object, (void)err;
-    if (strcmp(name, "info") == 0)
+    if (strcmp(name, "info") == 0) {
         task_info_read(val, &w->info);
+        w->shown = true;
+    }
     return 0;
 }
 
 static int look(struct waiting *w, struct error **err)
 {
     w->info = (struct task_info){ 0 };
+    w->shown = false;
     if (session_properties(w->session, w->task, "info", take_info, w, err) < 0)
         return -1;
+    if (!w->shown)
+        return error_set(err, "the server shows nothing of it; may the user read tasks?");
     tell(w);
     return 0;
 }

@@ -331,6 +331,12 @@ def tasks():
         like(client(s, *START)[1], "gives no reason", "a task that fails without a reason")
     with serve(task([info("baffled"), info("success")])) as s:
         equal(client(s, *START)[2], 0, "a state that is new to us is not an end")
+    def hidden(server, op):
+        if op == "RetrievePropertiesEx":
+            return response(op, f'<returnval><objects><obj type="Task">task-1</obj>{missing("NoPermission")}</objects></returnval>')
+
+    with serve(task(STEPS, updates=False, spoil=hidden)) as s:
+        like(client(s, *START)[1], "Start_Task on VM app01: waiting for the task: the server shows nothing of it", "a task that may not be seen")
     with serve(task([info("running", 5)])) as s:
         out, err, status = client(s, *START, options=["--limit", "1"])
         equal(status, 3, "a task that does not end: the time limit")
