@@ -27,7 +27,7 @@ static const struct store_disk *former_owner(const struct store_disk *stored, si
 }
 
 /* What is wrong with this pair, either of which may be missing; "" when nothing is. */
-static void compare(const struct store_disk *stored, const struct spec_disk *offered,
+static void compare(const struct store_disk *stored, const struct spec_disk *offered, bool may_grow,
                     char marks[MARK_MAX])
 {
     marks[0] = '\0';
@@ -38,7 +38,7 @@ static void compare(const struct store_disk *stored, const struct spec_disk *off
     } else {
         if (strcmp(stored->backing_uuid, offered->backing_uuid) != 0)
             mark(marks, "backing uuid");
-        if (stored->capacity != offered->capacity)
+        if (may_grow ? offered->capacity < stored->capacity : offered->capacity != stored->capacity)
             mark(marks, "capacity");
         if (stored->unit != offered->unit)
             mark(marks, "unit");
@@ -90,7 +90,7 @@ static const struct store_disk *stored_by_key(const struct store_disk *stored, s
 
 /* True when every disk is the one that was replicated. */
 static bool fill_map(struct table *table, const struct store_disk *stored, size_t count,
-                     const struct vm_spec *offered, bool places_moved)
+                     const struct vm_spec *offered, const struct identity_leave *leave)
 {
     bool same = true;
     char marks[MARK_MAX];
@@ -99,8 +99,8 @@ static bool fill_map(struct table *table, const struct store_disk *stored, size_
         const struct spec_disk *now = spec_disk_by_key(offered, stored[i].key);
         const struct store_disk *other = now ? former_owner(stored, count, now->place) : NULL;
 
-        compare(&stored[i], now, marks);
-        if (other && other->key != stored[i].key && !places_moved) {
+        compare(&stored[i], now, leave->may_grow, marks);
+        if (other && other->key != stored[i].key && !leave->places_moved) {
             char what[64];
 
             snprintf(what, sizeof what, "reads from where disk-%d was", other->key);
@@ -114,7 +114,7 @@ static bool fill_map(struct table *table, const struct store_disk *stored, size_
 
         if (stored_by_key(stored, count, now->key))
             continue;
-        compare(NULL, now, marks);
+        compare(NULL, now, false, marks);
         add_row(table, now->key, NULL, now, marks);
         same = false;
     }
@@ -135,7 +135,8 @@ static char *print_map(const struct table *table)
 }
 
 int identity_check(const struct store_vm *vm, const struct store_disk *stored, size_t count,
-                   const struct vm_spec *offered, bool places_moved, struct error **err)
+                   const struct vm_spec *offered, const struct identity_leave *leave,
+                   struct error **err)
 {
     CLEANUP_TABLE struct table table = TABLE("DISK", ">UNIT", ">CAPACITY", "BACKING UUID",
                                              ">UNIT NOW", ">CAPACITY NOW", "BACKING UUID NOW", "");
@@ -144,7 +145,7 @@ int identity_check(const struct store_vm *vm, const struct store_disk *stored, s
     if (strcmp(vm->uuid, offered->uuid) != 0)
         return error_set(err, "the source offers VM %s, the replica is of %s", offered->uuid,
                          vm->uuid);
-    if (fill_map(&table, stored, count, offered, places_moved))
+    if (fill_map(&table, stored, count, offered, leave))
         return 0;
     map = print_map(&table);
     return error_set(err,

@@ -7,9 +7,15 @@
 #include "source/spec.h"
 #include "store/store.h"
 
-/* An error whose message holds the map, stored beside offered, each mismatch marked.
- * `places_moved`: the operator says that the disks' URIs or files were exchanged on purpose. */
+/* What an operator, or the kind of source, allows to differ. */
+struct identity_leave {
+    bool places_moved; /* the disks' URIs or files were exchanged on purpose */
+    bool may_grow;     /* the source's disks grow, and are the same disks */
+};
+
+/* An error whose message holds the map, stored beside offered, each mismatch marked. */
 int identity_check(const struct store_vm *vm, const struct store_disk *stored, size_t count,
-                   const struct vm_spec *offered, bool places_moved, struct error **err);
+                   const struct vm_spec *offered, const struct identity_leave *leave,
+                   struct error **err);
 
 #endif

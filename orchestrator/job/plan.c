@@ -56,7 +56,7 @@ static int check_map_file(struct disk_sync *disk, struct error **err)
     CLEANUP_CHANGEMAP struct changemap map = CHANGEMAP_INIT;
 
     if (changemap_load(disk->offered->changes, &map, err) < 0 ||
-        changemap_check_size(&map, disk->stored.capacity, err) < 0)
+        changemap_check_size(&map, disk->capacity, err) < 0)
         return -1;
     disk->areas = (int64_t)map.count;
     return 0;
@@ -86,6 +86,12 @@ static void check_changes(struct disk_sync *disk)
         disk->type = SYNC_INCREMENTAL;
 }
 
+/* What is known of its changes may be wrong then, and its digest has another size. */
+static bool has_grown(const struct disk_sync *disk)
+{
+    return disk->parent.id && disk->capacity != disk->parent.capacity;
+}
+
 static void choose_type(struct disk_sync *disk, bool full)
 {
     const char *stored = disk->stored.change_id;
@@ -95,6 +101,9 @@ static void choose_type(struct disk_sync *disk, bool full)
         disk->type = SYNC_INITIAL;
     else if (full)
         resync(disk, "asked for with --full");
+    else if (has_grown(disk))
+        resync(disk, "the disk was grown from %llu to %llu bytes",
+               (unsigned long long)disk->parent.capacity, (unsigned long long)disk->capacity);
     else if (!offered->change_id[0])
         resync(disk, "the source names no change id");
     else if (!stored[0])
@@ -124,8 +133,10 @@ const char *sync_since(const struct sync *sync, const struct disk_sync *disk)
         return NULL;
     if (disk->parent.id == 0)
         return "*";
-    return stored[0] && strcmp(stored, offered) != 0 && same_tracking(stored, offered) ? stored
-                                                                                       : NULL;
+    return !has_grown(disk) && stored[0] && strcmp(stored, offered) != 0 &&
+                   same_tracking(stored, offered)
+               ? stored
+               : NULL;
 }
 
 /* Whether the leaves beside the newest point still are those of its digest. */
@@ -139,7 +150,7 @@ static bool leaves_are_sound(const struct sync *sync, const struct disk_sync *di
     if (volume_path(sync->state_dir, disk->parent.leaves, path, &damage) < 0)
         return false;
     fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || digest_root(fd, disk->stored.capacity, &root, &damage) < 0)
+    if (fd < 0 || digest_root(fd, disk->parent.capacity, &root, &damage) < 0)
         return false;
     digest_to_text(&root, text);
     return strcmp(text, disk->parent.digest) == 0;
@@ -210,11 +221,12 @@ static int refuse_unknown(const struct disk_sync *disk, struct error **err)
 static void choose_start(const struct sync *sync, struct disk_sync *disk)
 {
     bool left = volume_exists(disk->image) &&
+                (!disk->left.id || disk->left.capacity == disk->capacity) &&
                 (disk->type == SYNC_INITIAL ||
                  strcmp(disk->left.sync_type, sync_type_name(disk->type)) == 0);
 
     disk->start = START_FRESH;
-    disk->read_first |= sync->options->full && disk->type == SYNC_RESYNC;
+    disk->read_first |= (sync->options->full || has_grown(disk)) && disk->type == SYNC_RESYNC;
     if (disk->type == SYNC_UNCHANGED || !left || !image_is_sound(disk))
         return;
     if (can_go_on(sync, disk) && disk->left.complete) {

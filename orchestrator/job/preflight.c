@@ -54,6 +54,7 @@ static int check_space(const char *state_dir, bool replicated, const struct vm_s
 static int check_identity(struct store *store, const struct store_vm *vm,
                           const struct vm_spec *spec, struct findings *findings, struct error **err)
 {
+    const struct identity_leave leave = { .places_moved = true, .may_grow = true };
     CLEANUP_FREE struct store_disk *stored = NULL;
     CLEANUP_ERROR struct error *differs = NULL;
     size_t count;
@@ -61,7 +62,7 @@ static int check_identity(struct store *store, const struct store_vm *vm,
 
     if (store_disks(store, vm->id, &stored, &count, err) < 0)
         return -1;
-    same = identity_check(vm, stored, count, spec, true, &differs) == 0;
+    same = identity_check(vm, stored, count, spec, &leave, &differs) == 0;
     if (findings_add(findings, same ? FINDING_OK : FINDING_BLOCKER, "disks",
                      same ? NULL : "`vmferry replicate` prints both maps",
                      same ? "they are those of the replica"

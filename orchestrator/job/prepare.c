@@ -36,7 +36,8 @@ int sync_clear(struct sync *sync, struct error **err)
             continue;
         if (volume_remove(disk->leaves, err) < 0)
             return -1;
-        if (disk->type != SYNC_INITIAL && volume_remove(disk->image, err) < 0)
+        /* A base without a row may be somebody's; ours goes when the disk has grown meanwhile. */
+        if ((disk->type != SYNC_INITIAL || disk->left.id) && volume_remove(disk->image, err) < 0)
             return -1;
     }
     return 0;
@@ -117,6 +118,7 @@ static int write_disk(struct sync *sync, struct disk_sync *disk, struct error **
     row->point_id = sync->point.id;
     row->disk_id = disk->stored.id;
     row->parent_id = disk->parent.id;
+    row->capacity = disk->capacity;
     strcpy(row->format, disk->type == SYNC_INITIAL ? "raw" : "qcow2");
     snprintf(row->sync_type, sizeof row->sync_type, "%s", sync_type_name(disk->type));
     snprintf(row->change_id, sizeof row->change_id, "%s", disk->offered->change_id);
@@ -162,11 +164,10 @@ static int make_image(struct sync *sync, const struct disk_sync *disk, struct er
     if (volume_make_folder(disk->image, err) < 0)
         return -1;
     if (disk->type == SYNC_INITIAL)
-        return volume_create_base(disk->image, disk->stored.capacity, err);
+        return volume_create_base(disk->image, disk->capacity, err);
     if (volume_path(sync->state_dir, disk->parent.image, parent, err) < 0 ||
         volume_path(sync->state_dir, disk->parent.leaves, parent_leaves, err) < 0 ||
-        volume_create_overlay(disk->image, parent, disk->parent.format, disk->stored.capacity,
-                              err) < 0)
+        volume_create_overlay(disk->image, parent, disk->parent.format, disk->capacity, err) < 0)
         return -1;
     return disk->read_first ? 0 : volume_clone(parent_leaves, disk->leaves, err);
 }
@@ -178,7 +179,7 @@ static int keep_changes(struct disk_sync *disk, struct error **err)
     CLEANUP_FCLOSE FILE *file = NULL;
 
     if (changemap_load(disk->offered->changes, &map, err) < 0 ||
-        changemap_check_size(&map, disk->stored.capacity, err) < 0)
+        changemap_check_size(&map, disk->capacity, err) < 0)
         return -1;
     file = fopen(disk->changes, "we");
     if (!file)

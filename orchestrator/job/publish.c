@@ -42,8 +42,8 @@ static int publish_disk(struct sync *sync, struct disk_sync *disk, struct error 
 {
     if (!disk->row.complete && store_point_disk_complete(sync->store, &disk->row, err) < 0)
         return -1;
-    if (store_disk_synced(sync->store, disk->stored.id, disk->offered->change_id, disk->row.image,
-                          sync_place(sync, disk), err) < 0)
+    if (store_disk_synced(sync->store, disk->stored.id, disk->capacity, disk->offered->change_id,
+                          disk->row.image, sync_place(sync, disk), err) < 0)
         return -1;
     return add_history(sync, disk, "completed", err);
 }

@@ -60,6 +60,8 @@ static struct spec_disk *offered_disk(struct vm_spec *spec, int key)
 
 static int match_disks(struct sync *sync, struct error **err)
 {
+    const struct identity_leave leave = { .places_moved = sync->options->places_moved,
+                                          .may_grow = sync_is_live(sync) };
     CLEANUP_FREE struct store_disk *stored = NULL;
     size_t count;
 
@@ -79,10 +81,12 @@ static int match_disks(struct sync *sync, struct error **err)
         if (!stored[i].place[0]) /* before the first point an unfinished copy tells */
             strcpy(stored[i].place, sync->disks[i].left.place);
     }
-    if (identity_check(sync->vm, stored, count, &sync->spec, sync->options->places_moved, err) < 0)
+    if (identity_check(sync->vm, stored, count, &sync->spec, &leave, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++)
         sync->disks[i].offered = offered_disk(&sync->spec, stored[i].key);
+    for (size_t i = 0; i < count; i++)
+        sync->disks[i].capacity = sync->disks[i].offered->capacity;
     return 0;
 }
 
@@ -97,13 +101,13 @@ static int check_size(const struct disk_sync *disk, struct error **err)
         return error_prefix(err, "disk-%d", disk->stored.key);
     size = end->size;
     end_close(end);
-    if (size == disk->stored.capacity)
+    if (size == disk->capacity)
         return 0;
     return error_set(err,
                      "disk-%d: %s has %llu bytes, but the disk's capacity is %llu; nothing was "
                      "written",
                      disk->stored.key, disk->offered->place, (unsigned long long)size,
-                     (unsigned long long)disk->stored.capacity);
+                     (unsigned long long)disk->capacity);
 }
 
 static int check_sizes(const struct sync *sync, struct error **err)
@@ -199,7 +203,7 @@ static int fill_result(const struct sync *sync, struct replicate_result *result,
 
         to->key = from->stored.key;
         to->unit = from->stored.unit;
-        to->capacity = from->stored.capacity;
+        to->capacity = from->capacity;
         snprintf(to->sync_type, sizeof to->sync_type, "%s", sync_type_name(from->type));
         memcpy(to->reason, from->reason, sizeof to->reason);
         snprintf(to->change_id, sizeof to->change_id, "%s", from->offered->change_id);

@@ -48,6 +48,7 @@ struct disk_sync {
     struct store_point_disk parent; /* in the newest complete point; id 0: none */
     struct store_point_disk left;   /* in the unfinished point; id 0: none */
     struct store_point_disk row;    /* in the point that this run makes */
+    uint64_t capacity;              /* now; more than stored.capacity when the disk has grown */
     enum sync_type type;
     enum sync_start start;
     bool read_first;      /* the leaves are made by reading the image: they are not trusted */

@@ -88,10 +88,9 @@ static void watcher_end(struct watcher *watcher, const struct error *err)
 
 static int check_result(const struct disk_sync *disk, struct error **err)
 {
-    if (disk->result.size != disk->stored.capacity)
+    if (disk->result.size != disk->capacity)
         return error_set(err, "the source has %llu bytes now, not %llu",
-                         (unsigned long long)disk->result.size,
-                         (unsigned long long)disk->stored.capacity);
+                         (unsigned long long)disk->result.size, (unsigned long long)disk->capacity);
     if (!disk->result.has_digest)
         return error_set(err, "the copy made no digest");
     return 0;

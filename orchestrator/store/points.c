@@ -108,8 +108,9 @@ int store_points(struct store *store, int64_t vm_id, struct store_point **points
 }
 
 #define DISK_SELECT                                                                                \
-    "SELECT p.id, point_id, disk_id, parent_id, disk_key, unit_number, capacity, overlay, "        \
-    "format, leaves, sync_type, change_id, p.source_place, digest, bytes, complete "               \
+    "SELECT p.id, point_id, disk_id, parent_id, disk_key, unit_number, "                           \
+    "ifnull(p.capacity, d.capacity), overlay, format, leaves, sync_type, change_id, "              \
+    "p.source_place, digest, bytes, complete "                                                     \
     "FROM restore_point_disks p JOIN vm_disks d ON d.id = disk_id "
 
 static void read_point_disk(struct statement *s, void *record)
@@ -138,7 +139,8 @@ int store_point_disk_create(struct store *store, struct store_point_disk *disk, 
 {
     CLEANUP_STATEMENT struct statement s = statement(
         store, "INSERT INTO restore_point_disks (point_id, disk_id, parent_id, overlay, format, "
-               "leaves, sync_type, change_id, source_place) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+               "leaves, sync_type, change_id, source_place, capacity) VALUES "
+               "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 
     bind_int(&s, disk->point_id);
     bind_int(&s, disk->disk_id);
@@ -149,6 +151,7 @@ int store_point_disk_create(struct store *store, struct store_point_disk *disk, 
     bind_text(&s, disk->sync_type);
     bind_text(&s, disk->change_id);
     bind_text(&s, disk->place);
+    bind_id(&s, (int64_t)disk->capacity);
     return run_insert(&s, &disk->id, err);
 }
 

@@ -122,8 +122,9 @@ int store_disks(struct store *store, int64_t vm_id, struct store_disk **disks, s
 /* Forget the disks of a VM that never had a point. */
 int store_disks_forget(struct store *store, int64_t vm_id, struct error **err);
 /* What a finished sync says: part of the transaction that completes the point. */
-int store_disk_synced(struct store *store, int64_t disk_id, const char *change_id,
-                      const char *replica, const char *place, struct error **err);
+int store_disk_synced(struct store *store, int64_t disk_id, uint64_t capacity,
+                      const char *change_id, const char *replica, const char *place,
+                      struct error **err);
 
 /* Restore points (points.c) */
 
@@ -142,9 +143,9 @@ struct store_point_disk {
     int64_t point_id;
     int64_t disk_id;
     int64_t parent_id; /* restore_point_disks.id of the image below; 0: none, this is the base */
-    int key;           /* of the disk; read only, as are unit and capacity */
+    int key;           /* of the disk; read only, as is unit */
     int unit;
-    uint64_t capacity;
+    uint64_t capacity; /* at this point: disks grow; 0 in a new one: as the disk has now */
     char image[STORE_PATH];
     char format[8]; /* raw, qcow2 */
     char leaves[STORE_PATH];

@@ -289,13 +289,15 @@ int store_disks_forget(struct store *store, int64_t vm_id, struct error **err)
     return run(&s, err);
 }
 
-int store_disk_synced(struct store *store, int64_t disk_id, const char *change_id,
-                      const char *replica, const char *place, struct error **err)
+int store_disk_synced(struct store *store, int64_t disk_id, uint64_t capacity,
+                      const char *change_id, const char *replica, const char *place,
+                      struct error **err)
 {
     CLEANUP_STATEMENT struct statement s =
-        statement(store, "UPDATE vm_disks SET disk_change_id = ?, replica_volume = ?, "
-                         "source_place = ? WHERE id = ?");
+        statement(store, "UPDATE vm_disks SET capacity = ?, disk_change_id = ?, "
+                         "replica_volume = ?, source_place = ? WHERE id = ?");
 
+    bind_int(&s, (int64_t)capacity);
     bind_text(&s, change_id);
     bind_text(&s, replica);
     bind_text(&s, place);

@@ -171,6 +171,43 @@ def identity():
         tap.is_(len(vm.snapshots(False)), 3, "or even took one")
 
 
+def growth():
+    with Lab() as lab:
+        vm = lab.sim.add_vm("growing", [16 * MiB, 8 * MiB])
+        lab.add_source()
+        for key in vm.keys():
+            vm.write_randomly(key, rng)
+        lab.replicate("growing", "--enable-cbt")
+        lab.sim.control("grow", vm=vm.path, key=2000, size=24 * MiB + 512)
+        vm.write(2000, 20 * MiB, rng.randbytes(100000))
+        vm.write_randomly(2001, rng)
+        result = lab.replicate("growing")
+        tap.is_(
+            sync_types(result), {2000: "resync", 2001: "incremental"}, "a grown disk is compared"
+        )
+        tap.ok("grown from 16777216 to 25166336" in result.err, "it is said why", result.err)
+        tap.ok(lab.all_same(vm), "the replica has grown, and is right")
+        ended(lab.vmferry("verify", "growing"), 0, "the new point verifies")
+        ended(lab.vmferry("verify", "growing", "--point=1"), 0, "the old one, too, in its own size")
+        vm.write(2000, 24 * MiB, b"x" * 512)
+        result = lab.replicate("growing")
+        tap.is_(sync_types(result)[2000], "incremental", "then what changed")
+        tap.ok(lab.all_same(vm), "the replica is right")
+        lab.sim.control("shrink", vm=vm.path, key=2000, size=20 * MiB)
+        result = lab.replicate("growing")
+        tap.is_(result.status, 1, "a disk that shrank: refused")
+
+        other = lab.sim.add_vm("early", [32 * MiB])
+        other.write(2000, 0, rng.randbytes(30 * MiB))
+        process = lab.start("replicate", "early", "--rate=4M")
+        wait_for(lambda: other.bytes_read(2000) > 8 * MiB)
+        kill(process)
+        lab.vmferry("recover")
+        lab.sim.control("grow", vm=other.path, key=2000, size=40 * MiB)
+        ended(lab.replicate("early"), 0, "grown before its first copy was complete")
+        tap.ok(lab.all_same(other), "the replica is right")
+
+
 def crashes():
     with Lab() as lab:
         vm = lab.sim.add_vm("big", [96 * MiB, 16 * MiB])
@@ -411,7 +448,7 @@ def trust():
             tap.ok(secret.encode() not in f.read(), "no secret in the database")
 
 
-SECTIONS = (ordinary, reset, identity, crashes, failures, refused, inventory, library, trust)
+SECTIONS = (ordinary, reset, identity, growth, crashes, failures, refused, inventory, library, trust)
 
 if __name__ == "__main__":
     tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])
