@@ -246,6 +246,25 @@ def elsewhere(sim, client):
         return sim.control("remove-vm", vm="elsewhere")
 
 
+def paused(sim, client):
+    """Commands that stop a real guest for the moment of a snapshot."""
+    write = 'printf %s | dd of="$0" conv=notrunc status=none'
+    vm = sim.add_vm("paused", [MiB])
+    path = vm.disk(2000)["path"]
+    vm.control(
+        "vm",
+        pause=["sh", "-c", write % "paused", path],
+        resume=["sh", "-c", write % "resumed", path],
+    )
+    snapshot = client.snapshot(vm_ref(vm), "s")
+    starts = []
+    for file in (vm.file(2000, "s"), path):
+        with open(file, "rb") as f:
+            starts.append(f.read(7).rstrip(b"\0"))
+    is_(starts, [b"paused", b"resumed"], "a snapshot is taken while the guest is paused")
+    client.remove(snapshot)
+
+
 def main():
     pages()
     with simlib.Simulator() as sim:
@@ -258,6 +277,7 @@ def main():
         more_than_a_page(sim, client)
         huge(sim, client)
         elsewhere(sim, client)
+        paused(sim, client)
         histories(sim, client)
 
 
