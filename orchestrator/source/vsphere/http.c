@@ -92,7 +92,7 @@ static int is_cancelled(void *opaque, curl_off_t a, curl_off_t b, curl_off_t c, 
 
 int http_open(struct http *http, const struct http_settings *settings, struct error **err)
 {
-    *http = (struct http){ .answer_max = HTTP_ANSWER_MAX };
+    *http = (struct http){ .answer_max = HTTP_ANSWER_MAX, .pinned = settings->pem != NULL };
     if (http_origin(settings->server, http->origin, err) < 0)
         return -1;
     http->curl = curl_easy_init();
@@ -269,10 +269,11 @@ static enum http_result explain(struct http *http, CURLcode code, bool too_long,
         error_set(err, "%s: the answer is longer than %zu MiB", http->origin,
                   http->answer_max >> 20);
     else if (code == CURLE_PEER_FAILED_VERIFICATION)
-        error_set(err,
-                  "%s is not trusted: %s; give the CA that signed its certificate, or pin the "
-                  "certificate's SHA-256 fingerprint",
-                  http->origin, reason);
+        error_set(err, "%s is not trusted: %s; %s", http->origin, reason,
+                  http->pinned ? "its certificate is not the one that is pinned, or that one is "
+                                 "no longer valid: give the server a new one, and pin that"
+                               : "give the CA that signed its certificate, or pin the "
+                                 "certificate's SHA-256 fingerprint");
     else
         error_set_kind(err, result == HTTP_REFUSED ? ERROR_FAILED : ERROR_PAUSED, "%s: %s",
                        http->origin, reason);

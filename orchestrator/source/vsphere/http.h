@@ -19,6 +19,7 @@ struct http {
     char origin[HTTP_URL]; /* "https://host:port" */
     char cookie[HTTP_COOKIE];
     size_t answer_max;
+    bool pinned;
     char reason[CURL_ERROR_SIZE];
     const atomic_int *cancel; /* NULL: not looked at */
 };
