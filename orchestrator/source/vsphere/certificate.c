@@ -189,7 +189,7 @@ int certificate_pin(const char *server, const char *fingerprint, unsigned timeou
     if (strcmp(wanted, certificate->sha256) == 0)
         return 0;
     return error_set(err,
-                     "%s shows another certificate than the one that is pinned. Pinned: %s; it "
+                     "%s shows another certificate than the pinned one. Pinned: %s; it "
                      "shows: %s, made out to %s. Either its certificate was replaced, or somebody "
                      "is in between: compare it at the server's own console before pinning it",
                      server, wanted, certificate->sha256, certificate->subject);

@@ -43,7 +43,7 @@ def tls():
         s.log.clear()
         out, err, status = client(s, "login", pin=pin[:-1] + ("0" if pin[-1] != "0" else "1"))
         equal((status, s.log), (1, []), "another fingerprint is refused, and nothing is sent")
-        like(err, "shows another certificate.*" + re.escape(pin), "... and it says which one is shown")
+        like(err, "shows another certificate than the pinned one.*" + re.escape(pin), "... and it says which one is shown")
         equal(client(f"https://{s.address}/sdk", "login")[2], 0, "an address as people paste it")
         for wrong in (f"http://{s.address}", f"admin:pw@{s.address}", "", "a b"):
             equal(client(wrong, "login")[2], 2, f"server \"{wrong}\" is wrong use")
