@@ -18,18 +18,35 @@ static int check_source(struct store *store, int64_t source_id, const char *uuid
     return -1;
 }
 
+/* Disks that are no longer offered. */
+static int forget_disks(struct store *store, int64_t vm_id, const struct vm_spec *spec,
+                        struct error **err)
+{
+    CLEANUP_FREE struct store_disk *stored = NULL;
+    size_t count;
+
+    if (store_disks(store, vm_id, &stored, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        if (!spec_disk_by_key(spec, stored[i].key) &&
+            store_disk_forget(store, stored[i].id, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* Only a VM without any point, finished or not, takes its disks from here. */
 static int discover_disks(struct store *store, int64_t vm_id, const struct vm_spec *spec,
                           struct error **err)
 {
-    CLEANUP_FREE struct store_disk *kept = NULL;
-    size_t count;
+    bool replicated;
 
-    if (store_disks_forget(store, vm_id, err) < 0 ||
-        store_disks(store, vm_id, &kept, &count, err) < 0)
+    if (store_vm_has_points(store, vm_id, &replicated, err) < 0)
         return -1;
-    if (count > 0)
+    if (replicated)
         return 0;
+    if (forget_disks(store, vm_id, spec, err) < 0)
+        return -1;
     for (size_t i = 0; i < spec->disk_count; i++) {
         const struct spec_disk *offered = &spec->disks[i];
         struct store_disk disk = { .vm_id = vm_id,

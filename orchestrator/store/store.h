@@ -119,8 +119,10 @@ int store_disk_upsert(struct store *store, struct store_disk *disk, struct error
 /* In unit order. */
 int store_disks(struct store *store, int64_t vm_id, struct store_disk **disks, size_t *count,
                 struct error **err);
-/* Forget the disks of a VM that never had a point. */
-int store_disks_forget(struct store *store, int64_t vm_id, struct error **err);
+/* A disk of a VM that never had a point, with what its jobs said of it. */
+int store_disk_forget(struct store *store, int64_t disk_id, struct error **err);
+/* The VM has a point, finished or not: its disks are those of the replica. */
+int store_vm_has_points(struct store *store, int64_t vm_id, bool *has, struct error **err);
 /* What a finished sync says: part of the transaction that completes the point. */
 int store_disk_synced(struct store *store, int64_t disk_id, uint64_t capacity,
                       const char *change_id, const char *replica, const char *place,

@@ -279,14 +279,31 @@ int store_disks(struct store *store, int64_t vm_id, struct store_disk **disks, s
     return read_all(&s, read_disk, sizeof **disks, disks, count, err);
 }
 
-int store_disks_forget(struct store *store, int64_t vm_id, struct error **err)
+int store_disk_forget(struct store *store, int64_t disk_id, struct error **err)
+{
+    static const char *const deletes[] = {
+        "DELETE FROM job_steps WHERE disk_id = ?",
+        "DELETE FROM vm_disks WHERE id = ?",
+    };
+
+    for (size_t i = 0; i < sizeof deletes / sizeof deletes[0]; i++) {
+        CLEANUP_STATEMENT struct statement s = statement(store, deletes[i]);
+
+        bind_int(&s, disk_id);
+        if (run(&s, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int store_vm_has_points(struct store *store, int64_t vm_id, bool *has, struct error **err)
 {
     CLEANUP_STATEMENT struct statement s =
-        statement(store, "DELETE FROM vm_disks WHERE vm_id = ? AND "
-                         "NOT EXISTS (SELECT 1 FROM restore_points WHERE vm_id = vm_disks.vm_id)");
+        statement(store, "SELECT id FROM restore_points WHERE vm_id = ? LIMIT 1");
+    int64_t id;
 
     bind_int(&s, vm_id);
-    return run(&s, err);
+    return read_first(&s, read_id, &id, has, err);
 }
 
 int store_disk_synced(struct store *store, int64_t disk_id, uint64_t capacity,

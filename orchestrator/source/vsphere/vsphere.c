@@ -10,6 +10,9 @@
 #include "source/vsphere/serve.h"
 #include "source/vsphere/snapshot.h"
 
+#define SERVE_TRIES    3
+#define SERVE_PAUSE_MS 1000
+
 struct vsphere {
     struct source source;
     const struct source_settings *settings;
@@ -229,19 +232,20 @@ static int keep(struct source *source, struct error **err)
     return serving_renew_cookie(&v->serving, err);
 }
 
-/* The servers read with the session's cookie, and sessions end when servers like. */
+/* The servers read with the session's cookie, and sessions end when servers like; a server
+ * that was too busy once is asked again, too. */
 static int start_serving(struct vsphere *v, const struct serve_disk *wanted, char said[1024],
                          struct error **err)
 {
-    unsigned logins = v->session.logins;
-    CLEANUP_ERROR struct error *lost = NULL;
+    for (int tries = 1; serving_start(&v->serving, wanted, said, err) < 0; tries++) {
+        CLEANUP_ERROR struct error *lost = NULL;
 
-    if (serving_start(&v->serving, wanted, said, err) == 0)
-        return 0;
-    if (keep(&v->source, &lost) < 0 || v->session.logins == logins)
-        return -1;
-    error_clear(err);
-    return serving_start(&v->serving, wanted, said, err);
+        if (tries == SERVE_TRIES || soap_pause(v->session.soap, SERVE_PAUSE_MS, &lost) < 0 ||
+            keep(&v->source, &lost) < 0)
+            return -1;
+        error_clear(err);
+    }
+    return 0;
 }
 
 static int serve(struct source *source, const struct vm_spec *spec, struct spec_disk *disk,
