@@ -16,7 +16,7 @@ int inventory_list(struct session *session, const struct source_filter *filter,
 int inventory_resolve(struct session *session, const char *reference, struct moref *vm,
                       char uuid[SPEC_UUID], struct error **err);
 
-/* The VM of this instance uuid. No such VM: errnum ENOENT. */
+/* The VM of this instance uuid. No such VM: errnum ENOENT, but only when all VMs tell theirs. */
 int inventory_find(struct session *session, const char *uuid, struct moref *vm, struct error **err);
 
 /* All about one VM. An error when the server knows nothing of its hardware now. */

@@ -25,6 +25,8 @@ struct search {
     struct choice now;
     struct choice *choices;
     size_t count;
+    size_t silent; /* VMs that can't tell their uuid now; the first one's name: */
+    char silent_name[SPEC_TEXT];
 };
 
 static void search_free(struct search *search)
@@ -76,6 +78,9 @@ static int end_choice(struct search *search, struct error **err)
 {
     struct choice *grown;
 
+    if (search->now.vm.id[0] && !search->now.is_template && !search->now.uuid[0] &&
+        search->silent++ == 0)
+        strcpy(search->silent_name, search->now.name);
     if (is_wanted(search)) {
         grown = reallocarray(search->choices, search->count + 1, sizeof *grown);
         if (!grown)
@@ -228,14 +233,17 @@ int inventory_find(struct session *session, const char *uuid, struct moref *vm, 
         *vm = choice.vm;
         return 0;
     }
-    /* No server should answer with a VM that has it as its BIOS uuid. One that does can't be
-     * believed when it finds nothing either. */
-    if (choice.vm.id[0] || !session->search.id[0]) {
-        if (search_all(session, &search, err) < 0)
-            return -1;
-        return take_only(uuid, &search, vm, same, err);
-    }
-    return no_such_vm(uuid, err);
+    /* A VM whose host does not answer is not found by its uuid, and it would be wrong to say
+     * that it is gone. (And some server may answer with a VM of that BIOS uuid.) */
+    if (search_all(session, &search, err) < 0)
+        return -1;
+    if (search.count == 0 && search.silent)
+        return error_set_kind(
+            err, ERROR_PAUSED,
+            "no VM says that its uuid is %s, and %zu can't tell theirs now ('%s'%s): "
+            "reconnect their hosts, and see that this user may read them",
+            uuid, search.silent, search.silent_name, search.silent > 1 ? " …" : "");
+    return take_only(uuid, &search, vm, same, err);
 }
 
 /* The server is asked first; where it finds nothing, all VMs of that name are looked at:

@@ -55,6 +55,12 @@ def disconnected(sim):
     assert "uuid" not in vms[1] and vms[1]["disks"] == []
     for name in ("lost", "/DC0/vm/lost", off.moref):
         assert "reconnect its host" in fails(sim, "show", name)
+    # It is not gone: a snapshot of its would be forgotten.
+    uuid = off.instance_uuid
+    text = fails(sim, "resolve", uuid)
+    assert "1 can't tell theirs now ('lost')" in text and "there is no VM" not in text, text
+    sim.control("remove-vm", vm="lost")
+    assert "there is no VM" in fails(sim, "resolve", uuid)
 
 
 @scenario("every prefix style, plain cookies, small pages", page_size=2, cookie="plain",
