@@ -21,7 +21,8 @@
 #define FAULTS                                                                                     \
     "InvalidArgument FileFault NotFound MethodNotFound NotImplemented NotSupported SystemError "   \
     "InvalidRequest InvalidState GenericVmConfigFault InvalidDatastore RestrictedVersion "         \
-    "RuntimeFault FileNotFound FileLocked NoDiskFound CannotAccessFile ManagedObjectNotFound"
+    "SoapFault RuntimeFault FileNotFound FileLocked NoDiskFound CannotAccessFile "                 \
+    "ManagedObjectNotFound"
 
 bool changes_same_life(const char *since, const char *now, char why[CHANGES_WHY])
 {

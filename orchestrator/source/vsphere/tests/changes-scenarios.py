@@ -192,6 +192,13 @@ def unknown(sim):
                            ("InvalidArgument", {"invalidProperty": "startOffset"})):
         sim.fault("QueryChangedDiskAreas", "fault", fault=fault, members=members)
         assert fault in areas(sim, "app01", "two", 2000, ids[2000])
+    # A server that does not know the call at all, and says so in its own way.
+    sim.fault("QueryChangedDiskAreas", "http", status=500, type="text/xml", times=-1, body=(
+        '<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body><e:Fault>'
+        "<faultcode>Client</faultcode><faultstring>no such operation</faultstring></e:Fault>"
+        "</e:Body></e:Envelope>"))
+    assert "no such operation" in areas(sim, "app01", "two", 2000, ids[2000])
+    sim.clear_faults()
     assert areas(sim, "app01", "two", 2000, ids[2000]) == [(0, GRAIN)]
 
 
