@@ -5,6 +5,7 @@ snapshot held, only what changed moves, and nothing stays at the source."""
 import os
 import random
 import sys
+import time
 
 from vddk_stand_in import StandIn, thumbprint
 from vsphere_lab import GRAIN, Lab, MiB, kill, wait_for
@@ -265,6 +266,25 @@ def crashes():
         tap.ok(lab.all_same(vm), "is right")
 
 
+def unborn():
+    with Lab() as lab:
+        vm = lab.sim.add_vm("slow", [16 * MiB])
+        lab.add_source()
+        vm.write_randomly(2000, rng)
+        for sweep in ("recover", "replicate"):
+            lab.sim.fault("CreateSnapshot_Task", "slow", seconds=4)
+            calls = lab.sim.requests("CreateSnapshot_Task")
+            process = lab.start("replicate", "slow")
+            wait_for(lambda: lab.sim.requests("CreateSnapshot_Task") > calls)
+            kill(process)
+            tap.is_(lab.standing(vm), [], "killed while its snapshot was being made")
+            result = lab.replicate("slow") if sweep == "replicate" else lab.vmferry("recover")
+            ended(result, 0, sweep)
+            time.sleep(4)
+            tap.is_(lab.standing(vm), [], "waits for it, and removes it")
+        tap.ok(lab.all_same(vm), "the replica is right")
+
+
 def failures():
     with Lab() as lab:
         vm = lab.sim.add_vm("app02", [32 * MiB, 16 * MiB])
@@ -369,6 +389,36 @@ def inventory():
         tap.ok("Hard disk" in lab.vmferry("vm", "show", "web01").out, "for people, too")
 
 
+def habits():
+    """Servers differ; so do VMs."""
+    odd = dict(
+        esxi=dict(esxi=True),
+        other=dict(style="prefixed", cookie="plain", gzip=False, star="fault"),
+        whole=dict(star="whole", page_size=2, areas_per_answer=3, cbt_effect="cycle"),
+    )
+    for name, options in odd.items():
+        with Lab(**options) as lab:
+            disks = [
+                dict(size=16 * MiB, key=2016, controller=1001, unit=0),
+                dict(size=8 * MiB + 512, key=2003, controller=1000, unit=0),
+            ]
+            vm = lab.sim.add_vm("odd one's [1]" if name == "esxi" else "odd", disks)
+            lab.add_source()
+            for key in vm.keys():
+                vm.write_randomly(key, rng)
+            result = lab.replicate(vm.path, "--enable-cbt")
+            ended(result, 0, "%s: the first copy" % name)
+            tap.ok(lab.all_same(vm), "holds what the snapshot held")
+            for key in vm.keys():
+                vm.write_randomly(key, rng)
+            result = lab.replicate(vm.path)
+            tap.is_(set(sync_types(result).values()), {"incremental"}, "%s: then changes" % name)
+            tap.ok(lab.all_same(vm), "the replica is right")
+            units = [d["unit"] for d in result.json()["disks"]]
+            tap.ok(len(set(units)) == 2, "equal unit numbers on two controllers differ here", units)
+            tap.is_(lab.standing(vm), [], "no snapshot stays")
+
+
 def library():
     with Lab() as lab:
         vm = lab.sim.add_vm("old", [24 * MiB, 8 * MiB + 512])
@@ -448,7 +498,7 @@ def trust():
             tap.ok(secret.encode() not in f.read(), "no secret in the database")
 
 
-SECTIONS = (ordinary, reset, identity, growth, crashes, failures, refused, inventory, library, trust)
+SECTIONS = (ordinary, reset, identity, growth, crashes, unborn, failures, refused, habits, inventory, library, trust)
 
 if __name__ == "__main__":
     tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])

@@ -6,6 +6,7 @@
 
 #include "source/vsphere/changes.h"
 #include "source/vsphere/inventory.h"
+#include "source/vsphere/pending.h"
 #include "source/vsphere/preflight.h"
 #include "source/vsphere/serve.h"
 #include "source/vsphere/snapshot.h"
@@ -280,6 +281,8 @@ static int remove_snapshot(struct vsphere *v, const char *uuid, const char *snap
     if (inventory_find(&v->session, uuid, &ref, &gone) < 0)
         return gone->errnum == ENOENT ? 0 : error_move(err, &gone); /* with all its snapshots */
     vm = target(v, &ref, uuid);
+    if (pending_snapshots_wait(&v->session, &ref, err) < 0)
+        return -1;
     return snapshot_remove(&vm, snapshot, err);
 }
 
