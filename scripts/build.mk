@@ -128,7 +128,8 @@ $(TESTS): $(BUILD)/%: $(BUILD)/%.o $$(call own_archive,$$*) $(BUILD)/libvmferry.
 # With CC=clang and SANITIZE=…,fuzzer-no-link: the library has the fuzzer's main().
 FUZZERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/*.c))
 fuzzers: $(FUZZERS)
-$(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libvmferry.a $(COMMON)
+$(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(wildcard tests/fuzz/mutator/*.c)) \
+  $(BUILD)/libvmferry.a $(COMMON)
 	$(call run,LINK)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_orchestrator)
 
 # Loaded into nbdkit by the tests under sanitizers and valgrind.

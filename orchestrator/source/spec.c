@@ -178,8 +178,8 @@ static int parse_disk(struct member_context *c, json_object *object, struct spec
     if (members_check(c, object, known, err) < 0 ||
         member_number(c, object, "key", 0, KEY_MAX, &key, err) < 0 ||
         member_number(c, object, "unit", 0, UNIT_MAX, &unit, err) < 0 ||
-        member_number(c, object, "capacity", c->stored ? 0 : 512, INT64_MAX - 511, &disk->capacity,
-                      err) < 0 ||
+        member_number(c, object, "capacity", c->stored ? 0 : 512,
+                      c->stored ? INT64_MAX : INT64_MAX - 511, &disk->capacity, err) < 0 ||
         member_text(c, object, "backing_uuid", !c->stored, disk->backing_uuid,
                     sizeof disk->backing_uuid, err) < 0 ||
         member_text(c, object, "change_id", false, disk->change_id, sizeof disk->change_id, err) <
