@@ -59,6 +59,9 @@ static int run(const struct command *command, int argc, char *argv[])
     if (command->run(argc, argv, &err) == 0 && flush_output(&err) == 0)
         return 0;
     fprintf(stderr, "vmferry %s: %s\n", command->name, error_message(err));
+    if (err && err->kind == ERROR_PAUSED)
+        fprintf(stderr, "vmferry %s: paused; run the same command again, and it goes on\n",
+                command->name);
     return err ? (int)err->kind : 1;
 }
 

@@ -264,6 +264,9 @@ void bar_show(struct bar *bar, unsigned index, const struct progress_record *rec
         return;
     first = !row->used;
     last = record->state != PROGRESS_RUNNING;
+    /* What ended before it began has only its message to say. */
+    if (first && last && record->state != PROGRESS_COMPLETED && bar->output != OUTPUT_JSON)
+        return;
     row->record = *record;
     snprintf(row->operation, sizeof row->operation, "%s", operation ? operation : "");
     row->used = true;

@@ -593,7 +593,7 @@ int copy_disk(const char *src, const char *dst, const struct copy_options *optio
     r = execute(&run, err);
     close_run(&run);
     result->seconds = (double)(monotonic_ns() - started_ns) / 1e9;
-    if (r < 0 && (*err)->kind == ERROR_PAUSED && !run.options->journal)
+    if (r < 0 && (*err)->kind == ERROR_PAUSED && !run.options->journal && !run.options->resumable)
         (*err)->kind = ERROR_FAILED;
     return r;
 }

@@ -42,7 +42,8 @@ struct copy_options {
     bool compare;       /* resync: `leaves` describes DST now; move only the blocks that differ */
     unsigned retries;   /* of one range, over all reconnects, before giving up; 0: chosen */
     int timeout_s;      /* without an answer a connection counts as lost; 0: chosen */
-    atomic_int *cancel; /* non-zero: stop cleanly, ERROR_PAUSED when there is a journal.
+    bool resumable;     /* the caller goes on where this stops without a journal, too */
+    atomic_int *cancel; /* non-zero: stop cleanly, ERROR_PAUSED when it can be resumed.
                            May be set by a signal handler. NULL: never */
     void (*progress)(void *opaque, const struct copy_progress *now); /* about 5 times a second,
                               and once at the end; from one thread of the engine at a time */
@@ -66,7 +67,7 @@ struct copy_result {
 
 /* Copy one disk. Blocks until all is durable. Errors: ERROR_USAGE for ends that
  * do not fit each other, ERROR_PAUSED when retries ran out or a cancel came and
- * the journal can resume it, ERROR_FAILED otherwise. On every way out, requests
+ * the journal or the caller can resume it, ERROR_FAILED otherwise. On every way out, requests
  * in flight are drained and connections shut down. Thread-safe: calls share
  * nothing. */
 int copy_disk(const char *src, const char *dst, const struct copy_options *options,

@@ -23,6 +23,8 @@ static const char *reason(const struct request *req)
 {
     if (req->errnum == EPROTO)
         return "the answer is not as long as what was asked for";
+    if (req->errnum == ENODATA)
+        return "the source became shorter";
     return req->conn && req->conn->why[0] && req->errnum == ENOTCONN ? req->conn->why
                                                                      : strerror(req->errnum);
 }

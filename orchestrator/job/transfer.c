@@ -127,6 +127,7 @@ static int copy(struct transfer *transfer, struct disk_sync *disk, struct watche
         .compare = disk->type == SYNC_RESYNC || disk->read_first,
         .journal = disk->read_first ? NULL : disk->journal,
         .journal_key = key,
+        .resumable = true,
         .cancel = &transfer->cancel,
         .progress = on_progress,
         .opaque = watcher,
@@ -360,7 +361,8 @@ static int read_image(struct transfer *transfer, size_t index, struct error **er
     CLEANUP_VIEW struct replica_view view = REPLICA_VIEW_INIT;
     struct copy_result result;
     struct watcher watcher;
-    struct copy_options options = { .cancel = sync->options->cancel,
+    struct copy_options options = { .resumable = true,
+                                    .cancel = sync->options->cancel,
                                     .progress = on_progress,
                                     .opaque = &watcher };
 

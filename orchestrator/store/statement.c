@@ -75,7 +75,10 @@ void take_text(struct statement *s, char *buf, size_t size)
 const char *damage_hint(struct store *store)
 {
     int code = sqlite3_errcode(store->db);
+    int errnum = sqlite3_system_errno(store->db);
 
+    if (code == SQLITE_FULL || ((code & 0xff) == SQLITE_IOERR && errnum == ENOSPC))
+        return "; the disk is full: make room, and run the command again";
     return code == SQLITE_CORRUPT || code == SQLITE_NOTADB
                ? "; restore it from a backup, or use another --state"
                : "";

@@ -308,17 +308,19 @@ static void *exportmap_open(int readonly)
     const char *export = nbdkit_export_name();
     struct request request;
     struct handle *h = NULL;
+    bool sound;
 
     if (!export)
         return NULL;
-    if (parse_request(export, &request, &err) == 0) {
+    sound = parse_request(export, &request, &err) == 0;
+    if (sound) {
         for (int i = 0; i < OPEN_ATTEMPTS && !h && !err; i++)
             h = try_open(&request, readonly, &err);
         if (!h && !err)
             error_set(&err, "its map file does not stop changing");
     }
     if (!h)
-        nbdkit_error("export '%s' is refused: %s", export, error_message(err));
+        skiplog_refused(export, sound, error_message(err));
     else
         opened_report();
     return h;

@@ -124,6 +124,17 @@ void skiplog_add(struct skiplog *log, const char *name, const char *why)
     nbdkit_error("map file %s is left out: %s", printable, why);
 }
 
+void skiplog_refused(const char *export, bool sound, const char *why)
+{
+    char printable[256];
+
+    if (!sound) {
+        make_printable(printable, sizeof printable, export);
+        export = printable;
+    }
+    nbdkit_error("export '%s' is refused: %s", export, why);
+}
+
 void skiplog_end(struct skiplog *log)
 {
     if (log->out && fclose(log->out) != 0)

@@ -4,6 +4,7 @@
 #ifndef EXPORTMAP_SKIPLOG_H
 #define EXPORTMAP_SKIPLOG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -22,6 +23,8 @@ void skiplog_init(void);
 void skiplog_begin(struct skiplog *log, int dirfd, int state_fd);
 /* Log that NAME is left out, unless that was said before. */
 void skiplog_add(struct skiplog *log, const char *name, const char *why);
+/* Log that a client was refused. What it asked for is text of its choice unless it is `sound`. */
+void skiplog_refused(const char *export, bool sound, const char *why);
 void skiplog_end(struct skiplog *log);
 
 #endif

@@ -229,6 +229,31 @@ is "$status" 0 "with the right digest"
 is "$(sqlite3 "$VMFERRY_STATE/vmferry.db" \
     "select count(*) from cbt_history where outcome = 'paused'")" 2 "history has the pause"
 
+# A first copy, stopped; the source moves on; what is there is compared, and that is stopped, too
+
+cp vm.json kept.json
+describe 'del(.disks[].changes)'
+ok vmferry source add nbd lab --file vm.json --state first -- "another state directory"
+stop_while_copying() { # once the base holds something; sets $status and $out
+    vmferry replicate app01 --rate=2M --progress=json --state first >paused.out 2>&1 &
+    slow=$!
+    wait_for 20 grep -q '"bytes_done":[1-9]' paused.out
+    kill -TERM "$slow"
+    status=0
+    wait "$slow" || status=$?
+    out=$(cat paused.out)
+}
+stop_while_copying
+is "$status" 3 "a first copy is stopped: paused"
+like "$out" "paused; run the same command again" "and what to do is said"
+describe '.disks[].change_id = "u/4"'
+stop_while_copying
+like "$out" "stopped on request" "what it left is read, to compare it with the next moment"
+is "$status" 3 "stopped there it is paused, too"
+ok vmferry replicate app01 --progress=none --state first -- "and goes on"
+ok vmferry verify app01 --source --progress=none --state first -- "to the source's bytes"
+mv kept.json vm.json
+
 # Change ids without a slash name no life of the tracking; damaged leaves are not handed on
 
 cp system web-system
@@ -357,6 +382,10 @@ if mkdir small && mount -t tmpfs -o size=14M tmpfs small 2>/dev/null; then
     run replicate app01 --state small/state
     ok test "$status" = 1 -o "$status" = 3 -- "no space: failed or paused, exit $status"
     like "$out" "No space left" "and says why"
+    dd if=/dev/zero of=small/rest bs=1k 2>/dev/null
+    run vm list --state small/state
+    like "$out" "vmferry.db: .*the disk is full: make room" "not even the database can be opened"
+    rm small/rest
     mount -o remount,size=64M small
     run replicate app01 --state small/state
     is "$status" 0 "with space it goes on"

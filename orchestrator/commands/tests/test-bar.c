@@ -172,6 +172,24 @@ static void test_widths(void **state)
     }
 }
 
+/* Of what failed before it began there is nothing to show; programs are told all the same. */
+static void test_never_began(void **state)
+{
+    struct progress_record r = record("disk", 0, PROGRESS_FAILED);
+    enum bar_style styles[] = { BAR_AUTO, BAR_JSON };
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        FILE *out = tmpfile();
+        struct bar *bar = bar_open(out, styles[i]);
+
+        bar_show(bar, 0, &r, NULL);
+        bar_close(bar);
+        assert_int_equal(ftell(out) > 0, styles[i] == BAR_JSON);
+        fclose(out);
+    }
+}
+
 /* More disks than lines: those that run are seen, and all of them at the end. */
 static void test_many_rows(void **state)
 {
@@ -293,10 +311,10 @@ static void test_human(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_terminal),  cmocka_unit_test(test_widths),
-        cmocka_unit_test(test_many_rows), cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_json),      cmocka_unit_test(test_quiet),
-        cmocka_unit_test(test_human),
+        cmocka_unit_test(test_terminal),    cmocka_unit_test(test_widths),
+        cmocka_unit_test(test_never_began), cmocka_unit_test(test_many_rows),
+        cmocka_unit_test(test_lines),       cmocka_unit_test(test_json),
+        cmocka_unit_test(test_quiet),       cmocka_unit_test(test_human),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

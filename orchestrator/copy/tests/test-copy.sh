@@ -172,6 +172,11 @@ like "$(message_of copy --target-zero --changes=x "$disk" null:)" "zeroes have t
 like "$(message_of copy nbds://localhost/x null:)" "tls-certificates" "TLS without certificates"
 is "$(status_of copy --help)" 0 "--help"
 
+cp "$disk" "$tmp/shrinks"
+(sleep 0.5 && truncate -s 1M "$tmp/shrinks") &
+like "$(message_of copy --rate=4M "$tmp/shrinks" "$tmp/shrunk")" "the source became shorter" \
+    "a source that shrinks"
+
 # A block device
 truncate -s 12M "$tmp/device"
 if loop=$(losetup -f --show "$tmp/device" 2>/dev/null); then

@@ -125,6 +125,8 @@ def bad_files():
         for name, words in why.items():
             got = m.refused(name) or ""
             ok(words in got, "why '%s' is refused" % name, got)
+        log = m.refused("x\nnbdkit: a line of its own\033[2J")
+        ok("x?nbdkit: a line of its own?[2J" in log, "a client's name makes no line in the log", log)
         h = m.connect("good")
         equal(h.get_size(), SIZE, "the good one is served all along")
         h.shutdown()
