@@ -2,6 +2,8 @@
 import gzip
 import os
 import re
+import shutil
+import socket
 import ssl
 import subprocess
 
@@ -15,6 +17,14 @@ make_cert("sibling", "localhost", "ca")
 make_cert("elsewhere", "elsewhere.example", "ca")
 make_cert("selfsigned", "esx.example")
 make_cert("expired", "localhost", "ca", expired=True)
+
+
+def has_ipv6():
+    try:
+        socket.socket(socket.AF_INET6).close()
+        return True
+    except OSError:
+        return False
 
 
 def tls():
@@ -59,7 +69,16 @@ def tls():
         equal((status, s.log), (1, []), "... pinned or not")
         like(err, "expired.*no longer valid", "... with words that help")
     with Server("server") as s:
-        equal(client(s.address.replace("localhost", "[::ffff:127.0.0.1]"), "login", pin=fingerprint("server"))[2], 0, "an IPv6 address")
+        if has_ipv6():
+            equal(client(s.address.replace("localhost", "[::ffff:127.0.0.1]"), "login", pin=fingerprint("server"))[2], 0, "an IPv6 address")
+    with open(f"{tmp}/chain.pem", "w") as f:
+        f.write(open(f"{tmp}/server.pem").read() + open(f"{tmp}/ca.pem").read())
+    shutil.copy(f"{tmp}/server.key", f"{tmp}/chain.key")
+    with Server("chain") as s:
+        equal(client(s, "certificate", ca=None)[0].splitlines()[0].replace(":", "").lower(), fingerprint("server"),
+              "of a chain, the server's own certificate is shown")
+        equal(client(s, "login", pin=fingerprint("server"))[2], 0, "... and can be pinned")
+        equal(client(s, "login", pin=fingerprint("ca"))[2], 1, "... its CA's can't")
     with Server("server", versions=(ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1)) as s:
         out, err, status = client(s, "login", options=["--timeout", "2"])
         equal((status, s.log), (3, []), "TLS 1.1 is refused")
