@@ -147,6 +147,15 @@ static void say(void *opaque, const char *text)
         bar_message(output->bar, "%s", text);
 }
 
+static bool ask(void *opaque, const char *question)
+{
+    char answer[16] = "";
+
+    (void)opaque;
+    fprintf(stderr, "%s [y/N] ", question);
+    return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
 static void progress(void *opaque, unsigned disk, const struct progress_record *record,
                      const char *operation)
 {
@@ -257,6 +266,9 @@ static int replicate(struct context *context, const struct store_vm *vm,
     arguments->job.rate = &rate;
     arguments->job.cancel = cancel_on_signals();
     arguments->job.say = say;
+    if (arguments->style == BAR_AUTO && !arguments->common.json && isatty(STDIN_FILENO) &&
+        isatty(STDERR_FILENO))
+        arguments->job.ask = ask;
     arguments->job.progress = progress;
     arguments->job.opaque = &output;
     return job_replicate(context->store, context->state_dir, vm, &arguments->job, result, err);

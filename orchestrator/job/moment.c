@@ -119,6 +119,18 @@ static void forget_leftovers(struct sync *sync)
     }
 }
 
+static bool wants_tracking(const struct sync *sync)
+{
+    const struct replicate_options *options = sync->options;
+
+    if (options->enable_tracking)
+        return true;
+    return strcmp(sync->spec.inventory.tracking, "off") == 0 && options->ask &&
+           options->ask(options->opaque,
+                        "Change tracking is off for this VM, so that each sync compares all of its "
+                        "data. Turn it on?");
+}
+
 static int take_snapshot(struct sync *sync, struct error **err)
 {
     char description[STORE_NAME + 64];
@@ -128,7 +140,7 @@ static int take_snapshot(struct sync *sync, struct error **err)
 
     snprintf(description, sizeof description, "vmferry, job %" PRId64 ": replication of %.200s",
              sync->job.id, sync->vm->name);
-    if (sync->options->enable_tracking) {
+    if (wants_tracking(sync)) {
         show_operation(sync, "enabling change tracking");
         if (kind_of(sync)->enable_tracking(sync->from.source, &sync->spec, sync->job.snapshot,
                                            err) < 0)

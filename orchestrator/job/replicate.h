@@ -22,6 +22,8 @@ struct replicate_options {
     unsigned connections;       /* per NBD end; 0: chosen */
     atomic_uint_fast64_t *rate; /* bytes/s over all disks, may change; NULL or 0: unlimited */
     atomic_int *cancel;         /* non-zero: stop cleanly; NULL: never */
+    /* A question to the operator, true: yes; NULL: nobody can be asked, which is a no. */
+    bool (*ask)(void *opaque, const char *question);
     /* Something that the operator should know: "disk-2000: change tracking was reset …". */
     void (*say)(void *opaque, const char *text);
     /* One disk's progress; from any thread. */

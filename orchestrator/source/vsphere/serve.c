@@ -114,6 +114,10 @@ static int prepare(struct serving *serving, struct error **err)
     if (soap_ca_file(serving->session->soap, folder, serving->ca_file, sizeof serving->ca_file,
                      err) < 0)
         return -1;
+    if (snprintf(serving->no_cas, PATH_MAX, "%s/no-cas", folder) >= PATH_MAX)
+        return error_set_errno(err, ENAMETOOLONG, "%s", folder);
+    if (mkdir(serving->no_cas, 0700) < 0 && errno != EEXIST)
+        return error_set_errno(err, errno, "making %s", serving->no_cas);
     if (prepare_vddk(serving, folder, err) < 0 ||
         name_file(folder, "cookie", serving->cookie_file, err) < 0)
         return -1;
@@ -157,6 +161,7 @@ static struct transport_access access_of(const struct serving *serving, const st
         .user = serving->options->user,
         .esxi = names->esxi,
         .ca_file = serving->ca_file,
+        .no_cas = serving->no_cas,
         .thumbprint = serving->thumbprint,
         .cookie_file = serving->cookie_file,
         .password_file = serving->password_file,

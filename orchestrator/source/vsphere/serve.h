@@ -18,7 +18,7 @@ struct serving {
     struct transport_server *servers;
     size_t count;
     char *cookie; /* as it is in the file; NULL: not written yet */
-    char cookie_file[PATH_MAX], password_file[PATH_MAX], ca_file[PATH_MAX];
+    char cookie_file[PATH_MAX], password_file[PATH_MAX], ca_file[PATH_MAX], no_cas[PATH_MAX];
     char thumbprint[60];
     char said[1024]; /* the last thing said of the transport */
 };

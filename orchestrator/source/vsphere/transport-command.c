@@ -167,7 +167,11 @@ static int add_https(struct command_line *command, const struct transport_access
     add(command, "followlocation=false");
     add(command, "cookie-script=cat %s", cookie);
     add(command, "cookie-script-renew=" COOKIE_RENEW_S);
-    add_option(command, "cainfo", access->ca_file);
+    if (access->ca_file[0]) {
+        add(command, "cainfo=%s", access->ca_file);
+        /* Debian's curl would trust the system's CAs beside it. */
+        add(command, "capath=%s", access->no_cas);
+    }
     add(command, "timeout=" CURL_TIMEOUT_S);
     return 0;
 }

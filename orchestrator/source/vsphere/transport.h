@@ -44,6 +44,7 @@ struct transport_access {
     const char *user;
     const char *esxi;        /* the host that runs the VM, for ssh */
     const char *ca_file;     /* PEM that verifies the server; "": the system's */
+    const char *no_cas;      /* an empty directory */
     const char *thumbprint;  /* SHA-1 of its certificate, for vddk */
     const char *cookie_file; /* holds "vmware_soap_session=…" */
     const char *password_file;
