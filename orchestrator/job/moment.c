@@ -258,6 +258,15 @@ int sync_serve(struct sync *sync, struct error **err)
     return 0;
 }
 
+int sync_check_moment(struct sync *sync, struct error **err)
+{
+    if (!sync_is_live(sync))
+        return 0;
+    if (kind_of(sync)->still(sync->from.source, sync->job.snapshot, err) < 0)
+        return error_prefix(err, "nothing that was copied can be used");
+    return 0;
+}
+
 static int remove_snapshot(struct sync *sync, struct error **err)
 {
     if (step(sync, NULL, "thaw", "running", sync->job.snapshot, err) < 0 ||

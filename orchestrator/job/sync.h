@@ -137,6 +137,8 @@ int sync_freeze(struct sync *sync, struct error **err);
 int sync_ask_changes(struct sync *sync, struct error **err);
 /* Every disk that is to be copied can be read. */
 int sync_serve(struct sync *sync, struct error **err);
+/* All that was read is of that moment. */
+int sync_check_moment(struct sync *sync, struct error **err);
 /* Nothing of this job stays at the source. What can't be removed is said and stays
  * written down; a point is as good as it is. */
 void sync_thaw(struct sync *sync);

@@ -322,6 +322,21 @@ def failures():
         lab.sim.control("expire")
         tap.is_(process.wait(), 0, "the session ends while the disk is read: it goes on")
         tap.ok(lab.all_same(vm), "the replica is right")
+        points = lab.query("SELECT count(*) FROM restore_points WHERE complete = 1")
+        vm.write(2000, 0, rng.randbytes(24 * MiB))
+        before = vm.bytes_read(2000)
+        process = lab.start("replicate", "app02", "--rate=4M")
+        wait_for(lambda: vm.bytes_read(2000) > before + 4 * MiB)
+        lab.sim.control("remove-snapshot", vm=vm.path, name=lab.standing(vm)[0])
+        vm.write(2000, 0, rng.randbytes(24 * MiB))
+        tap.ok(process.wait() != 0, "somebody removes the snapshot while it is read: the job fails")
+        tap.is_(
+            lab.query("SELECT count(*) FROM restore_points WHERE complete = 1"),
+            points,
+            "and makes no point",
+        )
+        tap.is_(lab.replicate("app02").status, 0, "the next one does")
+        tap.ok(lab.all_same(vm), "the replica is right")
         lab.sim.fault("QueryChangedDiskAreas", "fault", fault="ManagedObjectNotFound")
         result = lab.replicate("app02")
         ended(result, 3, "the snapshot is gone when it is asked about: the job pauses")

@@ -271,6 +271,19 @@ static int serve(struct source *source, const struct vm_spec *spec, struct spec_
     return 0;
 }
 
+static int still(struct source *source, const char *snapshot, struct error **err)
+{
+    struct vsphere *v = of(source);
+    struct snapshot_vm vm = target(v, &v->vm.ref, snapshot);
+    struct moref now;
+
+    if (snapshot_find(&vm, snapshot, &now, err) < 0)
+        return -1;
+    if (strcmp(now.id, v->snapshot.id) == 0)
+        return 0;
+    return error_set(err, "somebody removed snapshot %s while its disks were being read", snapshot);
+}
+
 static int remove_snapshot(struct vsphere *v, const char *uuid, const char *snapshot,
                            struct error **err)
 {
@@ -359,6 +372,7 @@ const struct source_kind source_vsphere = {
     .refreeze = refreeze,
     .changes = changes,
     .serve = serve,
+    .still = still,
     .keep = keep,
     .thaw = thaw,
 };
