@@ -188,7 +188,8 @@ static void test_upsert_keeps_ids(void **state)
     size_t count;
 
     (void)state;
-    assert_int_equal(store_disk_synced(store, disk.id, disk.capacity, "u/1", "base.raw", "/d", &err), 0);
+    assert_int_equal(
+        store_disk_synced(store, disk.id, disk.capacity, "u/1", "base.raw", "/d", &err), 0);
     assert_int_equal(store_vm_set_state(store, vm.id, "ready_for_failover", &err), 0);
     strcpy(vm.name, "renamed");
     assert_int_equal(store_vm_upsert(store, &vm, "{}", &err), 0);
