@@ -7,6 +7,7 @@ import random
 import sys
 import time
 
+import ssh_host
 from vddk_stand_in import StandIn, thumbprint
 from vsphere_lab import GRAIN, Lab, MiB, kill, wait_for
 
@@ -491,6 +492,36 @@ def library():
         tap.ok("Cannot connect to host" in result.err, "with its words", result.err)
 
 
+def ssh():
+    why = ssh_host.missing()
+    if why:
+        tap.skip("the ssh transport", why)
+        return
+    with ssh_host.SshHost() as host, Lab() as lab:
+        vm = lab.sim.add_vm("app01", [16 * MiB, 4 * MiB + 512])
+
+        def settle():
+            """The guest writes, then rests: the files are what the snapshot will hold."""
+            for key in vm.keys():
+                vm.write_randomly(key, rng)
+                host.put(vm.disk(key)["file"], vm.disk(key)["path"])
+
+        settle()
+        lab.add_source(*host.options())
+        ended(lab.replicate("app01", "--enable-cbt"), 0, "over ssh: the first copy")
+        tap.ok(lab.all_same(vm), "holds what the snapshot held")
+        settle()
+        result = lab.replicate("app01")
+        tap.is_(sync_types(result), {2000: "incremental", 2001: "incremental"}, "then what changed")
+        tap.ok(lab.all_same(vm), "the replica is right")
+        tap.is_(lab.sim.requests("folder"), 0, "nothing was read over https")
+        with open(host.known_hosts, "w") as f:
+            f.write("")
+        result = lab.replicate("app01")
+        ended(result, 1, "a host whose key is not known is not asked")
+        tap.is_(lab.standing(vm), [], "no snapshot stays")
+
+
 def trust():
     with Lab() as lab:
         words = ["source", "add", "vsphere", "vc", "--server", lab.sim.server]
@@ -517,7 +548,7 @@ def trust():
             tap.ok(secret.encode() not in f.read(), "no secret in the database")
 
 
-SECTIONS = (ordinary, reset, identity, growth, crashes, unborn, failures, refused, habits, inventory, library, trust)
+SECTIONS = (ordinary, reset, identity, growth, crashes, unborn, failures, refused, habits, inventory, library, ssh, trust)
 
 if __name__ == "__main__":
     tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])
