@@ -3,7 +3,9 @@
 #include "commands/command.h"
 #include "commands/context.h"
 #include "commands/options.h"
+#include "commands/task-line.h"
 #include "commands/watch.h"
+#include "progress.h"
 
 static const char help[] =
     "usage: vmferry recover [VM] [--state=DIR]\n"
@@ -17,6 +19,14 @@ static void say(void *opaque, const char *text)
 {
     (void)opaque;
     printf("%s\n", text);
+}
+
+static void show_task(void *opaque, const char *what, unsigned percent)
+{
+    struct task_line *line = opaque;
+
+    if (task_line_is_due(line, what, percent, progress_now_ns()))
+        fprintf(stderr, "%s: %u %%\n", what, percent);
 }
 
 static int parse(int argc, char *argv[], struct common_options *common, struct error **err)
@@ -36,6 +46,10 @@ int command_recover(int argc, char *argv[], struct error **err)
 {
     CLEANUP_CONTEXT struct context context = { 0 };
     struct common_options common = { 0 };
+    struct task_line line = { .printed = false };
+    const struct recover_options options = {
+        .cancel = cancel_on_signals(), .say = say, .task = show_task, .opaque = &line
+    };
     struct recover_result result;
     struct store_vm vm;
     bool one;
@@ -49,8 +63,7 @@ int command_recover(int argc, char *argv[], struct error **err)
         context_open(common.state, &context, err) < 0 ||
         (one && store_vm_find(context.store, argv[optind], &vm, err) < 0))
         return -1;
-    if (job_recover(context.store, context.state_dir, one ? &vm : NULL, cancel_on_signals(), say,
-                    NULL, &result, err) < 0)
+    if (job_recover(context.store, context.state_dir, one ? &vm : NULL, &options, &result, err) < 0)
         return -1;
     if (result.failed)
         return error_set(err, "%u snapshot%s may still stand; run it again when the source answers",

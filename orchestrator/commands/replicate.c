@@ -7,6 +7,7 @@
 #include "commands/context.h"
 #include "commands/human.h"
 #include "commands/options.h"
+#include "commands/task-line.h"
 #include "commands/watch.h"
 #include "job/find.h"
 #include "job/replicate.h"
@@ -48,6 +49,7 @@ struct arguments {
 struct output {
     struct bar *bar;
     enum bar_style style;
+    struct task_line task;
 };
 
 static int parse_number(const char *option, uint64_t maximum, uint64_t *number, struct error **err)
@@ -145,6 +147,14 @@ static void say(void *opaque, const char *text)
         fprintf(stderr, "%s\n", text);
     else
         bar_message(output->bar, "%s", text);
+}
+
+static void show_task(void *opaque, const char *what, unsigned percent)
+{
+    struct output *output = opaque;
+
+    if (task_line_is_due(&output->task, what, percent, progress_now_ns()))
+        bar_message(output->bar, "%s: %u %%", what, percent);
 }
 
 static bool ask(void *opaque, const char *question)
@@ -266,6 +276,7 @@ static int replicate(struct context *context, const struct store_vm *vm,
     arguments->job.rate = &rate;
     arguments->job.cancel = cancel_on_signals();
     arguments->job.say = say;
+    arguments->job.task = show_task;
     if (arguments->style == BAR_AUTO && !arguments->common.json && isatty(STDIN_FILENO) &&
         isatty(STDERR_FILENO))
         arguments->job.ask = ask;

@@ -43,6 +43,40 @@ static void show_operation(struct sync *sync, const char *operation)
     store_job_update(sync->store, &sync->job, &busy);
 }
 
+/* From the source. */
+static void hear(void *opaque, const char *text)
+{
+    struct sync *sync = opaque;
+    size_t used = strlen(sync->heard);
+
+    sync_say(sync, "%s", text);
+    if (sync->freezing)
+        snprintf(sync->heard + used, sizeof sync->heard - used, "%s%s", used ? "; " : "", text);
+}
+
+static void watch_task(void *opaque, const char *what, unsigned percent)
+{
+    struct sync *sync = opaque;
+    char operation[sizeof sync->job.operation];
+
+    if (sync->options->task)
+        sync->options->task(sync->options->opaque, what, percent);
+    if (!sync->freezing)
+        return;
+    snprintf(operation, sizeof operation, "%.*s: %u %%", (int)strcspn(what, " "), what, percent);
+    if (strcmp(operation, sync->job.operation) != 0)
+        show_operation(sync, operation);
+}
+
+void sync_listen(struct sync *sync)
+{
+    struct source_settings *settings = &sync->from.settings;
+
+    settings->say = hear;
+    settings->task = watch_task;
+    settings->opaque = sync;
+}
+
 /* The snapshot still is the moment that the unfinished point was being made of. */
 static bool goes_on(const struct sync *sync)
 {
@@ -165,15 +199,24 @@ static void say_tracking(const struct sync *sync)
 
 int sync_freeze(struct sync *sync, struct error **err)
 {
+    char detail[STORE_NAME + sizeof sync->heard + 2];
+    int r = 0;
+
     if (!sync_is_live(sync))
         return 0;
     if (step(sync, NULL, "freeze", "running", sync->job.snapshot, err) < 0)
         return -1;
-    if (!sync->adopted && take_snapshot(sync, err) < 0)
+    sync->freezing = true;
+    if (!sync->adopted)
+        r = take_snapshot(sync, err);
+    sync->freezing = false;
+    if (r < 0)
         return error_prefix(err, "snapshot %s", sync->job.snapshot);
     forget_leftovers(sync);
     say_tracking(sync);
-    return step(sync, NULL, "freeze", "done", NULL, err);
+    snprintf(detail, sizeof detail, "%s%s%s", sync->job.snapshot, sync->heard[0] ? "; " : "",
+             sync->heard);
+    return step(sync, NULL, "freeze", "done", detail, err);
 }
 
 static int map_path(const struct sync *sync, const struct disk_sync *disk, char path[PATH_MAX],

@@ -11,9 +11,7 @@
 struct recovery {
     struct store *store;
     const char *state_dir;
-    atomic_int *cancel;
-    void (*say)(void *opaque, const char *text);
-    void *opaque;
+    const struct recover_options *options;
     struct recover_result *result;
 };
 
@@ -24,12 +22,12 @@ static void say(const struct recovery *recovery, const char *fmt, ...)
     char text[2048];
     va_list args;
 
-    if (!recovery->say)
+    if (!recovery->options->say)
         return;
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    recovery->say(recovery->opaque, text);
+    recovery->options->say(recovery->options->opaque, text);
 }
 
 /* We hold the VM's lock: whoever ran it is dead. */
@@ -69,9 +67,10 @@ static void remove_all(struct recovery *recovery, const struct store_vm *vm,
     CLEANUP_CONNECTION struct connection from = { 0 };
     CLEANUP_ERROR struct error *unreachable = NULL;
 
-    from.settings.cancel = recovery->cancel;
-    from.settings.say = recovery->say;
-    from.settings.opaque = recovery->opaque;
+    from.settings.cancel = recovery->options->cancel;
+    from.settings.say = recovery->options->say;
+    from.settings.task = recovery->options->task;
+    from.settings.opaque = recovery->options->opaque;
     if (connection_open(recovery->store, vm->source_id, recovery->state_dir, &from, &unreachable) <
         0) {
         recovery->result->failed += (unsigned)count;
@@ -119,15 +118,12 @@ static int recover_vm(struct recovery *recovery, const struct store_vm *vm, stru
 }
 
 int job_recover(struct store *store, const char *state_dir, const struct store_vm *vm,
-                atomic_int *cancel, void (*hear)(void *opaque, const char *text), void *opaque,
-                struct recover_result *result, struct error **err)
+                const struct recover_options *options, struct recover_result *result,
+                struct error **err)
 {
-    struct recovery recovery = { .store = store,
-                                 .state_dir = state_dir,
-                                 .cancel = cancel,
-                                 .say = hear,
-                                 .opaque = opaque,
-                                 .result = result };
+    struct recovery recovery = {
+        .store = store, .state_dir = state_dir, .options = options, .result = result
+    };
     CLEANUP_FREE struct store_vm *vms = NULL;
     size_t count;
 

@@ -15,9 +15,16 @@ struct recover_result {
     unsigned failed;  /* snapshots that may still stand */
 };
 
+struct recover_options {
+    atomic_int *cancel;
+    void (*say)(void *opaque, const char *text); /* NULL: nobody listens */
+    void (*task)(void *opaque, const char *what, unsigned percent);
+    void *opaque;
+};
+
 /* vm NULL: of all VMs. `say` hears of each; what fails is said, and the others go on. */
 int job_recover(struct store *store, const char *state_dir, const struct store_vm *vm,
-                atomic_int *cancel, void (*say)(void *opaque, const char *text), void *opaque,
-                struct recover_result *result, struct error **err);
+                const struct recover_options *options, struct recover_result *result,
+                struct error **err);
 
 #endif

@@ -27,8 +27,7 @@ static int ask_source(struct sync *sync, struct error **err)
     struct connection *from = &sync->from;
 
     from->settings.cancel = sync->options->cancel;
-    from->settings.say = sync->options->say;
-    from->settings.opaque = sync->options->opaque;
+    sync_listen(sync);
     from->settings.transport = sync->options->transport;
     if (connection_open(sync->store, sync->vm->source_id, sync->state_dir, from, err) < 0)
         return -1;

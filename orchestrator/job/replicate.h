@@ -26,6 +26,8 @@ struct replicate_options {
     bool (*ask)(void *opaque, const char *question);
     /* Something that the operator should know: "disk-2000: change tracking was reset …". */
     void (*say)(void *opaque, const char *text);
+    /* A task that the source works on, a snapshot for one; NULL: nobody looks. */
+    void (*task)(void *opaque, const char *what, unsigned percent);
     /* One disk's progress; from any thread. */
     void (*progress)(void *opaque, unsigned disk, const struct progress_record *record,
                      const char *operation);

@@ -84,7 +84,9 @@ struct sync {
     bool planned;              /* the disks' types are known */
     struct store_job *dead;    /* jobs that may have left a snapshot */
     size_t dead_count;
-    int64_t adopted; /* that one of them whose snapshot this job goes on with; 0: none */
+    bool freezing;    /* the source makes its snapshot now */
+    char heard[1024]; /* what the source had to say about it */
+    int64_t adopted;  /* that one of them whose snapshot this job goes on with; 0: none */
     char lease[LEASE_TEXT];
 };
 
@@ -128,6 +130,9 @@ bool sync_is_up_to_date(const struct sync *sync);
 int sync_preflight(struct sync *sync, struct error **err);
 
 /* moment.c: the source's side; nothing to do for one that is not live */
+/* What the source says goes to the operator, and to the job what concerns its snapshot. Call
+ * it before the source is opened. */
+void sync_listen(struct sync *sync);
 /* Dead jobs' snapshots: one that the unfinished point goes on from is taken over
  * (adopted, job.snapshot), the others are removed. */
 int sync_find_leftovers(struct sync *sync, struct error **err);

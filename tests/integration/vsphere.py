@@ -346,6 +346,28 @@ def failures():
         tap.ok(lab.all_same(vm), "the replica is right")
 
 
+def telling():
+    """What the source does and says reaches the operator, and the job's record."""
+    with Lab(task_seconds=3) as lab:
+        vm = lab.sim.add_vm("talk", [MiB])
+        lab.add_source()
+        lab.sim.control("vm", vm=vm.path, quiesce="ApplicationQuiesceFault")
+        result = lab.vmferry("replicate", "talk")
+        ended(result, 0, "a guest that can't be quiesced, and slow tasks")
+        for op in ("CreateSnapshot_Task", "RemoveSnapshot_Task"):
+            lines = [l for l in result.err.splitlines() if l.startswith(op + " on VM ")]
+            tap.ok(any(l.endswith(" %") for l in lines), "%s: its progress is shown" % op, result.err)
+        tap.ok("could not be quiesced" in result.err, "that it was not quiesced is said")
+        detail = lab.query("SELECT detail FROM job_steps WHERE step = 'freeze'")[0][0]
+        tap.ok("could not be quiesced" in detail, "and the job says so", detail)
+        tap.ok(detail.startswith("vmferry-1-"), "beside the snapshot's name", detail)
+        result = lab.replicate("talk", "--quiesce=yes")
+        tap.is_(result.status, 1, "--quiesce=yes: it is an error")
+        tap.ok("CreateSnapshot_Task on VM talk:" in result.err, "that names the task", result.err)
+        tap.ok(" %\n" not in result.err, "--progress=none: no progress", result.err)
+        tap.is_(lab.standing(vm), [], "nothing stays")
+
+
 def refused():
     with Lab() as lab:
         vm = lab.sim.add_vm(
@@ -548,7 +570,8 @@ def trust():
             tap.ok(secret.encode() not in f.read(), "no secret in the database")
 
 
-SECTIONS = (ordinary, reset, identity, growth, crashes, unborn, failures, refused, habits, inventory, library, ssh, trust)
+SECTIONS = (ordinary, reset, identity, growth, crashes, unborn, failures, telling, refused, habits)
+SECTIONS += (inventory, library, ssh, trust)
 
 if __name__ == "__main__":
     tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])

@@ -127,11 +127,11 @@ static int prepare(struct serving *serving, struct error **err)
 /* "/folder/DC0/vm/web/app01" → "folder/DC0": what dcPath= names. */
 static void datacenter_of(const struct session *session, const char *path, char *buf, size_t size)
 {
-    const char *end = strstr(path, "/vm/");
+    const char *end = path[0] == '/' ? strstr(path + 1, "/vm/") : NULL;
 
     if (!session->is_vcenter)
         snprintf(buf, size, "ha-datacenter");
-    else if (path[0] == '/' && end && end > path)
+    else if (end)
         snprintf(buf, size, "%.*s", (int)(end - path - 1), path + 1);
     else
         buf[0] = '\0';
