@@ -41,6 +41,7 @@ def ordinary():
         first = lab.replicate("/DC0/vm/web/app01", "--enable-cbt")
         tap.is_(first.status, 0, "the first copy, of a VM named by its path")
         tap.ok("transport https" in first.err, "the transport that was chosen is said")
+        tap.ok(lab.sim.requests("GET /folder") > 0, "and was used")
         tap.is_(sync_types(first), {2000: "initial", 2001: "initial"}, "is of all disks")
         tap.ok(lab.all_same(vm), "and holds what the snapshot held")
         for disk in first.json()["disks"]:
@@ -536,7 +537,7 @@ def ssh():
         result = lab.replicate("app01")
         tap.is_(sync_types(result), {2000: "incremental", 2001: "incremental"}, "then what changed")
         tap.ok(lab.all_same(vm), "the replica is right")
-        tap.is_(lab.sim.requests("folder"), 0, "nothing was read over https")
+        tap.is_(lab.sim.requests("GET /folder"), 0, "nothing was read over https")
         with open(host.known_hosts, "w") as f:
             f.write("")
         result = lab.replicate("app01")
