@@ -21,6 +21,7 @@ struct vsphere {
     struct session session;
     struct serving serving;
     struct vsphere_vm vm;           /* as find() saw it; ref.id "": none */
+    char name[SPEC_TEXT];           /* its name, "" when there is none */
     struct moref snapshot;          /* id "": none */
     struct vsphere_devices devices; /* of the snapshot */
 };
@@ -119,6 +120,7 @@ static void forget(struct vsphere *v)
     v->devices = (struct vsphere_devices){ 0 };
     v->vm = (struct vsphere_vm){ 0 };
     v->snapshot = (struct moref){ 0 };
+    v->name[0] = '\0';
 }
 
 static int find(struct source *source, const char *uuid, struct vm_spec *spec, struct error **err)
@@ -130,6 +132,7 @@ static int find(struct source *source, const char *uuid, struct vm_spec *spec, s
     if (inventory_find(&v->session, uuid, &vm, err) < 0 ||
         inventory_vm(&v->session, &vm, &v->vm, err) < 0)
         return -1;
+    memcpy(v->name, v->vm.spec.name, sizeof v->name);
     *spec = v->vm.spec;
     v->vm.spec = (struct vm_spec){ 0 };
     return 0;
@@ -293,7 +296,7 @@ static int remove_snapshot(struct vsphere *v, const char *uuid, const char *snap
 
     if (inventory_find(&v->session, uuid, &ref, &gone) < 0)
         return gone->errnum == ENOENT ? 0 : error_move(err, &gone); /* with all its snapshots */
-    vm = target(v, &ref, uuid);
+    vm = target(v, &ref, strcmp(ref.id, v->vm.ref.id) == 0 ? v->name : uuid);
     if (pending_snapshots_wait(&v->session, &ref, err) < 0)
         return -1;
     return snapshot_remove(&vm, snapshot, err);
