@@ -347,6 +347,35 @@ def failures():
         tap.ok(lab.all_same(vm), "the replica is right")
 
 
+def removal():
+    """The snapshot is still there when the job ends."""
+    with Lab() as lab:
+        vm = lab.sim.add_vm("app04", [4 * MiB])
+        lab.add_source()
+        lab.replicate("app04", "--enable-cbt")
+        for how, rule in (("http", dict(status=503)), ("drop", {}), ("drop-answer", {})):
+            lab.sim.fault("RemoveSnapshot_Task", how, **rule)
+            vm.write_randomly(2000, rng)
+            result = lab.replicate("app04")
+            ended(result, 0, "%s: a removal whose answer is lost" % how)
+            tap.is_(lab.standing(vm), [], "is asked for again: nothing stays")
+        lab.sim.fault("RemoveSnapshot_Task", "fault", fault="GenericVmConfigFault", where="task")
+        lab.replicate("app04")
+        tap.is_(len(lab.standing(vm)), 1, "a removal that fails: it stands")
+        vm.write_randomly(2000, rng)
+        result = lab.replicate("app04")
+        ended(result, 0, "the next job removes it, and is in no one's way")
+        tap.is_(sync_types(result), {2000: "incremental"}, "sends what changed")
+        tap.ok(lab.all_same(vm), "and is right")
+        tap.is_(lab.standing(vm), [], "nothing stays")
+        process = lab.start("replicate", "app04", "--full", "--rate=1M")
+        wait_for(lambda: lab.standing(vm))
+        kill(process)
+        result = lab.replicate("app04")
+        ended(result, 0, "a job that dies with its snapshot just made: the next one goes on")
+        tap.is_(lab.standing(vm), [], "nothing stays")
+
+
 def telling():
     """What the source does and says reaches the operator, and the job's record."""
     with Lab(task_seconds=3) as lab:
@@ -571,8 +600,8 @@ def trust():
             tap.ok(secret.encode() not in f.read(), "no secret in the database")
 
 
-SECTIONS = (ordinary, reset, identity, growth, crashes, unborn, failures, telling, refused, habits)
-SECTIONS += (inventory, library, ssh, trust)
+SECTIONS = (ordinary, reset, identity, growth, crashes, unborn, failures, removal, telling, refused)
+SECTIONS += (habits, inventory, library, ssh, trust)
 
 if __name__ == "__main__":
     tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])

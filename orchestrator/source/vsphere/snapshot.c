@@ -5,6 +5,9 @@
 
 #include "source/vsphere/read.h"
 
+#define REMOVE_TRIES    3
+#define REMOVE_PAUSE_MS 1000U
+
 void snapshots_free(struct snapshots *snapshots)
 {
     free(snapshots->list);
@@ -93,7 +96,9 @@ static int run_task(const struct snapshot_vm *vm, const struct moref *self, cons
                             vm->settings->opaque, result, err);
 }
 
-static int remove_one(const struct snapshot_vm *vm, const struct moref *ref, struct error **err)
+/* *unknown: the answer was lost, and nobody knows whether it was done. */
+static int remove_one(const struct snapshot_vm *vm, const struct moref *ref, bool *unknown,
+                      struct error **err)
 {
     CLEANUP_ERROR struct error *problem = NULL;
 
@@ -103,21 +108,24 @@ static int remove_one(const struct snapshot_vm *vm, const struct moref *ref, str
                  &problem) == 0 ||
         strcmp(vm->session->fault, "ManagedObjectNotFound") == 0)
         return 0;
+    *unknown = !vm->session->fault[0] && problem->kind == ERROR_PAUSED;
     return error_move(err, &problem);
 }
 
 /* What vSphere couldn't merge it takes out of the list all the same. */
-static int remove_all(const struct snapshot_vm *vm, const char *name, struct error **err)
+static int remove_all(const struct snapshot_vm *vm, const char *name, bool *unknown,
+                      struct error **err)
 {
     CLEANUP_SNAPSHOTS struct snapshots before = { 0 };
     CLEANUP_SNAPSHOTS struct snapshots after = { 0 };
     CLEANUP_ERROR struct error *problem = NULL;
 
+    *unknown = false;
     if (snapshots_list(vm, &before, err) < 0)
         return -1;
     for (size_t i = 0; i < before.count && !problem; i++) {
         if (strcmp(before.list[i].name, name) == 0 &&
-            remove_one(vm, &before.list[i].ref, &problem) < 0)
+            remove_one(vm, &before.list[i].ref, unknown, &problem) < 0)
             break;
     }
     if (before.count && snapshots_list(vm, &after, err) < 0)
@@ -139,10 +147,26 @@ static int remove_all(const struct snapshot_vm *vm, const char *name, struct err
     return 0;
 }
 
+/* A removal may be asked for twice, as it names one snapshot: when the first one was heard, the
+ * second finds it gone, or another task in progress. */
+static int remove_surely(const struct snapshot_vm *vm, const char *name, struct error **err)
+{
+    for (int tries = 1;; tries++) {
+        CLEANUP_ERROR struct error *problem = NULL;
+        bool unknown;
+
+        if (remove_all(vm, name, &unknown, &problem) == 0)
+            return 0;
+        if (!unknown || tries == REMOVE_TRIES ||
+            soap_pause(vm->session->soap, REMOVE_PAUSE_MS, err) < 0)
+            return error_clear(err), error_move(err, &problem);
+    }
+}
+
 int snapshot_remove(const struct snapshot_vm *vm, const char *name, struct error **err)
 {
     bool was = session_ignore_cancel(vm->session, true);
-    int r = remove_all(vm, name, err);
+    int r = remove_surely(vm, name, err);
 
     session_ignore_cancel(vm->session, was);
     return r < 0 ? error_prefix(err, "removing snapshot '%s' of VM %s", name, vm->name) : 0;

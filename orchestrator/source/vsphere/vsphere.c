@@ -335,6 +335,18 @@ static int check_transport(struct vsphere *v, const struct vm_spec *spec, struct
     return 0;
 }
 
+/* A dead job's snapshot may have been removed since find(), and its delta files with it. */
+static int look_again(struct vsphere *v, struct error **err)
+{
+    struct vsphere_vm now = { 0 };
+
+    if (inventory_vm(&v->session, &v->vm.ref, &now, err) < 0)
+        return -1;
+    vm_free(&v->vm);
+    v->vm = now;
+    return 0;
+}
+
 static enum preflight_reader reader_of(const struct vsphere *v)
 {
     switch (v->options.transport.wanted) {
@@ -354,7 +366,8 @@ static int preflight(struct source *source, const struct vm_spec *spec, struct f
 {
     struct vsphere *v = of(source);
 
-    if (preflight_vm(&v->session, &v->vm.ref, reader_of(v), findings, err) < 0)
+    if (preflight_vm(&v->session, &v->vm.ref, reader_of(v), findings, err) < 0 ||
+        look_again(v, err) < 0)
         return -1;
     if (check_transport(v, spec, findings) < 0)
         return error_set_errno(err, ENOMEM, "preflight");
