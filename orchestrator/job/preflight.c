@@ -52,9 +52,11 @@ static int check_space(const char *state_dir, bool replicated, const struct vm_s
 }
 
 static int check_identity(struct store *store, const struct store_vm *vm,
-                          const struct vm_spec *spec, struct findings *findings, struct error **err)
+                          const struct source *source, const struct vm_spec *spec,
+                          struct findings *findings, struct error **err)
 {
-    const struct identity_leave leave = { .places_moved = true, .may_grow = true };
+    const struct identity_leave leave = { .places_moved = true,
+                                          .may_grow = source->kind->freeze != NULL };
     CLEANUP_FREE struct store_disk *stored = NULL;
     CLEANUP_ERROR struct error *differs = NULL;
     size_t count;
@@ -109,7 +111,7 @@ int job_preflight(struct store *store, const char *state_dir, const struct store
     if (source->kind->preflight && source->kind->preflight(source, spec, findings, err) < 0)
         return -1;
     if (has_points(store, vm, &replicated, err) < 0 || check_uuids(spec, findings, err) < 0 ||
-        (replicated && check_identity(store, vm, spec, findings, err) < 0))
+        (replicated && check_identity(store, vm, source, spec, findings, err) < 0))
         return -1;
     return check_space(state_dir, replicated, spec, findings, err);
 }

@@ -207,9 +207,16 @@ static int changes(struct source *source, struct vm_spec *spec, struct spec_disk
                                    .capacity = disk->capacity,
                                    .since = since,
                                    .now = disk->change_id };
+    const struct vsphere_disk *frozen = devices_disk(&v->devices, disk->key);
     struct changes_result result;
-    int r = changes_fetch(&v->session, &query, path, &result, why, err);
+    int r;
 
+    /* Of a disk that had snapshots before, the server may leave out areas that are in use. */
+    if (strcmp(since, "*") == 0 && (!frozen || frozen->parents > 0)) {
+        snprintf(why, 512, "the disk had a snapshot before this one");
+        return 1;
+    }
+    r = changes_fetch(&v->session, &query, path, &result, why, err);
     if (r != 0)
         return r;
     snprintf(disk->changes, sizeof disk->changes, "%s", path);
