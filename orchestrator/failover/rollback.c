@@ -133,6 +133,28 @@ int failover_undo(struct store *store, const char *state_dir, struct store_failo
     return say_rolled_back(store, failover, err);
 }
 
+/* libvirt goes on with what a dead vmferry asked of it, for minutes when it is slow: what it made
+ * after the rollback is removed by the next one. */
+static int remove_late(struct store *store, const struct store_vm *vm, struct error **err)
+{
+    CLEANUP_CONNECTION virConnectPtr connection = NULL;
+    CLEANUP_FREE struct store_failover *all = NULL;
+    CLEANUP_ERROR struct error *ignored = NULL;
+    size_t count;
+
+    if (store_failovers(store, vm->id, false, &all, &count, err) < 0)
+        return -1;
+    /* Without libvirt there is nothing that could be removed. */
+    if (count == 0 || libvirt_connect(&connection, &ignored) < 0)
+        return 0;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(all[i].state, FAILOVER_ROLLED_BACK) == 0 &&
+            remove_machine(connection, &all[i], err) < 0)
+            return error_prefix(err, "what is left of failover %lld", (long long)all[i].id);
+    }
+    return 0;
+}
+
 int failover_rollback(struct store *store, const char *state_dir, const struct store_vm *vm,
                       size_t *count, struct error **err)
 {
@@ -146,5 +168,5 @@ int failover_rollback(struct store *store, const char *state_dir, const struct s
             return error_prefix(err, "rolling back failover %lld of %s", (long long)open[i].id,
                                 vm->name);
     }
-    return 0;
+    return remove_late(store, vm, err);
 }

@@ -113,6 +113,13 @@ ok vmferry failover rollback guest -- "it is rolled back"
 is "$(left_behind)" "" "nothing is left"
 is "$(vm_state)" ready_for_failover "the VM is ready for failover again"
 ok vmferry failover rollback guest -- "another rollback has nothing to do"
+late=$(vmferry failover show guest --json | jq -r .domain_uuid)
+virsh --quiet define /dev/stdin <<END
+<domain type='qemu'><name>vmferry-test-late</name><uuid>$late</uuid><memory>1024</memory>
+<os><type>hvm</type></os></domain>
+END
+ok vmferry failover rollback guest -- "a rollback after libvirt made the domain of a dead test late"
+ok test -z "$(virsh --quiet list --all --uuid | grep "$late")" -- "removes it"
 
 # kill -9 of the test, and of the rollback, at random moments.
 
