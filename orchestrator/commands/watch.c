@@ -9,6 +9,7 @@ void watch_init(struct watch *watch, struct bar *bar, unsigned row, const char *
 {
     *watch = (struct watch){ .bar = bar, .row = row };
     progress_meter_init(&watch->meter, label, sync_type);
+    progress_meter_update(&watch->meter, 0, 0, progress_now_ns()); /* its clock starts */
 }
 
 void watch_progress(void *opaque, const struct copy_progress *now)

@@ -74,6 +74,7 @@ static void watcher_init(struct watcher *watcher, struct transfer *transfer, siz
     *watcher = (struct watcher){ .transfer = transfer, .index = index };
     snprintf(label, sizeof label, "%s disk-%d", transfer->sync->vm->name, disk->stored.key);
     progress_meter_init(&watcher->meter, label, sync_type_name(disk->type));
+    progress_meter_update(&watcher->meter, 0, 0, progress_now_ns()); /* its clock starts */
 }
 
 static void watcher_end(struct watcher *watcher, const struct error *err)

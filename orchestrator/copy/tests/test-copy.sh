@@ -172,6 +172,8 @@ like "$(message_of copy --target-zero --changes=x "$disk" null:)" "zeroes have t
 like "$(message_of copy nbds://localhost/x null:)" "tls-certificates" "TLS without certificates"
 is "$(status_of copy --help)" 0 "--help"
 
+[[ $(vmferry copy "$disk" null: 2>&1) != *" 0 B/s"* ]]
+result $? "a copy that is over at once has a rate, too"
 cp "$disk" "$tmp/shrinks"
 (sleep 0.5 && truncate -s 1M "$tmp/shrinks") &
 like "$(message_of copy --rate=4M "$tmp/shrinks" "$tmp/shrunk")" "the source became shorter" \
