@@ -452,6 +452,9 @@ static void run_lanes(struct mover *mover, struct move_stats *stats)
     watch(mover, stats);
     for (unsigned i = 0; i < mover->started; i++)
         pthread_join(mover->lanes[i].thread, NULL);
+    /* They may have ended before they were watched for the first time. */
+    if (mover->config->progress)
+        mover->config->progress(mover->config->opaque, atomic_load(&mover->done));
 }
 
 static void add_stats(struct move_stats *sum, const struct move_stats *lane)
