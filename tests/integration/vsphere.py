@@ -538,7 +538,14 @@ def library():
         tap.is_(lab.standing(vm), ["before an upgrade"], "only ours is removed")
         tap.is_(lab.secrets_left(), [], "nothing secret stays in the state directory")
 
+        words = ["source", "add", "vsphere", "vc", "--server", lab.sim.server]
+        words += ["--user", lab.sim.user, "--ca-file", lab.sim.ca_file]
+        lab.environment["VMFERRY_PASSWORD"] = lab.sim.password
+        ended(lab.vmferry(*words), 0, "the same source by a CA file, its password not in one")
+        ended(lab.replicate("old", "--transport=vddk"), 0, "a thumbprint is verified by it")
+        tap.is_(lab.secrets_left(), [], "the password's file is gone")
         lab.environment = dict(vddk.environment, VDDK_PASSWORD="another")
+        lab.environment["VMFERRY_PASSWORD"] = lab.sim.password
         result = lab.replicate("old", "--transport=vddk")
         tap.is_(result.status, 1, "the library can't log in: the job fails")
         tap.ok("Cannot connect to host" in result.err, "with its words", result.err)

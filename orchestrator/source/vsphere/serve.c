@@ -89,6 +89,7 @@ static int write_password(struct serving *serving, const char *folder, struct er
 /* What VMware's library wants to be told, where it is there at all. */
 static int prepare_vddk(struct serving *serving, const char *folder, struct error **err)
 {
+    CLEANUP_ERROR struct error *unknown = NULL;
     char why[512];
 
     if (serving->options->transport.wanted != TRANSPORT_VDDK &&
@@ -96,8 +97,11 @@ static int prepare_vddk(struct serving *serving, const char *folder, struct erro
          !transport_has_vddk(&serving->options->transport, why)))
         return 0;
     if (thumbprint_verified(serving->location, serving->options->ca_file,
-                            serving->options->fingerprint, serving->thumbprint, err) < 0)
-        return -1;
+                            serving->options->fingerprint, serving->thumbprint, &unknown) < 0) {
+        snprintf(serving->no_thumbprint, sizeof serving->no_thumbprint, "%s",
+                 error_message(unknown));
+        return 0;
+    }
     return write_password(serving, folder, err);
 }
 
@@ -163,6 +167,7 @@ static struct transport_access access_of(const struct serving *serving, const st
         .ca_file = serving->ca_file,
         .no_cas = serving->no_cas,
         .thumbprint = serving->thumbprint,
+        .no_thumbprint = serving->no_thumbprint,
         .cookie_file = serving->cookie_file,
         .password_file = serving->password_file,
         .state_dir = serving->state_dir,

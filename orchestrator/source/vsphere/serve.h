@@ -19,8 +19,8 @@ struct serving {
     size_t count;
     char *cookie; /* as it is in the file; NULL: not written yet */
     char cookie_file[PATH_MAX], password_file[PATH_MAX], ca_file[PATH_MAX], no_cas[PATH_MAX];
-    char thumbprint[60];
-    char said[1024]; /* the last thing said of the transport */
+    char thumbprint[60], no_thumbprint[512]; /* or why there is none */
+    char said[1024];                         /* the last thing said of the transport */
 };
 
 /* One disk of a snapshot: spec and offered name it, `frozen` is what the snapshot holds. */

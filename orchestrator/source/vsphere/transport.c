@@ -50,6 +50,10 @@ bool transport_fits(enum transport transport, const struct transport_options *op
                     char why[512])
 {
     why[0] = '\0';
+    if (transport == TRANSPORT_VDDK && access->no_thumbprint && access->no_thumbprint[0]) {
+        snprintf(why, 512, "%s", access->no_thumbprint);
+        return false;
+    }
     if (transport == TRANSPORT_VDDK)
         return transport_has_vddk(options, why);
     if (disk->parents > 0)

@@ -42,11 +42,12 @@ struct transport_options {
 struct transport_access {
     const char *server; /* host[:port] */
     const char *user;
-    const char *esxi;        /* the host that runs the VM, for ssh */
-    const char *ca_file;     /* PEM that verifies the server; "": the system's */
-    const char *no_cas;      /* an empty directory */
-    const char *thumbprint;  /* SHA-1 of its certificate, for vddk */
-    const char *cookie_file; /* holds "vmware_soap_session=…" */
+    const char *esxi;          /* the host that runs the VM, for ssh */
+    const char *ca_file;       /* PEM that verifies the server; "": the system's */
+    const char *no_cas;        /* an empty directory */
+    const char *thumbprint;    /* SHA-1 of its certificate, for vddk */
+    const char *no_thumbprint; /* why there is none; NULL or "": there is, or nobody looked */
+    const char *cookie_file;   /* holds "vmware_soap_session=…" */
     const char *password_file;
     const char *state_dir;
 };

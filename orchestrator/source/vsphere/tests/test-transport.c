@@ -214,6 +214,9 @@ static void test_fits(void **state)
     char why[512];
 
     (void)state;
+    access.no_thumbprint = "its certificate is unknown";
+    assert_false(transport_fits(TRANSPORT_VDDK, &options, &access, &disk, why));
+    assert_string_equal(why, access.no_thumbprint);
     assert_true(transport_fits(TRANSPORT_HTTPS, &options, &access, &disk, why));
     assert_true(transport_fits(TRANSPORT_SSH, &options, &access, &disk, why));
     disk.parents = 1;
