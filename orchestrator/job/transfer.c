@@ -266,17 +266,22 @@ static void wait_a_tick(struct transfer *transfer)
     pthread_cond_clockwait(&transfer->ended, &transfer->lock, CLOCK_MONOTONIC, &until);
 }
 
-/* The source's session, without the lock: it may take a while to answer. */
+/* The source's session, without the lock: it may take a while to answer. When its snapshot is
+ * gone, all reading is in vain. */
 static void keep_source(struct transfer *transfer)
 {
     struct source *source = transfer->sync->from.source;
     CLEANUP_ERROR struct error *ignored = NULL;
+    CLEANUP_ERROR struct error *gone = NULL;
 
     if (!source->kind->keep)
         return;
     pthread_mutex_unlock(&transfer->lock);
     source->kind->keep(source, &ignored);
+    sync_check_moment(transfer->sync, &gone);
     pthread_mutex_lock(&transfer->lock);
+    if (gone && gone->errnum == ESTALE)
+        note_error(transfer, &gone);
 }
 
 /* True when `interval_ms` have passed; then anew. */

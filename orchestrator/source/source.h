@@ -135,8 +135,9 @@ struct source_kind {
     /* Fill disk->place. The server behind it belongs to the source and ends with it. */
     int (*serve)(struct source *source, const struct vm_spec *spec, struct spec_disk *disk,
                  struct error **err);
-    /* After the last read: an error when the moment did not stand all the time. Somebody may
-     * have removed the snapshot, and what was read since is of another moment. */
+    /* After the last read, and now and then before: an error when the moment does not stand
+     * any more (errnum ESTALE; another one: it can't be told now). Somebody may have removed
+     * the snapshot, and what was read since is of another moment. */
     int (*still)(struct source *source, const char *snapshot, struct error **err);
     /* Called a few times a minute while its disks are being read: a login that ran out is made
      * again. An error is no reason to stop: reads tell. */

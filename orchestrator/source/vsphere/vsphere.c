@@ -291,7 +291,9 @@ static int still(struct source *source, const char *snapshot, struct error **err
         return -1;
     if (strcmp(now.id, v->snapshot.id) == 0)
         return 0;
-    return error_set(err, "somebody removed snapshot %s while its disks were being read", snapshot);
+    error_set(err, "somebody removed snapshot %s while its disks were being read", snapshot);
+    (*err)->errnum = ESTALE;
+    return -1;
 }
 
 static int remove_snapshot(struct vsphere *v, const char *uuid, const char *snapshot,
