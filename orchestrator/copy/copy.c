@@ -4,12 +4,8 @@
  * itself. */
 #include "copy/copy.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysinfo.h>
-#include <xxhash.h>
 
 #include "changemap.h"
 #include "copy/durable.h"
@@ -18,6 +14,7 @@
 #include "copy/move.h"
 #include "copy/plan.h"
 #include "copy/retry.h"
+#include "copy/run.h"
 #include "copy/verify.h"
 
 #define REQUEST_DEFAULT     (UINT64_C(768) << 10)
@@ -34,32 +31,6 @@
 #define FLUSH_NS_JOURNAL    (INT64_C(3) * 1000000000)
 #define TIMEOUT_S           60
 
-/* One call of copy_disk() or copy_digest(). */
-struct run {
-    const char *src_name;
-    const char *dst_name;
-    const struct copy_options *options;
-    struct copy_result *result;
-    atomic_bool stop;
-    struct end *src;
-    struct end *dst;
-    bool changes_loaded;
-    struct changemap changes; /* from a file */
-    bool changes_context;     /* …or by a metadata context: */
-    bool holes_unchanged;     /* base:allocation-hole */
-    struct journal *journal;
-    struct changemap durable; /* what an earlier run did */
-    int leaves_fd;
-    bool make_leaves;
-    uint64_t align; /* of what is read */
-    uint64_t request_size;
-    unsigned lanes;
-    unsigned lanes_near;
-    bool copy_directly; /* see move.h */
-    struct plan *plan;
-    const char *operation;
-};
-
 static uint64_t max(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
@@ -71,11 +42,6 @@ static uint64_t min(uint64_t a, uint64_t b)
 }
 
 /* Options */
-
-static bool is_delta(const struct run *run)
-{
-    return run->options->changes != NULL;
-}
 
 static int check_options(const struct copy_options *options, struct error **err)
 {
@@ -129,7 +95,7 @@ static struct end *open_end(struct run *run, enum end_role role, uint64_t size, 
     struct end_wants wants = {
         .role = role,
         .changes = is_source && run->changes_context ? run->options->changes : NULL,
-        .create = !is_source && !is_delta(run) && !run->options->compare,
+        .create = !is_source && !run_is_delta(run) && !run->options->compare,
         .size = size,
         .timeout_s = run->options->timeout_s ? run->options->timeout_s : TIMEOUT_S,
         .stop = &run->stop,
@@ -280,117 +246,6 @@ static struct plan *make_plan(struct run *run, struct error **err)
     return plan_new(&config, err);
 }
 
-/* Leaves and journal */
-
-static int open_temporary(struct error **err)
-{
-    const char *directory = getenv("TMPDIR");
-    int fd;
-
-    if (!directory || !*directory)
-        directory = "/var/tmp";
-    fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return error_set_errno(err, errno, "a temporary file in %s", directory);
-    return fd;
-}
-
-/* Beside a journal the leaves need a name, as they have to outlive us too. */
-static char *leaves_path(const struct run *run)
-{
-    const struct copy_options *options = run->options;
-    char *path = NULL;
-
-    if (options->leaves)
-        return strdup(options->leaves);
-    if (options->journal && asprintf(&path, "%s.leaves", options->journal) < 0)
-        return NULL;
-    return path;
-}
-
-static int open_leaves(struct run *run, struct error **err)
-{
-    const struct copy_options *options = run->options;
-    CLEANUP_FREE char *path = leaves_path(run);
-    bool describes_destination = options->leaves && (is_delta(run) || options->compare);
-    /* The leaves of what an earlier run did are nowhere else. */
-    bool must_exist = describes_destination || run->durable.count;
-
-    if (!run->make_leaves)
-        return 0;
-    if (!path) {
-        run->leaves_fd = open_temporary(err);
-        return run->leaves_fd < 0 ? -1 : 0;
-    }
-    run->leaves_fd = open(path, O_RDWR | O_CLOEXEC | (must_exist ? 0 : O_CREAT), 0666);
-    if (run->leaves_fd < 0 && errno == ENOENT && !describes_destination)
-        return error_set_kind(err, ERROR_USAGE,
-                              "the leaves file %s is missing, which belongs to the journal %s; "
-                              "remove the journal to start afresh",
-                              path, options->journal);
-    if (run->leaves_fd < 0)
-        return error_set_errno(err, errno, "opening the leaves file %s", path);
-    if (!describes_destination && run->durable.count == 0 && ftruncate(run->leaves_fd, 0) < 0)
-        return error_set_errno(err, errno, "emptying the leaves file %s", path);
-    return 0;
-}
-
-static void hash_string(XXH3_state_t *state, const char *string)
-{
-    XXH3_128bits_update(state, string ? string : "", string ? strlen(string) + 1 : 1);
-}
-
-/* What the journal is of: it must not be used for anything else. */
-static struct digest fingerprint(const struct run *run)
-{
-    const struct copy_options *options = run->options;
-    XXH128_canonical_t canonical;
-    struct digest digest;
-    uint64_t numbers[] = { run->src->size,     run->dst->size,   run->dst->block_min,
-                           run->changes.count, options->compare, options->target_zero,
-                           run->dst->birth_ns };
-    XXH3_state_t *state = XXH3_createState();
-
-    XXH3_128bits_reset(state);
-    XXH3_128bits_update(state, numbers, sizeof numbers);
-    if (options->journal_key) {
-        hash_string(state, options->journal_key);
-    } else {
-        hash_string(state, run->src_name);
-        hash_string(state, run->dst_name);
-    }
-    hash_string(state, options->leaves);
-    if (run->changes_loaded)
-        XXH3_128bits_update(state, run->changes.ranges,
-                            run->changes.count * sizeof *run->changes.ranges);
-    else
-        hash_string(state, options->changes);
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));
-    XXH3_freeState(state);
-    memcpy(digest.bytes, canonical.digest, sizeof digest.bytes);
-    return digest;
-}
-
-static int open_journal(struct run *run, struct error **err)
-{
-    struct digest of = fingerprint(run);
-
-    if (!run->options->journal && !run->options->verify)
-        return 0;
-    run->journal = journal_open(run->options->journal, &of, &run->durable, err);
-    if (!run->journal)
-        return -1;
-    /* What was durable has been emptied since. */
-    if (run->dst->reads_zero && run->durable.count) {
-        changemap_free(&run->durable);
-        if (journal_forget(run->journal, err) < 0)
-            return error_prefix(err, "journal %s", run->options->journal);
-    }
-    for (size_t i = 0; i < run->durable.count; i++)
-        run->result->bytes_resumed += run->durable.ranges[i].length;
-    return 0;
-}
-
 /* Moving */
 
 static void report(void *opaque, uint64_t done)
@@ -484,7 +339,7 @@ static int verify_written(struct run *run, struct end *disk, struct error **err)
 {
     const struct copy_options *options = run->options;
     /* A whole copy is verified as a whole, also where zeroes were only assumed. */
-    bool whole = !is_delta(run) && !options->compare && disk->has_extents[EXTENTS_ALLOCATION];
+    bool whole = !run_is_delta(run) && !options->compare && disk->has_extents[EXTENTS_ALLOCATION];
     CLEANUP_CHANGEMAP struct changemap written = CHANGEMAP_INIT;
     struct verify_config config = {
         .disk = disk,
@@ -558,7 +413,7 @@ static int prepare(struct run *run, struct error **err)
         check_ends(run, err) < 0 || choose_geometry(run, err) < 0)
         return -1;
     run->result->size = run->src->size;
-    if (open_journal(run, err) < 0 || open_leaves(run, err) < 0)
+    if (run_open_journal(run, err) < 0 || run_open_leaves(run, err) < 0)
         return -1;
     run->plan = make_plan(run, err);
     return run->plan ? 0 : -1;

@@ -14,6 +14,7 @@
 #include "lease.h"
 #include "opened.h"
 #include "qemu.h"
+#include "request.h"
 #include "skiplog.h"
 #include "version.h"
 
@@ -36,12 +37,6 @@ struct handle {
     uint64_t size; /* bytes */
     char *description;
     atomic_int flush_failed; /* the errno of a flush or forced write that failed, or 0 */
-};
-
-/* What a client asked for in its export name: NAME or NAME@LEASE. */
-struct request {
-    char name[EXPORTMAP_NAME_MAX + 1];
-    const char *lease; /* NULL: none */
 };
 
 static int exportmap_config(const char *key, const char *value)
@@ -143,41 +138,6 @@ static int exportmap_list_exports(int readonly, int is_tls, struct nbdkit_export
 
 /* ---- open ---- */
 
-static int parse_request(const char *export, struct request *request, struct error **err)
-{
-    const char *at = strchr(export, '@');
-    size_t length = at ? (size_t)(at - export) : strlen(export);
-    const char *problem;
-
-    if (export[0] == '\0')
-        return error_set(err, "the default export is not served: name one, `nbdinfo --list` shows "
-                              "them");
-    if (length > EXPORTMAP_NAME_MAX)
-        return error_set(err, "its name is too long");
-    memcpy(request->name, export, length);
-    request->name[length] = '\0';
-    problem = exportmap_name_problem(request->name);
-    if (problem)
-        return error_set(err, "its name %s", problem);
-    request->lease = at ? at + 1 : NULL;
-    if (at && !exportmap_lease_ok(request->lease))
-        return error_set(err, "what follows '@' is not a lease");
-    return 0;
-}
-
-/* May this client write? 1, 0, or -1 when it is refused. */
-static int decide_access(const struct exportmap_file *map, const struct request *request,
-                         bool readonly, struct error **err)
-{
-    if (request->lease && !map->lease)
-        return error_set(err, "lease %s is not in force: the export has none", request->lease);
-    if (request->lease && strcmp(request->lease, map->lease) != 0)
-        return error_set(err, "lease %s is not in force: another one is", request->lease);
-    if (!map->writable || readonly)
-        return 0;
-    return request->lease || !require_lease;
-}
-
 static void release(void *opaque)
 {
     struct handle *h = opaque;
@@ -277,7 +237,7 @@ static struct handle *try_open(const struct request *request, bool readonly, str
         }
         return NULL;
     }
-    writable = decide_access(&map, request, readonly, err);
+    writable = request_access(request, &map, readonly, require_lease, err);
     if (writable < 0) {
         close(map_fd);
         return NULL;
@@ -312,7 +272,7 @@ static void *exportmap_open(int readonly)
 
     if (!export)
         return NULL;
-    sound = parse_request(export, &request, &err) == 0;
+    sound = request_parse(export, &request, &err) == 0;
     if (sound) {
         for (int i = 0; i < OPEN_ATTEMPTS && !h && !err; i++)
             h = try_open(&request, readonly, &err);

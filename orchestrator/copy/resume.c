@@ -1,0 +1,118 @@
+/* What an earlier run left, and what this one leaves to a later one: the journal of what
+ * is durable, and the leaves of the digest. What comes in: a run whose ends are open.
+ * What goes out: both files, open, and sure to belong to this very copy. It never moves
+ * data. */
+#include <fcntl.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "copy/run.h"
+
+static int open_temporary(struct error **err)
+{
+    const char *directory = getenv("TMPDIR");
+    int fd;
+
+    if (!directory || !*directory)
+        directory = "/var/tmp";
+    fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_set_errno(err, errno, "a temporary file in %s", directory);
+    return fd;
+}
+
+/* Beside a journal the leaves need a name, as they have to outlive us too. */
+static char *leaves_path(const struct run *run)
+{
+    const struct copy_options *options = run->options;
+    char *path = NULL;
+
+    if (options->leaves)
+        return strdup(options->leaves);
+    if (options->journal && asprintf(&path, "%s.leaves", options->journal) < 0)
+        return NULL;
+    return path;
+}
+
+int run_open_leaves(struct run *run, struct error **err)
+{
+    const struct copy_options *options = run->options;
+    CLEANUP_FREE char *path = leaves_path(run);
+    bool describes_destination = options->leaves && (run_is_delta(run) || options->compare);
+    /* The leaves of what an earlier run did are nowhere else. */
+    bool must_exist = describes_destination || run->durable.count;
+
+    if (!run->make_leaves)
+        return 0;
+    if (!path) {
+        run->leaves_fd = open_temporary(err);
+        return run->leaves_fd < 0 ? -1 : 0;
+    }
+    run->leaves_fd = open(path, O_RDWR | O_CLOEXEC | (must_exist ? 0 : O_CREAT), 0666);
+    if (run->leaves_fd < 0 && errno == ENOENT && !describes_destination)
+        return error_set_kind(err, ERROR_USAGE,
+                              "the leaves file %s is missing, which belongs to the journal %s; "
+                              "remove the journal to start afresh",
+                              path, options->journal);
+    if (run->leaves_fd < 0)
+        return error_set_errno(err, errno, "opening the leaves file %s", path);
+    if (!describes_destination && run->durable.count == 0 && ftruncate(run->leaves_fd, 0) < 0)
+        return error_set_errno(err, errno, "emptying the leaves file %s", path);
+    return 0;
+}
+
+static void hash_string(XXH3_state_t *state, const char *string)
+{
+    XXH3_128bits_update(state, string ? string : "", string ? strlen(string) + 1 : 1);
+}
+
+/* What the journal is of: it must not be used for anything else. */
+static struct digest fingerprint(const struct run *run)
+{
+    const struct copy_options *options = run->options;
+    XXH128_canonical_t canonical;
+    struct digest digest;
+    uint64_t numbers[] = { run->src->size,     run->dst->size,   run->dst->block_min,
+                           run->changes.count, options->compare, options->target_zero,
+                           run->dst->birth_ns };
+    XXH3_state_t *state = XXH3_createState();
+
+    XXH3_128bits_reset(state);
+    XXH3_128bits_update(state, numbers, sizeof numbers);
+    if (options->journal_key) {
+        hash_string(state, options->journal_key);
+    } else {
+        hash_string(state, run->src_name);
+        hash_string(state, run->dst_name);
+    }
+    hash_string(state, options->leaves);
+    if (run->changes_loaded)
+        XXH3_128bits_update(state, run->changes.ranges,
+                            run->changes.count * sizeof *run->changes.ranges);
+    else
+        hash_string(state, options->changes);
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));
+    XXH3_freeState(state);
+    memcpy(digest.bytes, canonical.digest, sizeof digest.bytes);
+    return digest;
+}
+
+int run_open_journal(struct run *run, struct error **err)
+{
+    struct digest of = fingerprint(run);
+
+    if (!run->options->journal && !run->options->verify)
+        return 0;
+    run->journal = journal_open(run->options->journal, &of, &run->durable, err);
+    if (!run->journal)
+        return -1;
+    /* What was durable has been emptied since. */
+    if (run->dst->reads_zero && run->durable.count) {
+        changemap_free(&run->durable);
+        if (journal_forget(run->journal, err) < 0)
+            return error_prefix(err, "journal %s", run->options->journal);
+    }
+    for (size_t i = 0; i < run->durable.count; i++)
+        run->result->bytes_resumed += run->durable.ranges[i].length;
+    return 0;
+}
