@@ -1,6 +1,6 @@
 # What scripts/demo consists of: the source guest, libvirt's daemons, waiting, the
 # assertions, the summary. Sourced, with $top set.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154
 demo=$(realpath -m "${VMFERRY_DEMO:-$top/build/demo}")
 BUILD=$(realpath -m "${BUILD:-$top/build}")
 PATH=$BUILD:$top/scripts:$PATH
@@ -21,6 +21,9 @@ source_console=$demo/source-console.log
 virsh() {
     setsid --wait virsh "$@"
 }
+
+# shellcheck source=scripts/demo-vsphere.sh
+. "$top/scripts/demo-vsphere.sh"
 
 title() {
     printf '\n=== %s\n' "$*"
@@ -71,9 +74,13 @@ stop_libvirt() {
     rm -rf "$daemons"
 }
 
-stop_source() {
+stop_guest() {
     virsh --quiet destroy "$name" >/dev/null 2>&1 || true
     virsh --quiet undefine "$name" --nvram --checkpoints-metadata >/dev/null 2>&1 || true
+}
+
+stop_source() {
+    stop_guest
     rm -rf "$images"
 }
 
@@ -103,14 +110,16 @@ clean_up_demo() {
     if [ $status != 0 ]; then
         echo "demo: failed; its logs are in $demo" >&2
         vmferry failover rollback "$name" >/dev/null 2>&1 || true
+        vmferry failover rollback "$vsphere_path" >/dev/null 2>&1 || true
     fi
+    stop_vsphere
     stop_source
     stop_libvirt
     rm -rf "$demo/guest"
     return $status
 }
 
-source_xml() {
+source_xml() { # FORMAT of its disks
     local loader=
     [ "$firmware" = bios ] || loader="
     <loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>
@@ -125,14 +134,14 @@ source_xml() {
   <cpu mode='maximum'/>
   <devices>
     <disk type='file' device='disk'>
-      <driver name='qemu' type='qcow2'/>
-      <source file='$images/system.qcow2'/>
+      <driver name='qemu' type='$1'/>
+      <source file='$images/system.$1'/>
       <target dev='vda' bus='virtio'/>
       <serial>demo-system</serial>
     </disk>
     <disk type='file' device='disk'>
-      <driver name='qemu' type='qcow2'/>
-      <source file='$images/data.qcow2'/>
+      <driver name='qemu' type='$1'/>
+      <source file='$images/data.$1'/>
       <target dev='vdb' bus='virtio'/>
       <serial>demo-data</serial>
     </disk>
@@ -148,17 +157,22 @@ source_xml() {
 XML
 }
 
-# qcow2, because QEMU keeps dirty bitmaps there only.
-start_source() {
+# The guest with disks of FORMAT, which are copied from what is in FOLDER in another one.
+start_guest() { # FORMAT FOLDER FORMAT
     local disk
     mkdir -p "$images"
     chmod 0711 "$images"
     for disk in system data; do
-        qemu-img convert -f raw -O qcow2 "$demo/guest/$disk.raw" "$images/$disk.qcow2"
+        qemu-img convert -f "$3" -O "$1" "$2/$disk.$3" "$images/$disk.$1"
     done
-    source_xml >"$demo/source.xml"
+    source_xml "$1" >"$demo/source.xml"
     virsh --quiet define "$demo/source.xml"
     virsh --quiet start "$name"
+}
+
+# qcow2, because QEMU keeps dirty bitmaps there only.
+start_source() {
+    start_guest qcow2 "$demo/guest" raw
 }
 
 last_sequence() { # CONSOLE
@@ -201,50 +215,59 @@ assert_guest_is_whole() { # CONSOLE SEQUENCE
             "(the source had said $2 before the snapshot)"
     done
     [[ $said == *"verify disks agree=yes"* ]] || fail "the two disks are not of one moment; see $1"
-    [[ $said == *"nic mac=52:54:00:76:66:01"* ]] || fail "the NIC lost its MAC; see $1"
     echo "guest: both disks are of one moment"
 }
 
-point() { # NUMBER JQ-FILTER
-    jq -r ".[] | select(.point == $1) | $2" "$demo/points.json"
+# Of a VM's restore points, as `vmferry point list --json` wrote them to FILE.
+point() { # FILE NUMBER JQ-FILTER
+    jq -r ".[] | select(.point == $2) | $3" "$1"
 }
 
-point_digests() { # NUMBER
-    point "$1" '[.disks[].digest] | join(" ")'
+point_digests() { # FILE NUMBER
+    point "$1" "$2" '[.disks[].digest] | join(" ")'
 }
 
-sync_seconds() { # POINT; of the job that made it
+sync_seconds() { # FILE POINT; of the job that made it
     local job
-    job=$(point "$1" .job)
+    job=$(point "$1" "$2" .job)
     sqlite3 "$VMFERRY_STATE/vmferry.db" \
         "SELECT printf('%.1f', (completed_at - created_at) / 1000.0) FROM replication_jobs WHERE id = $job"
 }
 
 # A row for each disk of POINT.
-summary_rows() { # POINT SECONDS
-    point "$1" ".disks[] | [\"$1\", .sync_type, .disk_id, .capacity, .bytes, .digest] | @tsv" |
+summary_rows() { # FILE POINT
+    local seconds
+    seconds=$(sync_seconds "$1" "$2")
+    point "$1" "$2" ".disks[] | [\"$2\", .sync_type, .disk_id, .capacity, .bytes, .digest] | @tsv" |
         while IFS=$'\t' read -r number sync disk capacity bytes digest; do
             printf '%5s  %-11s  %-9s  %11s  %11s  %7s  %s\n' "$number" "$sync" "$disk" \
-                "$capacity" "$bytes" "$2" "$digest"
+                "$capacity" "$bytes" "$seconds" "$digest"
         done
 }
 
-summary() {
+summary() { # ACT
+    local console
+    console=$(jq -r .evidence.console "$demo/$1.failover.json")
     printf '%5s  %-11s  %-9s  %11s  %11s  %7s  %s\n' POINT SYNC DISK BYTES CHANGED SECONDS DIGEST
-    summary_rows 1 "$full_seconds"
-    summary_rows 2 "$incremental_seconds"
+    summary_rows "$demo/$1.points.json" 1
+    summary_rows "$demo/$1.points.json" 2
     echo
-    echo "test failover: $(jq -r '"booted by \(.evidence.by) in \(.evidence.seconds) s (\(.evidence.virt_type))"' "$demo/failover.json"), $firmware"
+    echo "test failover: $(jq -r '"booted by \(.evidence.by) in \(.evidence.seconds) s (\(.evidence.virt_type))"' "$demo/$1.failover.json"), $firmware"
     echo "the guest said:"
-    tr -d '\r' <"$test_console" | grep -a '^VMFERRY-GUEST verify' | sed 's/^/  /'
+    tr -d '\r' <"$console" | grep -a '^VMFERRY-GUEST verify' | sed 's/^/  /'
 }
 
 # shellcheck disable=SC2154 # demo sets them
 write_summary_json() {
     jq -n --arg firmware "$firmware" --arg virt_type "$virt_type" --argjson seconds "$SECONDS" \
         --argjson sequence_before "$before" --argjson source_at_test "$sequence_at_test" \
-        --argjson source_after_test "$sequence_after_test" --slurpfile points "$demo/points.json" \
-        --slurpfile failover "$demo/failover.json" \
+        --argjson source_after_test "$sequence_after_test" \
+        --argjson vsphere_sequence_before "$before_vsphere" \
+        --slurpfile points "$demo/nbd.points.json" --slurpfile failover "$demo/nbd.failover.json" \
+        --slurpfile vpoints "$demo/vsphere.points.json" \
+        --slurpfile vfailover "$demo/vsphere.failover.json" \
         '{$firmware, $virt_type, $seconds, $sequence_before, $source_at_test, $source_after_test,
-          points: $points[0], failover: $failover[0]}' >"$demo/summary.json"
+          points: $points[0], failover: $failover[0],
+          vsphere: {sequence_before: $vsphere_sequence_before, points: $vpoints[0],
+                    failover: $vfailover[0]}}' >"$demo/summary.json"
 }

@@ -26,34 +26,43 @@ host_state() {
     find "$demo" \( -name '*.sock' -o -name '*.pid' -o -name guest \) -not -path '*/.exportmap/*' 2>/dev/null
 }
 
-# The guest's records are checked by the guest; here is what its words must be.
-check_summary() { # FIRMWARE
+# One act: JQ-PATH of its part of the summary, and what `vmferry` calls its VM.
+check_act() { # ACT JQ-PATH VM
     local summary=$demo/summary.json said
-    is "$(jq -r .firmware "$summary")" "$1" "$1: the guest boots by $1"
-    is "$(jq -r '[.points[].disks[].sync_type] | join(" ")' "$summary")" \
+    is "$(jq -r "$2 | [.points[].disks[].sync_type] | join(\" \")" "$summary")" \
         "initial initial incremental incremental" "$1: a full and an incremental point, two disks each"
-    ok jq -e '[.points[0].disks[].bytes] as $full | [.points[1].disks[].bytes] as $changed
+    ok jq -e "$2"' | [.points[0].disks[].bytes] as $full | [.points[1].disks[].bytes] as $changed
         | $changed[0] > 0 and $changed[1] > 0 and $changed[0] < $full[0] / 2
           and $changed[1] < $full[1] / 2' "$summary" -- "$1: the incremental sync moved only what changed"
-    ok jq -e '[.points[].disks[].digest] | unique | length == 4' "$summary" -- \
+    ok jq -e "$2 | [.points[].disks[].digest] | unique | length == 4" "$summary" -- \
         "$1: every disk of every point has its digest"
-    ok jq -e '.failover.evidence.booted and .failover.state == "booted"' "$summary" -- \
+    ok jq -e "$2"' | .failover.evidence.booted and .failover.state == "booted"' "$summary" -- \
         "$1: the replica booted in its test"
-    ok jq -e '.source_after_test > .source_at_test' "$summary" -- "$1: the source went on meanwhile"
 
-    said=$(tr -d '\r' <"$(jq -r .failover.evidence.console "$summary")")
+    said=$(tr -d '\r' <"$(jq -r "$2 | .failover.evidence.console" "$summary")")
     for disk in system data; do
         like "$said" "verify disk=$disk records=[1-9][0-9]* bad=0 missing=0 " \
             "$1: the guest finds every record of its $disk disk"
         ok test "$(sed -n "s/.*verify disk=$disk .* seq=//p" <<<"$said")" -ge \
-            "$(jq .sequence_before "$summary")" -- "$1: also the last one that the source had shown"
+            "$(jq "$2 | .sequence_before" "$summary")" -- "$1: also the last one that the source had shown"
     done
     like "$said" "verify disks agree=yes" "$1: both disks are of one moment"
     like "$said" "disk data device=vdb serial=disk-2001" "$1: the disks are known by their keys"
-    is "$(vmferry failover list --json | jq -r '.[].state')" "rolled back" "$1: the test is rolled back"
-    is "$(vmferry vm list --json | jq -r '.[].state')" ready_for_failover "$1: the VM is ready"
-    ok vmferry verify "$name" --point=1 -- "$1: point 1 is as it was made"
-    ok vmferry verify "$name" --point=2 -- "$1: point 2 is as it was made"
+    ok vmferry verify "$3" --point=1 -- "$1: point 1 is as it was made"
+    ok vmferry verify "$3" --point=2 -- "$1: point 2 is as it was made"
+}
+
+# The guest's records are checked by the guest; here is what its words must be.
+check_summary() { # FIRMWARE
+    local summary=$demo/summary.json
+    is "$(jq -r .firmware "$summary")" "$1" "$1: the guest boots by $1"
+    ok jq -e '.source_after_test > .source_at_test' "$summary" -- "$1: the source went on meanwhile"
+    check_act "$1, NBD" . "$name"
+    check_act "$1, vSphere" .vsphere "$vsphere_path"
+    is "$(vmferry failover list --json | jq -r '[.[].state] | unique | join(" ")')" "rolled back" \
+        "$1: the tests are rolled back"
+    is "$(vmferry vm list --json | jq -r '[.[].state] | unique | join(" ")')" ready_for_failover \
+        "$1: the VMs are ready"
 }
 
 run_demo() { # FIRMWARE
