@@ -248,6 +248,8 @@ static int ask_changes(struct sync *sync, struct disk_sync *disk, const char *si
         /* A first copy asks for no more than a hint. */
         if (strcmp(since, "*") != 0)
             snprintf(disk->no_changes, sizeof disk->no_changes, "%s", why[0] ? why : "no reason");
+        else if (why[0])
+            sync_say(sync, "disk-%d: %s", disk->stored.key, why);
     }
     return step(sync, disk, "changes", "done", r > 0 ? why : since, err);
 }

@@ -476,6 +476,8 @@ def habits():
                 vm.write_randomly(key, rng)
             result = lab.replicate(vm.path, "--enable-cbt")
             ended(result, 0, "%s: the first copy" % name)
+            hint = "the server can't tell which areas are in use: FileFault" in result.err
+            tap.is_(hint, options.get("star") == "fault", "where there is no hint it is said")
             tap.ok(lab.all_same(vm), "holds what the snapshot held")
             for key in vm.keys():
                 vm.write_randomly(key, rng)

@@ -130,6 +130,18 @@ static int device_unit(const struct controller *controller, const struct vsphere
     return controller->base + disk->bus * UNIT_NUMBERS + disk->unit_number;
 }
 
+/* Some servers number no buses, or all of them 0. */
+static bool has_own_bus(const struct controllers *controllers, const struct controller *controller)
+{
+    for (size_t i = 0; i < controllers->count; i++) {
+        const struct controller *other = &controllers->list[i];
+
+        if (other != controller && other->base == controller->base && other->bus == controller->bus)
+            return false;
+    }
+    return true;
+}
+
 static void read_controller(const struct controllers *controllers, struct vsphere_disk *disk)
 {
     const struct controller *controller = NULL;
@@ -139,7 +151,8 @@ static void read_controller(const struct controllers *controllers, struct vspher
             controller = &controllers->list[i];
     }
     disk->bus = controller ? controller->bus : -1;
-    disk->unit = device_unit(controller, disk);
+    disk->unit =
+        device_unit(controller && has_own_bus(controllers, controller) ? controller : NULL, disk);
     if (!controller)
         return;
     disk->shared_bus = controller->shared;

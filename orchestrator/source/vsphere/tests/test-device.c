@@ -214,6 +214,20 @@ static void test_units_stay(void **state)
     assert_int_equal(unit_of(LIST(SCSI1 DISK("2016", "u", "1001", "100")), 2016), 7016);
 }
 
+/* A server that gives two controllers one bus number: their places tell nothing apart. */
+static void test_same_bus(void **state)
+{
+    static const char xml[] = LIST(CONTROLLER("ParaVirtualSCSIController", "1000", "1")
+                                       SCSI1 ON_SCSI1 DISK("2001", "v", "1000", "1")
+                                           CONTROLLER("VirtualAHCIController", "15000", "1")
+                                               DISK("16000", "w", "15000", "1"));
+
+    (void)state;
+    assert_int_equal(unit_of(xml, 2016), 7016);
+    assert_int_equal(unit_of(xml, 2001), 7001);
+    assert_int_equal(unit_of(xml, 16000), 1101);
+}
+
 /* Only a snapshot's change ids are moments of the data that is read. */
 static void test_change_ids(void **state)
 {
@@ -272,8 +286,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vcenter),    cmocka_unit_test(test_other_style),
-        cmocka_unit_test(test_units_stay), cmocka_unit_test(test_change_ids),
-        cmocka_unit_test(test_nonsense),
+        cmocka_unit_test(test_units_stay), cmocka_unit_test(test_same_bus),
+        cmocka_unit_test(test_change_ids), cmocka_unit_test(test_nonsense),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
