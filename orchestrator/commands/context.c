@@ -29,7 +29,7 @@ static int choose(const char *option, const struct config *config, char *path, s
     const char *xdg = getenv("XDG_STATE_HOME");
     const char *home = getenv("HOME");
 
-    if (option && *option)
+    if (option)
         return snprintf(path, size, "%s", option);
     if (environment && *environment)
         return snprintf(path, size, "%s", environment);
@@ -46,6 +46,8 @@ static int open_state(const char *option, struct context *context, struct error 
 {
     char path[PATH_MAX], database[PATH_MAX];
 
+    if (option && !*option)
+        return error_set_kind(err, ERROR_USAGE, "--state names no directory");
     if (choose(option, &context->config, path, sizeof path) >= (int)sizeof path)
         return error_set_errno(err, ENAMETOOLONG, "the state directory");
     if (make_directories(path, err) < 0)

@@ -233,6 +233,8 @@ is "$(sqlite3 "$VMFERRY_STATE/vmferry.db" \
 
 cp vm.json kept.json
 describe 'del(.disks[].changes)'
+vmferry vm list --state= >empty.out 2>&1
+is $? 2 "an empty --state names no directory"
 ok vmferry source add nbd lab --file vm.json --state first -- "another state directory"
 stop_while_copying() { # once the base holds something; sets $status and $out
     vmferry replicate app01 --rate=2M --progress=json --state first >paused.out 2>&1 &
