@@ -489,6 +489,26 @@ def habits():
             tap.is_(lab.standing(vm), [], "no snapshot stays")
 
 
+def poor():
+    """Servers that lack what can be had in another way."""
+    lacks = ("FindByUuid", "FindByInventoryPath", "CreateContainerView", "CreateFilter")
+    disks = [4 * MiB, 2 * MiB]
+    with Lab() as lab:
+        vm = lab.sim.add_vm("/DC0/vm/web/app01", disks)
+        lab.sim.add_vm("/DC0/vm/app02", [MiB])
+        for op in lacks:
+            lab.sim.fault(op, "fault", fault="MethodNotFound", times=-1)
+        # A server that keeps no lists of privileges: whoever is Administrator has them all.
+        named = "<privilege>VirtualMachine.State.CreateSnapshot</privilege>"
+        lab.sim.fault("RetrievePropertiesEx", "replace", find=named, times=-1, **{"with": ""})
+        ended(lab.add_source(), 0, "no %s: the source is added" % ", ".join(lacks))
+        listed = [v["path"] for v in lab.vmferry("vm", "list", "--json").json()]
+        tap.is_(sorted(listed), ["/DC0/vm/app02", "/DC0/vm/web/app01"], "all VMs are found")
+        result = lab.replicate("/DC0/vm/web/app01", "--enable-cbt")
+        ended(result, 0, "one is replicated")
+        tap.ok(lab.all_same(vm), "the replica is right")
+
+
 def library():
     with Lab() as lab:
         vm = lab.sim.add_vm("old", [24 * MiB, 8 * MiB + 512])
@@ -610,7 +630,7 @@ def trust():
 
 
 SECTIONS = (ordinary, reset, identity, growth, crashes, unborn, failures, removal, telling, refused)
-SECTIONS += (habits, inventory, library, ssh, trust)
+SECTIONS += (habits, poor, inventory, library, ssh, trust)
 
 if __name__ == "__main__":
     tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])

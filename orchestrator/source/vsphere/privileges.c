@@ -6,6 +6,9 @@
 
 #include "source/vsphere/read.h"
 
+/* The role that has every privilege, whatever a server lists for it. */
+#define ADMINISTRATOR (-1)
+
 const struct privilege privileges[] = {
     { "VirtualMachine.State.CreateSnapshot", NEED_ALWAYS },
     { "VirtualMachine.State.RemoveSnapshot", NEED_ALWAYS },
@@ -78,15 +81,19 @@ static const struct role *find_role(const struct roles *roles, int id)
 
 bool roles_granted(const struct roles *roles, const xmlNode *effective, privilege_mask *granted)
 {
+    bool known = false;
+
     *granted = 0;
     for (const xmlNode *node = xml_child(effective, "int"); node; node = xml_next(node)) {
-        const struct role *role = find_role(roles, read_int(node, "", 0));
+        int id = read_int(node, "", 0);
+        const struct role *role = find_role(roles, id);
 
-        if (!role)
+        if (!role && id != ADMINISTRATOR)
             return false;
-        *granted |= role->granted;
+        *granted |= id == ADMINISTRATOR ? ~(privilege_mask)0 : role->granted;
+        known = true;
     }
-    return roles->count > 0;
+    return known;
 }
 
 void roles_free(struct roles *roles)

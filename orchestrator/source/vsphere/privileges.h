@@ -31,7 +31,7 @@ struct roles {
 int roles_read(struct session *session, struct roles *roles, struct error **err);
 /* The value of AuthorizationManager.roleList. */
 int roles_parse(const xmlNode *val, struct roles *roles, struct error **err);
-/* false: a role is not in the list, and nothing is known. */
+/* false: no role is named, or one that is not in the list, and nothing is known. */
 bool roles_granted(const struct roles *roles, const xmlNode *effective, privilege_mask *granted);
 void roles_free(struct roles *roles);
 #define CLEANUP_ROLES CLEANUP(roles_free)

@@ -122,9 +122,39 @@ static void write_traversal(struct xml_writer *writer)
     xml_close(writer, "selectSet");
 }
 
-/* What is retrieved: of `start` itself, or of all of `type` that the view `start` holds. */
+static void write_step(struct xml_writer *writer, const char *name, const char *type,
+                       const char *path, const char *const *next)
+{
+    xml_open(writer, "selectSet", "xsi:type=\"TraversalSpec\"");
+    xml_element(writer, "name", name);
+    xml_element(writer, "type", type);
+    xml_element(writer, "path", path);
+    xml_element(writer, "skip", "false");
+    for (; *next; next++) {
+        xml_open(writer, "selectSet", NULL);
+        xml_element(writer, "name", *next);
+        xml_close(writer, "selectSet");
+    }
+    xml_close(writer, "selectSet");
+}
+
+/* From the root folder down to all VMs. */
+static void write_descent(struct xml_writer *writer)
+{
+    static const char *const below_folder[] = { "folder", "datacenter", "vapp", NULL };
+    static const char *const below_datacenter[] = { "folder", NULL };
+    static const char *const below_vapp[] = { "vapp", NULL };
+
+    write_step(writer, "folder", "Folder", "childEntity", below_folder);
+    write_step(writer, "datacenter", "Datacenter", "vmFolder", below_datacenter);
+    write_step(writer, "vapp", "VirtualApp", "vm", below_vapp);
+}
+
+/* What is retrieved: of `start` itself, or of all of `type` that is found from there. */
+enum reach { REACH_ITSELF, REACH_VIEW, REACH_BELOW };
+
 static void write_retrieval(struct xml_writer *writer, const struct moref *start, const char *type,
-                            const char *paths, bool is_view)
+                            const char *paths, enum reach reach)
 {
     char objects[16];
 
@@ -133,13 +163,15 @@ static void write_retrieval(struct xml_writer *writer, const struct moref *start
     write_paths(writer, type, paths);
     xml_open(writer, "objectSet", NULL);
     moref_write(writer, "obj", start);
-    xml_element(writer, "skip", is_view ? "true" : "false");
-    if (is_view)
+    xml_element(writer, "skip", reach == REACH_ITSELF ? "false" : "true");
+    if (reach == REACH_VIEW)
         write_traversal(writer);
+    else if (reach == REACH_BELOW)
+        write_descent(writer);
     xml_close(writer, "objectSet");
     xml_close(writer, "specSet");
     xml_open(writer, "options", NULL);
-    if (is_view)
+    if (reach != REACH_ITSELF)
         xml_element(writer, "maxObjects", objects);
     xml_close(writer, "options");
 }
@@ -232,25 +264,27 @@ static int get_pages(struct retrieval *retrieval, const char *first, struct erro
     }
 }
 
-static int retrieve(struct retrieval *r, const struct moref *start, bool is_view,
+static int retrieve(struct retrieval *r, const struct moref *start, enum reach reach,
                     struct error **err)
 {
     CLEANUP_XML_WRITER struct xml_writer writer = { 0 };
 
-    write_retrieval(&writer, start, r->type, r->paths, is_view);
+    write_retrieval(&writer, start, r->type, r->paths, reach);
     if (xml_writer_check(&writer, "a list of properties", err) < 0)
         return -1;
     return get_pages(r, writer.text, err);
 }
 
+/* view->id is "" when this server has no views. */
 static int create_view(struct retrieval *r, struct moref *view, struct error **err)
 {
     CLEANUP_XML_WRITER struct xml_writer writer = { 0 };
     CLEANUP_SOAP_ANSWER struct soap_answer answer = { 0 };
     struct session *session = r->session;
 
+    *view = (struct moref){ 0 };
     if (!session->view_manager.id[0])
-        return error_set(err, "%s has no view manager", soap_url(session->soap));
+        return 0;
     moref_write(&writer, "container", &session->root);
     xml_element(&writer, "type", r->type);
     xml_element(&writer, "recursive", "true");
@@ -258,8 +292,10 @@ static int create_view(struct retrieval *r, struct moref *view, struct error **e
         return -1;
     /* One that is made twice is forgotten with the session. */
     if (session_call(session, &session->view_manager, "CreateContainerView", writer.text, true, 0,
-                     NULL, &answer, err) < 0)
+                     "MethodNotFound NotSupported NotImplemented", &answer, err) < 0)
         return -1;
+    if (answer.fault[0])
+        return 0;
     if (moref_read(xml_child(answer.body, "returnval"), view) < 0)
         return error_set(err, "CreateContainerView: the answer names no view");
     return 0;
@@ -282,10 +318,12 @@ static int retrieve_once(struct retrieval *r, struct error **err)
     int result;
 
     if (r->object)
-        return retrieve(r, r->object, false, err);
+        return retrieve(r, r->object, REACH_ITSELF, err);
     if (create_view(r, &view, err) < 0)
         return -1;
-    result = retrieve(r, &view, true, err);
+    if (!view.id[0])
+        return retrieve(r, &r->session->root, REACH_BELOW, err);
+    result = retrieve(r, &view, REACH_VIEW, err);
     destroy_view(r->session, &view);
     return result;
 }

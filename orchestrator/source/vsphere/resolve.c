@@ -8,6 +8,8 @@
 #include "table.h"
 
 #define CHOICES_SHOWN 20
+/* Of a server that can't search: all VMs are looked at instead. */
+#define LACKING "MethodNotFound NotSupported NotImplemented"
 
 struct choice {
     struct moref vm, parent;
@@ -204,8 +206,8 @@ static int find_by(struct session *session, const char *op, const struct xml_wri
 
     *choice = (struct choice){ 0 };
     if (xml_writer_check(arguments, op, err) < 0 ||
-        session_call(session, &session->search, op, arguments->text, true, 0, NULL, &answer, err) <
-            0)
+        session_call(session, &session->search, op, arguments->text, true, 0, LACKING, &answer,
+                     err) < 0)
         return -1;
     if (moref_read(xml_child(answer.body, "returnval"), &choice->vm) < 0 ||
         strcmp(choice->vm.type, "VirtualMachine") != 0) {
