@@ -25,8 +25,8 @@ class StandIn:
             "nbdkit",
             'words=()\nfor word; do [ "$word" = vddk ] && word=%s; words+=("$word"); done\n'
             'printf "%%s\\n" "${words[*]}" >>%s\n'
-            'exec /usr/bin/nbdkit "${words[@]}"\n'
-            % (shlex.quote(plugin), shlex.quote(self.log + ".argv")),
+            'PATH=${PATH#%s:} exec nbdkit "${words[@]}"\n'
+            % (shlex.quote(plugin), shlex.quote(self.log + ".argv"), self.directory),
         )
         finder = [sys.executable, os.path.abspath(__file__), lab.sim.control_url, lab.sim.token]
         self.script("find-disk", "exec %s \"$@\"\n" % shlex.join(finder))
