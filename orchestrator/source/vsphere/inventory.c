@@ -62,15 +62,31 @@ static int keep(struct listing *listing, struct error **err)
     return 0;
 }
 
+/* A VM whose hardware makes no sense is no reason not to list the others: it is listed
+ * without disks, and what is wrong is said when somebody asks for that VM. */
+static int forgive(struct vsphere_vm *vm, struct error **problem, struct error **err)
+{
+    if ((*problem)->errnum == ENOMEM)
+        return error_move(err, problem);
+    devices_free(&vm->devices);
+    vm->spec.disk_count = 0;
+    return 0;
+}
+
 /* The VM is complete. In which folder it is will be looked at when all paths are known. */
 static int end_vm(struct listing *listing, struct error **err)
 {
     const struct source_filter by_name = { .name = listing->filter ? listing->filter->name : NULL };
+    CLEANUP_ERROR struct error *senseless = NULL;
     struct vsphere_vm *vm = &listing->now;
     int r = 0;
 
-    if (vm->ref.id[0] && !vm->is_template && inventory_fits(&by_name, &vm->spec))
-        r = vm_finish(vm, err) < 0 ? -1 : keep(listing, err);
+    if (vm->ref.id[0] && !vm->is_template && inventory_fits(&by_name, &vm->spec)) {
+        if (vm_finish(vm, &senseless) < 0)
+            r = forgive(vm, &senseless, err);
+        if (r == 0)
+            r = keep(listing, err);
+    }
     vm_free(vm);
     return r;
 }
@@ -78,6 +94,7 @@ static int end_vm(struct listing *listing, struct error **err)
 static int list_property(void *opaque, const struct moref *object, const char *name, xmlNode *val,
                          struct error **err)
 {
+    CLEANUP_ERROR struct error *senseless = NULL;
     struct listing *listing = opaque;
 
     if (strcmp(object->id, listing->now.ref.id) != 0) {
@@ -85,7 +102,9 @@ static int list_property(void *opaque, const struct moref *object, const char *n
             return -1;
         listing->now.ref = *object;
     }
-    return vm_take(&listing->now, name, val, err);
+    if (vm_take(&listing->now, name, val, &senseless) < 0)
+        return forgive(&listing->now, &senseless, err);
+    return 0;
 }
 
 static int by_path(const void *a, const void *b)

@@ -7,7 +7,8 @@
 #include "source/vsphere/vm.h"
 
 /* Every VM but templates that fits (filter NULL: all), with its disks, by path. One whose
- * host does not answer is in it with what is known: perhaps no uuid, no disks. */
+ * host does not answer, or whose hardware makes no sense, is in it with what is known: perhaps no
+ * uuid, no disks. */
 int inventory_list(struct session *session, const struct source_filter *filter,
                    struct spec_list *list, struct error **err);
 

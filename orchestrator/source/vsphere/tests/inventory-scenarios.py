@@ -46,6 +46,15 @@ def lists(sim):
     assert listed(sim, "nothing") == []
 
 
+@scenario("a VM whose hardware makes no sense is in the list, and is refused alone")
+def senseless(sim):
+    sim.add_vm("app01", [MiB])
+    sim.add_vm("odd", [{"size": MiB, "unit": 3}, {"size": MiB, "key": 2009, "unit": 3}])
+    vms = listed(sim)
+    assert [(v["name"], len(v["disks"])) for v in vms] == [("app01", 1), ("odd", 0)], vms
+    assert "unit" in fails(sim, "show", "odd")
+
+
 @scenario("a VM whose host does not answer is in the list, and is refused alone")
 def disconnected(sim):
     sim.add_vm("app01", [MiB])
