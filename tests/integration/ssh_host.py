@@ -1,5 +1,5 @@
 """An sshd that has a datastore where an ESXi host has it: /vmfs/volumes/NAME. Needs root (for
-the chroot) and sshd, which is not installed for it: its package starts a server."""
+the chroot) and Debian's openssh-server, whose own server does not have to run."""
 
 import os
 import shutil
