@@ -504,8 +504,10 @@ def poor():
         ended(lab.add_source(), 0, "no %s: the source is added" % ", ".join(lacks))
         listed = [v["path"] for v in lab.vmferry("vm", "list", "--json").json()]
         tap.is_(sorted(listed), ["/DC0/vm/app02", "/DC0/vm/web/app01"], "all VMs are found")
+        unknown = dict(fault="InvalidProperty", members={"name": "config.template"})
+        lab.sim.fault("RetrievePropertiesEx", "fault", **unknown)
         result = lab.replicate("/DC0/vm/web/app01", "--enable-cbt")
-        ended(result, 0, "one is replicated")
+        ended(result, 0, "one is replicated, also when a property is not known there")
         tap.ok(lab.all_same(vm), "the replica is right")
 
 

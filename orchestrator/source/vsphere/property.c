@@ -196,11 +196,41 @@ struct retrieval {
     property_fn *got;
     void *opaque;
     struct seen seen;
+    char *left;       /* of paths, when the server refused to know one of them; owned */
+    char refused[64]; /* that one; "": none */
 };
 
 static void cleanup_retrieval(struct retrieval *retrieval)
 {
     seen_free(&retrieval->seen);
+    free(retrieval->left);
+}
+
+/* Without the path that this server does not know, when it is not the only one: what is not
+ * there is unknown to the caller, as if it were forbidden. */
+static bool drop_refused(struct retrieval *r)
+{
+    size_t length = strlen(r->refused);
+    CLEANUP_FREE char *left = calloc(1, strlen(r->paths) + 1);
+    bool dropped = false;
+
+    for (const char *path = r->paths; left && length && *path;) {
+        size_t n = strcspn(path, " ");
+
+        if (n == length && strncmp(path, r->refused, n) == 0) {
+            dropped = true;
+        } else if (n > 0) {
+            strcat(left, left[0] ? " " : "");
+            strncat(left, path, n);
+        }
+        path += n + strspn(path + n, " ");
+    }
+    r->refused[0] = '\0';
+    if (!dropped || !left[0])
+        return false;
+    free(r->left);
+    r->paths = r->left = steal_ptr(left);
+    return true;
 }
 
 /* The next page of a retrieval, or the first. Repeating the call for a NEXT page could skip
@@ -212,12 +242,17 @@ static int get_page(struct retrieval *r, const char *token, const char *argument
     struct session *session = r->session;
     CLEANUP_ERROR struct error *why = NULL;
 
-    if (session_call(session, &session->collector, op, arguments, !token, 0, "NotAuthenticated",
-                     answer, &why) < 0) {
+    if (session_call(session, &session->collector, op, arguments, !token, 0,
+                     "NotAuthenticated InvalidProperty", answer, &why) < 0) {
         bool lost_answer = token && !session->fault[0] && why->kind == ERROR_PAUSED;
 
         error_move(err, &why);
         return lost_answer ? START_AGAIN : -1;
+    }
+    if (strcmp(answer->fault, "InvalidProperty") == 0) {
+        xml_text(answer->detail, "name", r->refused, sizeof r->refused);
+        session_fault(session, answer->fault, answer->fault_text, err);
+        return error_prefix(err, "%s: %s", op, r->refused);
     }
     if (!answer->fault[0] && !page_is_lost(xml_child(answer->body, "returnval")))
         return 0;
@@ -341,6 +376,8 @@ static int retrieve_all(struct retrieval *r, struct error **err)
         int result = retrieve_once(r, &why);
         bool lost = strcmp(session->fault, "NotAuthenticated") == 0;
 
+        if (result == -1 && drop_refused(r))
+            continue;
         fruitless = r->seen.count > seen ? 0 : fruitless + 1;
         if (result != START_AGAIN || fruitless == FRUITLESS) {
             if (result != 0)
