@@ -48,15 +48,16 @@ static int wait_for(struct session *session, const struct moref *task, struct er
     CLEANUP_ERROR struct error *problem = NULL;
     struct facts facts = { 0 };
 
-    /* A task that is forgotten has ended. */
+    /* Only the server's own word ends the waiting: a fault, as a task that is forgotten has
+     * ended. An answer that is lost or makes no sense says nothing. */
     if (session_properties(session, task, "info.descriptionId info.state", take_fact, &facts,
                            &problem) < 0)
-        return problem->kind == ERROR_PAUSED && !session->fault[0] ? error_move(err, &problem) : 0;
+        return session->fault[0] ? 0 : error_move(err, &problem);
     if (!facts.makes_snapshot || facts.ended ||
         session_task(session, task, "a dead job's CreateSnapshot_Task", NULL, NULL, NULL,
                      &problem) == 0)
         return 0;
-    return problem->kind == ERROR_PAUSED && !session->fault[0] ? error_move(err, &problem) : 0;
+    return session->fault[0] ? 0 : error_move(err, &problem);
 }
 
 int pending_snapshots_wait(struct session *session, const struct moref *vm, struct error **err)
