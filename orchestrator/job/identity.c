@@ -150,7 +150,7 @@ int identity_check(const struct store_vm *vm, const struct store_disk *stored, s
     map = print_map(&table);
     return error_set(err,
                      "the disks offered for '%s' are not those of its replica; nothing was "
-                     "written\n\n%s\nCorrect the description, or replicate the VM that it "
-                     "describes now into another state directory.",
+                     "written\n\n%s\nUndo the change at the source, or correct its description; or "
+                     "replicate the VM as it is now into another state directory (--state).",
                      vm->name, map ? map : "");
 }

@@ -151,13 +151,22 @@ static void announce(const struct sync *sync)
     }
 }
 
+static int transfer(struct sync *sync, struct error **err)
+{
+    if (sync_transfer(sync, err) == 0)
+        return 0;
+    if (sync_is_live(sync) && sync->from.source->kind->explain)
+        sync->from.source->kind->explain(sync->from.source, err);
+    return -1;
+}
+
 static int copy(struct sync *sync, struct error **err)
 {
     announce(sync);
     if (sync_serve(sync, err) < 0 || (sync_is_live(sync) && check_sizes(sync, err) < 0))
         return -1;
     if (sync_clear(sync, err) < 0 || sync_write_down(sync, err) < 0 ||
-        sync_make_files(sync, err) < 0 || sync_transfer(sync, err) < 0 ||
+        sync_make_files(sync, err) < 0 || transfer(sync, err) < 0 ||
         sync_check_moment(sync, err) < 0)
         return -1;
     return sync_publish(sync, err);

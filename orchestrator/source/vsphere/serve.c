@@ -244,6 +244,21 @@ bool serving_possible(struct serving *serving, const struct vm_spec *spec,
     return transport_possible(&serving->options->transport, &access, &target, text);
 }
 
+void serving_explain(const struct serving *serving, struct error **err)
+{
+    for (size_t i = 0; *err && i < serving->count; i++) {
+        CLEANUP_ERROR struct error *cause = NULL;
+        char text[512];
+
+        transport_complaint(&serving->servers[i], text, sizeof text);
+        if (!text[0])
+            continue;
+        cause = steal_ptr(*err);
+        error_set_kind(err, cause->kind, "%s; nbdkit said: %s", error_message(cause), text);
+        (*err)->errnum = cause->errnum;
+    }
+}
+
 void serving_stop(struct serving *serving)
 {
     for (size_t i = 0; i < serving->count; i++)

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "process.h"
@@ -50,13 +51,23 @@ static int launch(const struct command_line *command, const struct transport_acc
     return server->pid < 0 ? -1 : 0;
 }
 
+static off_t log_end(int log)
+{
+    struct stat st;
+
+    return log >= 0 && fstat(log, &st) == 0 ? st.st_size : 0;
+}
+
 /* nbdkit's last error, which names what went wrong better than its client can. */
-static void read_reason(int log, char *text, size_t size)
+static void read_reason(int log, off_t from, char *text, size_t size)
 {
     char tail[8192], *rest = NULL;
-    off_t end = log >= 0 ? lseek(log, 0, SEEK_END) : 0;
-    off_t from = end > (off_t)sizeof tail - 1 ? end - (off_t)sizeof tail + 1 : 0;
-    ssize_t n = end > 0 ? pread(log, tail, sizeof tail - 1, from) : 0;
+    off_t end = log_end(log);
+    ssize_t n;
+
+    if (end - from > (off_t)sizeof tail - 1)
+        from = end - (off_t)sizeof tail + 1;
+    n = end > from ? pread(log, tail, sizeof tail - 1, from) : 0;
 
     text[0] = '\0';
     tail[n > 0 ? n : 0] = '\0';
@@ -104,9 +115,11 @@ int transport_start(enum transport transport, const struct transport_options *op
     *server = (struct transport_server)TRANSPORT_SERVER_INIT;
     server->transport = transport;
     if (transport_command(transport, options, access, disk, &command, err) == 0 &&
-        launch(&command, access, disk, server, err) == 0 && read_once(server, disk, err) == 0)
+        launch(&command, access, disk, server, err) == 0 && read_once(server, disk, err) == 0) {
+        server->log_began = log_end(server->log);
         return 0;
-    read_reason(server->log, reason, sizeof reason);
+    }
+    read_reason(server->log, 0, reason, sizeof reason);
     transport_stop(server);
     error_prefix(err, "%s: %s", transport_name(transport), disk->file);
     if (reason[0] && *err) {
@@ -116,6 +129,11 @@ int transport_start(enum transport transport, const struct transport_options *op
         error_set(err, "%s; nbdkit said: %s", error_message(cause), reason);
     }
     return -1;
+}
+
+void transport_complaint(const struct transport_server *server, char *text, size_t size)
+{
+    read_reason(server->log, server->log_began, text, size);
 }
 
 void transport_stop(struct transport_server *server)

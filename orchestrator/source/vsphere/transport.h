@@ -94,7 +94,8 @@ void command_free(struct command_line *command);
 /* transport-server.c */
 struct transport_server {
     pid_t pid;
-    int log; /* what nbdkit says */
+    int log;         /* what nbdkit says */
+    off_t log_began; /* what it said while it was starting is before that */
     struct run_socket socket;
     enum transport transport;
 };
@@ -109,6 +110,8 @@ int transport_start(enum transport transport, const struct transport_options *op
                     const struct transport_access *access, const struct transport_disk *disk,
                     struct transport_server *server, struct error **err);
 void transport_stop(struct transport_server *server);
+/* nbdkit's last error since then; "" when there was none. */
+void transport_complaint(const struct transport_server *server, char *text, size_t size);
 
 /* The one that was asked for, or with auto the best that works. `said` tells which and why,
  * "" when it was asked for. */

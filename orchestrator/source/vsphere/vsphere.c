@@ -243,6 +243,11 @@ static int keep(struct source *source, struct error **err)
     return serving_renew_cookie(&v->serving, err);
 }
 
+static void explain(struct source *source, struct error **err)
+{
+    serving_explain(&of(source)->serving, err);
+}
+
 /* The servers read with the session's cookie, and sessions end when servers like; a server
  * that was too busy once is asked again, too. */
 static int start_serving(struct vsphere *v, const struct serve_disk *wanted, char said[1024],
@@ -399,5 +404,6 @@ const struct source_kind source_vsphere = {
     .serve = serve,
     .still = still,
     .keep = keep,
+    .explain = explain,
     .thaw = thaw,
 };
