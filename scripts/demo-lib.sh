@@ -259,10 +259,14 @@ summary() { # ACT
 
 # shellcheck disable=SC2154 # demo sets them
 write_summary_json() {
+    local act
+    for act in points failover; do
+        [ -e "$demo/vsphere.$act.json" ] || echo null >"$demo/vsphere.$act.json"
+    done
     jq -n --arg firmware "$firmware" --arg virt_type "$virt_type" --argjson seconds "$SECONDS" \
         --argjson sequence_before "$before" --argjson source_at_test "$sequence_at_test" \
         --argjson source_after_test "$sequence_after_test" \
-        --argjson vsphere_sequence_before "$before_vsphere" \
+        --argjson vsphere_sequence_before "${before_vsphere:-null}" \
         --slurpfile points "$demo/nbd.points.json" --slurpfile failover "$demo/nbd.failover.json" \
         --slurpfile vpoints "$demo/vsphere.points.json" \
         --slurpfile vfailover "$demo/vsphere.failover.json" \
