@@ -35,6 +35,17 @@ static void read_job(struct statement *s, void *record)
     job->completed_ms = take_int(s);
 }
 
+/* A paused job is gone on with by a new one. */
+static int end_paused(struct store *store, int64_t vm_id, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "UPDATE replication_jobs SET status = 'failed' "
+                         "WHERE vm_id = ? AND status = 'paused'");
+
+    bind_int(&s, vm_id);
+    return run(&s, err);
+}
+
 int store_job_start(struct store *store, struct store_job *job, struct error **err)
 {
     CLEANUP_STATEMENT struct statement s = statement(
@@ -42,6 +53,8 @@ int store_job_start(struct store *store, struct store_job *job, struct error **e
                "owner_boot, owner_pid, owner_start, created_at, updated_at) "
                "VALUES (?1, ?2, ?3, 'running', ?4, ?5, ?6, ?7, ?8, ?8)");
 
+    if (end_paused(store, job->vm_id, err) < 0)
+        return -1;
     job->created_ms = store_now_ms();
     bind_int(&s, job->vm_id);
     bind_text(&s, job->type);

@@ -76,6 +76,26 @@ static int newest_migration(void)
     return newest;
 }
 
+static void read_table(struct statement *s, void *name)
+{
+    take_text(s, name, STORE_NAME);
+}
+
+static int check_references(struct store *store, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s = statement(store, "PRAGMA foreign_key_check");
+    char table[STORE_NAME];
+    bool found;
+
+    if (read_first(&s, read_table, table, &found, err) < 0)
+        return -1;
+    return !found ? 0
+                  : error_set(err,
+                              "%s: table %s refers to rows that are not there; nothing was "
+                              "changed",
+                              store->path, table);
+}
+
 /* All missing migrations in one transaction; another process that migrates at the
  * same time makes this one wait and then find nothing to do. */
 static int migrate(struct store *store, struct error **err)
@@ -101,6 +121,8 @@ static int migrate(struct store *store, struct error **err)
         if (m->number > version && apply(store, m, err) < 0)
             return -1;
     }
+    if (check_references(store, err) < 0)
+        return -1;
     return store_commit(store, err);
 }
 
@@ -142,9 +164,10 @@ int store_open(const char *path, struct store **store, struct error **err)
         SQLITE_OK)
         return error_set(err, "%s: %s", path, sqlite3_errmsg(s->db));
     sqlite3_busy_timeout(s->db, BUSY_TIMEOUT_MS);
+    /* A migration may make a table anew that others refer to. */
     if (set_wal(s, err) < 0 ||
-        execute(s, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;", err) < 0 ||
-        migrate(s, err) < 0)
+        execute(s, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF;", err) < 0 ||
+        migrate(s, err) < 0 || execute(s, "PRAGMA foreign_keys = ON;", err) < 0)
         return -1;
     *store = steal_ptr(s);
     return 0;
