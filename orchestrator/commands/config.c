@@ -23,6 +23,7 @@ static const struct key {
     { "replicate", "parallel_disks", NUMBER, FIELD(parallel_disks), 1, 64, NULL },
     { "replicate", "connections", NUMBER, FIELD(connections), 0, 64, NULL },
     { "replicate", "verify", BOOLEAN, FIELD(verify), 0, 0, NULL },
+    { "replicate", "cbt_lost", TEXT, FIELD(cbt_lost), 0, 16, "resync|full|fail" },
     { "failover", "virt_type", TEXT, FIELD(virt_type), 0, 16, "auto|kvm|qemu" },
     { "failover", "boot_timeout", NUMBER, FIELD(boot_timeout), 1, 86400, NULL },
 #undef FIELD

@@ -18,6 +18,7 @@ struct config {
     uint64_t parallel_disks; /* [replicate] parallel_disks: copied at the same time */
     uint64_t connections;    /* [replicate] connections: per NBD end, 0: chosen */
     bool verify;             /* [replicate] verify: re-read what was written */
+    char cbt_lost[16];       /* [replicate] cbt_lost: resync, full, fail */
     char virt_type[16];      /* [failover] virt_type: auto, kvm, qemu */
     uint64_t boot_timeout;   /* [failover] boot_timeout: seconds */
 };

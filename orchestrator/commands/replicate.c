@@ -22,6 +22,9 @@ static const char help[] =
     "VM is a name, a uuid, an inventory path, or a moref.\n"
     "\n"
     "  --full              compare every block of source and replica\n"
+    "  --cbt-lost=resync|full|fail\n"
+    "                      when nobody can tell what changed: compare all blocks, send\n"
+    "                      everything anew, or stop before anything is written\n"
     "  --enable-cbt        turn change tracking on at the source, where it is off\n"
     "  --quiesce=auto|yes|no\n"
     "                      let the guest's file systems rest while the snapshot is taken\n"
@@ -43,6 +46,7 @@ struct arguments {
     uint64_t parallel;
     uint64_t connections;
     bool rate_given;
+    const char *cbt_lost; /* NULL: as configured */
     enum bar_style style;
 };
 
@@ -62,19 +66,40 @@ static int parse_number(const char *option, uint64_t maximum, uint64_t *number, 
     return 0;
 }
 
+/* The place of `text` among three words; -1: it is none of them. */
+static int word_of(const char *const words[3], const char *text)
+{
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(words[i], text) == 0)
+            return i;
+    }
+    return -1;
+}
+
 static int parse_quiesce(const char *text, enum quiesce *quiesce, struct error **err)
 {
     static const char *const words[] = {
         [QUIESCE_AUTO] = "auto", [QUIESCE_YES] = "yes", [QUIESCE_NO] = "no"
     };
+    int word = word_of(words, text);
 
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        if (strcmp(words[i], text) == 0) {
-            *quiesce = (enum quiesce)i;
-            return 0;
-        }
-    }
-    return error_set_kind(err, ERROR_USAGE, "--quiesce=%s: say auto, yes or no", text);
+    if (word < 0)
+        return error_set_kind(err, ERROR_USAGE, "--quiesce=%s: say auto, yes or no", text);
+    *quiesce = (enum quiesce)word;
+    return 0;
+}
+
+static int parse_cbt_lost(const char *text, enum cbt_lost *lost, struct error **err)
+{
+    static const char *const words[] = {
+        [CBT_LOST_RESYNC] = "resync", [CBT_LOST_FULL] = "full", [CBT_LOST_FAIL] = "fail"
+    };
+    int word = word_of(words, text);
+
+    if (word < 0)
+        return error_set_kind(err, ERROR_USAGE, "--cbt-lost=%s: say resync, full or fail", text);
+    *lost = (enum cbt_lost)word;
+    return 0;
 }
 
 static int parse_option(int c, char *argv[], struct arguments *arguments, struct error **err)
@@ -94,6 +119,9 @@ static int parse_option(int c, char *argv[], struct arguments *arguments, struct
     case 't':
         arguments->job.transport = optarg;
         return 0;
+    case 'l':
+        arguments->cbt_lost = optarg;
+        return parse_cbt_lost(optarg, &arguments->job.cbt_lost, err);
     case 'm':
         arguments->job.places_moved = true;
         return 0;
@@ -117,6 +145,7 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
 {
     static const struct option options[] = {
         { "full", no_argument, NULL, 'f' },
+        { "cbt-lost", required_argument, NULL, 'l' },
         { "enable-cbt", no_argument, NULL, 'e' },
         { "quiesce", required_argument, NULL, 'q' },
         { "transport", required_argument, NULL, 't' },
@@ -195,6 +224,7 @@ static json_object *disk_to_json(const struct replicate_disk *disk)
     json_object_object_add(object, "sync_type", json_object_new_string(disk->sync_type));
     json_object_object_add(object, "reason",
                            disk->reason[0] ? json_object_new_string(disk->reason) : NULL);
+    json_object_object_add(object, "sent_whole", json_object_new_boolean(disk->sent_whole));
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         json_object_object_add(object, numbers[i].name, json_object_new_uint64(numbers[i].value));
     json_object_object_add(object, "seconds", json_object_new_double(disk->seconds));
@@ -254,8 +284,12 @@ static int print_result(const struct store_vm *vm, const struct replicate_result
 }
 
 /* What the command line does not say comes from vmferry.conf. */
-static void apply_config(struct arguments *arguments, const struct config *config)
+static int apply_config(struct arguments *arguments, const struct config *config,
+                        struct error **err)
 {
+    if (!arguments->cbt_lost && config->cbt_lost[0] &&
+        parse_cbt_lost(config->cbt_lost, &arguments->job.cbt_lost, err) < 0)
+        return -1;
     if (!arguments->rate_given)
         arguments->rate = config->rate;
     arguments->job.parallel =
@@ -263,6 +297,7 @@ static void apply_config(struct arguments *arguments, const struct config *confi
     arguments->job.connections =
         (unsigned)(arguments->connections ? arguments->connections : config->connections);
     arguments->job.no_verify |= !config->verify;
+    return 0;
 }
 
 static int replicate(struct context *context, const struct store_vm *vm,
@@ -300,8 +335,8 @@ int command_replicate(int argc, char *argv[], struct error **err)
         context_open(arguments.common.state, &context, err) < 0 ||
         job_find_vm(context.store, context.state_dir, argv[optind], NULL, &vm, err) < 0)
         return -1;
-    apply_config(&arguments, &context.config);
-    if (replicate(&context, &vm, &arguments, &result, err) < 0)
+    if (apply_config(&arguments, &context.config, err) < 0 ||
+        replicate(&context, &vm, &arguments, &result, err) < 0)
         return -1;
     return arguments.common.json ? print_result_json(&vm, &result, err)
                                  : print_result(&vm, &result, err);

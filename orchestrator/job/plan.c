@@ -39,6 +39,9 @@ static void resync(struct disk_sync *disk, const char *fmt, ...)
     disk->type = SYNC_RESYNC;
 }
 
+/* For a reason that is the source's: the operator says what to do then. */
+#define lose(disk, ...) (resync(disk, __VA_ARGS__), (void)((disk)->lost = true))
+
 /* The part before the slash names one life of the change tracking: when it changed,
  * tracking began anew and says nothing about the time before. Ids without a slash
  * name no life. */
@@ -81,7 +84,7 @@ static void check_changes(struct disk_sync *disk)
         disk->offered->changes_is_file ? check_map_file(disk, &fault) : check_context(disk, &fault);
 
     if (r < 0)
-        resync(disk, "the change map can't be used: %s", error_message(fault));
+        lose(disk, "the change map can't be used: %s", error_message(fault));
     else
         disk->type = SYNC_INCREMENTAL;
 }
@@ -102,25 +105,25 @@ static void choose_type(struct disk_sync *disk, bool full)
     else if (full)
         resync(disk, "asked for with --full");
     else if (has_grown(disk))
-        resync(disk, "the disk was grown from %llu to %llu bytes",
-               (unsigned long long)disk->parent.capacity, (unsigned long long)disk->capacity);
+        lose(disk, "the disk was grown from %llu to %llu bytes",
+             (unsigned long long)disk->parent.capacity, (unsigned long long)disk->capacity);
     else if (!offered->change_id[0])
-        resync(disk, "the source names no change id");
+        lose(disk, "the source names no change id");
     else if (!stored[0])
-        resync(disk, "the newest point was made without a change id");
+        lose(disk, "the newest point was made without a change id");
     else if (strcmp(offered->change_id, stored) == 0)
         disk->type = SYNC_UNCHANGED;
     else if (!same_tracking(stored, offered->change_id))
-        resync(disk, "change tracking was reset: the point is at %s, the source at %s", stored,
-               offered->change_id);
+        lose(disk, "change tracking was reset: the point is at %s, the source at %s", stored,
+             offered->change_id);
     else if (disk->no_changes[0])
-        resync(disk, "the source can't say what changed since %s: %s", stored, disk->no_changes);
+        lose(disk, "the source can't say what changed since %s: %s", stored, disk->no_changes);
     else if (!offered->since[0])
-        resync(disk, "the source offers no change map; the point is at %s, the source at %s",
-               stored, offered->change_id);
+        lose(disk, "the source offers no change map; the point is at %s, the source at %s", stored,
+             offered->change_id);
     else if (strcmp(offered->since, stored) != 0)
-        resync(disk, "the change map starts at %s, but the newest point is at %s", offered->since,
-               stored);
+        lose(disk, "the change map starts at %s, but the newest point is at %s", offered->since,
+             stored);
     else
         check_changes(disk);
 }
@@ -159,7 +162,7 @@ static bool leaves_are_sound(const struct sync *sync, const struct disk_sync *di
 /* The next point's digest starts from these leaves: damage would be handed on. */
 static void check_leaves(const struct sync *sync, struct disk_sync *disk)
 {
-    if (disk->type == SYNC_INITIAL || leaves_are_sound(sync, disk))
+    if (disk->type == SYNC_INITIAL || disk->send_all || leaves_are_sound(sync, disk))
         return;
     disk->read_first = true;
     if (disk->type != SYNC_RESYNC)
@@ -226,14 +229,15 @@ static void choose_start(const struct sync *sync, struct disk_sync *disk)
                  strcmp(disk->left.sync_type, sync_type_name(disk->type)) == 0);
 
     disk->start = START_FRESH;
-    disk->read_first |= (sync->options->full || has_grown(disk)) && disk->type == SYNC_RESYNC;
+    disk->read_first |=
+        (sync->options->full || has_grown(disk)) && disk->type == SYNC_RESYNC && !disk->send_all;
     if (disk->type == SYNC_UNCHANGED || !left || !image_is_sound(disk))
         return;
     if (can_go_on(sync, disk) && disk->left.complete) {
         disk->start = START_DONE;
-    } else if (can_go_on(sync, disk) && volume_exists(disk->journal)) {
+    } else if (can_go_on(sync, disk) && volume_exists(sync_journal(disk))) {
         disk->start = START_RESUME;
-    } else if (disk->type != SYNC_INCREMENTAL) {
+    } else if (disk->type != SYNC_INCREMENTAL && !disk->send_all) {
         disk->start = START_COMPARE;
         disk->read_first = true;
     }
@@ -250,6 +254,7 @@ static int name_files(struct sync *sync, struct disk_sync *disk, struct error **
     if (volume_path(sync->state_dir, names.image, disk->image, err) < 0 ||
         volume_path(sync->state_dir, names.leaves, disk->leaves, err) < 0 ||
         volume_path(sync->state_dir, names.journal, disk->journal, err) < 0 ||
+        volume_path(sync->state_dir, names.resend, disk->resend, err) < 0 ||
         volume_path(sync->state_dir, names.changes, disk->changes, err) < 0)
         return -1;
     return 0;
@@ -318,6 +323,30 @@ bool sync_is_up_to_date(const struct sync *sync)
     return true;
 }
 
+/* What the operator wants done with the disks whose changes can't be told. */
+static int treat_lost(struct sync *sync, struct error **err)
+{
+    char text[2048] = "";
+    size_t used = 0;
+
+    for (size_t i = 0; i < sync->count; i++) {
+        struct disk_sync *disk = &sync->disks[i];
+
+        disk->send_all = disk->lost && sync->options->cbt_lost == CBT_LOST_FULL;
+        if (disk->lost && used < sizeof text)
+            used += (size_t)snprintf(text + used, sizeof text - used, "disk-%d: %s\n",
+                                     disk->stored.key, disk->reason);
+    }
+    if (!used || sync->options->cbt_lost != CBT_LOST_FAIL)
+        return 0;
+    return error_set(err,
+                     "%sThis job is not to go on without change tracking (--cbt-lost=fail), and "
+                     "nothing was written. Mend what the source says, or say --cbt-lost=resync to "
+                     "compare all blocks and send those that differ, or --cbt-lost=full to send "
+                     "everything anew",
+                     text);
+}
+
 int sync_plan(struct sync *sync, struct error **err)
 {
     for (size_t i = 0; i < sync->count; i++) {
@@ -329,6 +358,8 @@ int sync_plan(struct sync *sync, struct error **err)
         choose_type(disk, sync->options->full);
     }
     sync->planned = true;
+    if (treat_lost(sync, err) < 0)
+        return -1;
     if (sync_is_up_to_date(sync))
         return 0;
     for (size_t i = 0; i < sync->count; i++) {

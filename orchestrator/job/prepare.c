@@ -30,7 +30,8 @@ int sync_clear(struct sync *sync, struct error **err)
 
         if (disk->start == START_DONE || disk->start == START_RESUME)
             continue;
-        if (volume_remove(disk->journal, err) < 0 || volume_remove(disk->changes, err) < 0)
+        if (volume_remove(disk->journal, err) < 0 || volume_remove(disk->resend, err) < 0 ||
+            volume_remove(disk->changes, err) < 0)
             return -1;
         if (disk->start == START_COMPARE)
             continue;
@@ -169,7 +170,7 @@ static int make_image(struct sync *sync, const struct disk_sync *disk, struct er
         volume_path(sync->state_dir, disk->parent.leaves, parent_leaves, err) < 0 ||
         volume_create_overlay(disk->image, parent, disk->parent.format, disk->capacity, err) < 0)
         return -1;
-    return disk->read_first ? 0 : volume_clone(parent_leaves, disk->leaves, err);
+    return disk->read_first || disk->send_all ? 0 : volume_clone(parent_leaves, disk->leaves, err);
 }
 
 /* The source's file may be written anew at any time; ours is what was checked. */

@@ -87,6 +87,7 @@ static void tidy(const struct sync *sync, unsigned number)
 
         volume_names(sync->vm->uuid, sync->disks[i].stored.key, number, number == 1, &names);
         attempt(sync, names.journal, volume_remove);
+        attempt(sync, names.resend, volume_remove);
         attempt(sync, names.changes, volume_remove);
         attempt(sync, names.image, volume_seal);
         attempt(sync, names.leaves, volume_seal);

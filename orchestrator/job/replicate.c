@@ -144,7 +144,8 @@ static void announce(const struct sync *sync)
         const struct disk_sync *disk = &sync->disks[i];
 
         if (disk->reason[0])
-            sync_say(sync, "disk-%d: resync, comparing every block: %s", disk->stored.key,
+            sync_say(sync, "disk-%d: resync, %s: %s", disk->stored.key,
+                     disk->send_all ? "sending everything anew" : "comparing every block",
                      disk->reason);
         if (starts[disk->start])
             sync_say(sync, "disk-%d: %s", disk->stored.key, starts[disk->start]);
@@ -215,6 +216,7 @@ static int fill_result(const struct sync *sync, struct replicate_result *result,
         to->capacity = from->capacity;
         snprintf(to->sync_type, sizeof to->sync_type, "%s", sync_type_name(from->type));
         memcpy(to->reason, from->reason, sizeof to->reason);
+        to->sent_whole = from->send_all;
         snprintf(to->change_id, sizeof to->change_id, "%s", from->offered->change_id);
         memcpy(to->digest, sync->point.id ? from->row.digest : from->parent.digest,
                sizeof to->digest);

@@ -11,8 +11,16 @@
 #include "source/source.h"
 #include "store/store.h"
 
+/* What to do with a disk whose changes can't be told. */
+enum cbt_lost {
+    CBT_LOST_RESYNC, /* compare source and replica, send what differs */
+    CBT_LOST_FULL,   /* send everything anew */
+    CBT_LOST_FAIL,   /* stop before anything is written */
+};
+
 struct replicate_options {
     bool full;                  /* compare every block of source and replica, whatever CBT says */
+    enum cbt_lost cbt_lost;     /* not asked for with `full`, and not of a first copy */
     bool no_verify;             /* do not re-read what was written */
     bool places_moved;          /* see identity.h */
     bool enable_tracking;       /* of a source that can, where it is off */
@@ -40,6 +48,7 @@ struct replicate_disk {
     uint64_t capacity;
     char sync_type[16];
     char reason[512]; /* why it is a resync; else "" */
+    bool sent_whole;  /* a resync that compared nothing */
     char change_id[STORE_NAME];
     char digest[DIGEST_TEXT];
     uint64_t bytes;         /* that had to move: data, and zeroes over something */

@@ -52,6 +52,8 @@ struct disk_sync {
     enum sync_type type;
     enum sync_start start;
     bool read_first;      /* the leaves are made by reading the image: they are not trusted */
+    bool lost;            /* a resync as nobody can tell what changed */
+    bool send_all;        /* …that compares nothing */
     char reason[512];     /* why it is a resync; else "" */
     char no_changes[512]; /* why the source can't say what changed; else "" */
     int64_t areas;        /* ranges in the change map; -1: not known */
@@ -59,6 +61,7 @@ struct disk_sync {
     char image[PATH_MAX]; /* absolute */
     char leaves[PATH_MAX];
     char journal[PATH_MAX];
+    char resend[PATH_MAX];  /* the journal of a copy that sends all */
     char changes[PATH_MAX]; /* our own copy of the change map */
 
     char *uri; /* to write through; owned */
@@ -106,6 +109,12 @@ static inline const char *sync_place(const struct sync *sync, const struct disk_
 static inline bool sync_needs_copy(const struct disk_sync *disk)
 {
     return disk->type != SYNC_UNCHANGED && disk->start != START_DONE;
+}
+
+/* What is durable is written down there; one that compares can't go on from one that does not. */
+static inline const char *sync_journal(const struct disk_sync *disk)
+{
+    return disk->send_all ? disk->resend : disk->journal;
 }
 
 void sync_say(const struct sync *sync, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

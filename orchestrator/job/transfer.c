@@ -125,8 +125,8 @@ static int copy(struct transfer *transfer, struct disk_sync *disk, struct watche
         .verify = !wishes->no_verify,
         .digest = true,
         .leaves = disk->leaves,
-        .compare = disk->type == SYNC_RESYNC || disk->read_first,
-        .journal = disk->read_first ? NULL : disk->journal,
+        .compare = (disk->type == SYNC_RESYNC && !disk->send_all) || disk->read_first,
+        .journal = disk->read_first ? NULL : sync_journal(disk),
         .journal_key = key,
         .resumable = true,
         .cancel = &transfer->cancel,
@@ -144,7 +144,7 @@ static void take_result(struct disk_sync *disk)
 {
     digest_to_text(&disk->result.digest, disk->row.digest);
     /* What was only compared has not moved. */
-    disk->row.bytes = disk->type == SYNC_RESYNC || disk->read_first
+    disk->row.bytes = (disk->type == SYNC_RESYNC && !disk->send_all) || disk->read_first
                           ? disk->result.bytes_written + disk->result.bytes_zeroed
                           : disk->result.bytes_total;
 }

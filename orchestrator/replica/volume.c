@@ -30,6 +30,7 @@ void volume_names(const char *vm_uuid, int key, unsigned number, bool base,
         snprintf(names->image, sizeof names->image, "%s/point-%04u.qcow2", folder, number);
     snprintf(names->leaves, sizeof names->leaves, "%s/point-%04u.leaves", folder, number);
     snprintf(names->journal, sizeof names->journal, "%s/point-%04u.journal", folder, number);
+    snprintf(names->resend, sizeof names->resend, "%s/point-%04u.resend", folder, number);
     snprintf(names->changes, sizeof names->changes, "%s/point-%04u.changes", folder, number);
 }
 

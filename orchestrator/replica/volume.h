@@ -20,6 +20,7 @@ struct volume_names {
     char image[512];
     char leaves[512];
     char journal[512]; /* of the copy, while it is unfinished */
+    char resend[512];  /* the journal of one that sends all of an overlay's disk */
     char changes[512]; /* the change map of the copy, likewise */
 };
 void volume_names(const char *vm_uuid, int key, unsigned number, bool base,

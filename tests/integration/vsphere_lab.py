@@ -16,6 +16,7 @@ BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
 sys.path[:0] = [os.path.join(TOP, "tests/vsphere-sim"), os.path.join(TOP, "tests/vsphere-sim/tests")]
 
 import simlib  # noqa: E402
+import tap  # noqa: E402
 
 MiB = simlib.MiB
 GRAIN = simlib.GRAIN
@@ -83,6 +84,22 @@ class Lab:
             start_new_session=True,
         )
 
+    def configure(self, *lines):
+        """vmferry.conf of these lines; without any there is none."""
+        self.environment["VMFERRY_CONFIG"] = os.path.join(self.directory, "vmferry.conf")
+        with open(self.environment["VMFERRY_CONFIG"], "w") as f:
+            f.write("".join(line + "\n" for line in lines))
+
+    def files(self):
+        """Of all replicas, with their sizes and times."""
+        found = {}
+        for folder, _, names in os.walk(os.path.join(self.state, "replicas")):
+            for name in names:
+                path = os.path.join(folder, name)
+                status = os.stat(path)
+                found[os.path.relpath(path, self.state)] = (status.st_size, status.st_mtime_ns)
+        return found
+
     def query(self, sql, *values):
         db = sqlite3.connect(os.path.join(self.state, "vmferry.db"), timeout=20)
         try:
@@ -137,3 +154,11 @@ def wait_for(condition, seconds=60):
 def kill(process):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def sync_types(result):
+    return {d["key"]: d["sync_type"] for d in result.json()["disks"]}
+
+
+def ended(result, status, name):
+    tap.ok(result.status == status, name, "exit %d" % result.status, result.text)
