@@ -245,10 +245,9 @@ static void choose_start(const struct sync *sync, struct disk_sync *disk)
 
 static int name_files(struct sync *sync, struct disk_sync *disk, struct error **err)
 {
-    unsigned number = sync->newest.id ? sync->newest.number + 1 : 1;
     struct volume_names names;
 
-    volume_names(sync->vm->uuid, disk->stored.key, number, disk->parent.id == 0, &names);
+    volume_names(sync->vm->uuid, disk->stored.key, sync->number, disk->parent.id == 0, &names);
     snprintf(disk->row.image, sizeof disk->row.image, "%s", names.image);
     snprintf(disk->row.leaves, sizeof disk->row.leaves, "%s", names.leaves);
     if (volume_path(sync->state_dir, names.image, disk->image, err) < 0 ||
@@ -309,9 +308,12 @@ int sync_load_points(struct sync *sync, struct error **err)
     }
     if (store_point_unfinished(sync->store, sync->vm->id, &found, &sync->left, err) < 0)
         return -1;
-    if (!found)
-        sync->left.id = 0;
-    return 0;
+    if (found) {
+        sync->number = sync->left.number; /* its files have this in their names */
+        return 0;
+    }
+    sync->left.id = 0;
+    return store_vm_next_point(sync->store, sync->vm->id, &sync->number, err);
 }
 
 bool sync_is_up_to_date(const struct sync *sync)

@@ -144,7 +144,9 @@ int sync_write_down(struct sync *sync, struct error **err)
     if (store_job_update(sync->store, &sync->job, err) < 0 ||
         (sync->left.id && store_point_forget(sync->store, sync->left.id, err) < 0))
         return -1;
-    sync->point = (struct store_point){ .vm_id = sync->vm->id, .job_id = sync->job.id };
+    sync->point = (struct store_point){ .vm_id = sync->vm->id,
+                                        .job_id = sync->job.id,
+                                        .number = sync->number };
     if (store_point_create(sync->store, &sync->point, err) < 0)
         return -1;
     for (size_t i = 0; i < sync->count; i++) {

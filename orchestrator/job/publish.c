@@ -60,6 +60,7 @@ static int commit(struct sync *sync, struct error **err)
             return -1;
     }
     if (store_point_complete(sync->store, sync->point.id, err) < 0 ||
+        store_vm_point_taken(sync->store, sync->vm->id, sync->point.number, err) < 0 ||
         store_job_update(sync->store, &sync->job, err) < 0 ||
         store_job_end(sync->store, sync->job.id, "completed", NULL, err) < 0 ||
         store_vm_change_state(sync->store, sync->vm->id, "replicating", "ready_for_failover", err) <
@@ -80,24 +81,27 @@ static void attempt(const struct sync *sync, const char *relative,
 
 /* A complete point needs its image and leaves, read-only, and no working files. It is
  * complete whatever happens here, and the next run tidies again. */
-static void tidy(const struct sync *sync, unsigned number)
+static void tidy(const struct sync *sync, const struct store_point_disk *row, int key,
+                 unsigned number)
 {
-    for (size_t i = 0; i < sync->count; i++) {
-        struct volume_names names;
+    struct volume_names names;
 
-        volume_names(sync->vm->uuid, sync->disks[i].stored.key, number, number == 1, &names);
-        attempt(sync, names.journal, volume_remove);
-        attempt(sync, names.resend, volume_remove);
-        attempt(sync, names.changes, volume_remove);
-        attempt(sync, names.image, volume_seal);
-        attempt(sync, names.leaves, volume_seal);
-    }
+    volume_names(sync->vm->uuid, key, number, false, &names);
+    attempt(sync, names.journal, volume_remove);
+    attempt(sync, names.resend, volume_remove);
+    attempt(sync, names.changes, volume_remove);
+    attempt(sync, row->image, volume_seal);
+    attempt(sync, row->leaves, volume_seal);
 }
 
 void sync_tidy(const struct sync *sync)
 {
-    if (sync->newest.id)
-        tidy(sync, sync->newest.number);
+    for (size_t i = 0; i < sync->count; i++) {
+        const struct disk_sync *disk = &sync->disks[i];
+
+        if (disk->parent.id)
+            tidy(sync, &disk->parent, disk->stored.key, sync->newest.number);
+    }
 }
 
 int sync_publish(struct sync *sync, struct error **err)
@@ -109,7 +113,8 @@ int sync_publish(struct sync *sync, struct error **err)
     sync->job.eta_seconds = 0;
     if (commit(sync, err) < 0)
         return -1;
-    tidy(sync, sync->point.number);
+    for (size_t i = 0; i < sync->count; i++)
+        tidy(sync, &sync->disks[i].row, sync->disks[i].stored.key, sync->point.number);
     return 0;
 }
 

@@ -83,6 +83,7 @@ struct sync {
     struct store_point newest; /* complete; id 0: none */
     struct store_point left;   /* unfinished; id 0: none */
     struct store_point point;  /* that this run makes */
+    unsigned number;           /* of that one */
     struct store_job job;      /* id 0: none yet */
     bool planned;              /* the disks' types are known */
     struct store_job *dead;    /* jobs that may have left a snapshot */
@@ -123,7 +124,7 @@ const char *sync_type_name(enum sync_type type); /* as it is stored */
 struct export_target sync_target(const struct sync *sync, const struct disk_sync *disk);
 
 /* plan.c; neither changes anything. */
-/* newest and left. */
+/* newest, left and number. */
 int sync_load_points(struct sync *sync, struct error **err);
 /* parent and left of every disk. */
 int sync_load_rows(struct sync *sync, struct error **err);

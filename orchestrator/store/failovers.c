@@ -4,7 +4,7 @@
 #include "store/statement.h"
 
 #define FAILOVER_SELECT                                                                            \
-    "SELECT id, vm_id, kind, state, point_id, domain_uuid, domain_name, network, "                 \
+    "SELECT id, vm_id, kind, state, point_id, point_number, domain_uuid, domain_name, network, "   \
     "replication_job_id, error, created_at, updated_at, completed_at FROM failover_jobs "
 
 static void read_failover(struct statement *s, void *record)
@@ -16,6 +16,7 @@ static void read_failover(struct statement *s, void *record)
     take_text(s, failover->kind, sizeof failover->kind);
     take_text(s, failover->state, sizeof failover->state);
     failover->point_id = take_int(s);
+    failover->point = (unsigned)take_int(s);
     take_text(s, failover->domain_uuid, sizeof failover->domain_uuid);
     take_text(s, failover->domain_name, sizeof failover->domain_name);
     take_text(s, failover->network, sizeof failover->network);
@@ -30,20 +31,22 @@ int store_failover_create(struct store *store, struct store_failover *failover, 
                           struct error **err)
 {
     CLEANUP_STATEMENT struct statement s = statement(
-        store, "INSERT INTO failover_jobs (vm_id, kind, state, point_id, domain_uuid, "
-               "domain_name, network, replication_job_id, source_vm_spec, created_at, updated_at) "
-               "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)");
+        store, "INSERT INTO failover_jobs (vm_id, kind, state, point_id, point_number, "
+               "domain_uuid, domain_name, network, replication_job_id, source_vm_spec, created_at, "
+               "updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 
     failover->created_ms = store_now_ms();
     bind_int(&s, failover->vm_id);
     bind_text(&s, failover->kind);
     bind_text(&s, failover->state);
     bind_int(&s, failover->point_id);
+    bind_int(&s, failover->point);
     bind_text(&s, failover->domain_uuid);
     bind_text(&s, failover->domain_name);
     bind_text(&s, failover->network);
     bind_id(&s, failover->replication_job_id);
     bind_text(&s, spec);
+    bind_int(&s, failover->created_ms);
     bind_int(&s, failover->created_ms);
     return run_insert(&s, &failover->id, err);
 }

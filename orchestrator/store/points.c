@@ -3,7 +3,9 @@
 
 #include "store/statement.h"
 
-#define POINT_COLUMNS "id, vm_id, job_id, number, complete, created_at, completed_at "
+#define POINT_COLUMNS                                                                              \
+    "id, vm_id, job_id, number, complete, created_at, completed_at, pinned, going, "               \
+    "verified_at, verify_error "
 
 static void read_point(struct statement *s, void *record)
 {
@@ -16,20 +18,27 @@ static void read_point(struct statement *s, void *record)
     point->complete = take_int(s) != 0;
     point->created_ms = take_int(s);
     point->completed_ms = take_int(s);
+    point->pinned = take_int(s) != 0;
+    point->going = take_int(s) != 0;
+    point->verified_ms = take_int(s);
+    take_text(s, point->verify_error, sizeof point->verify_error);
 }
 
 int store_point_create(struct store *store, struct store_point *point, struct error **err)
 {
     CLEANUP_STATEMENT struct statement s = statement(
-        store, "INSERT INTO restore_points (vm_id, job_id, number, created_at) VALUES (?1, ?2, "
-               "(SELECT ifnull(max(number), 0) + 1 FROM restore_points WHERE vm_id = ?1), ?3) "
-               "RETURNING " POINT_COLUMNS);
-    bool found;
+        store,
+        "INSERT INTO restore_points (vm_id, job_id, number, created_at) VALUES (?, ?, ?, ?)");
 
+    if (!point->number && store_vm_next_point(store, point->vm_id, &point->number, err) < 0)
+        return -1;
+    point->complete = false;
+    point->created_ms = store_now_ms();
     bind_int(&s, point->vm_id);
     bind_int(&s, point->job_id);
-    bind_int(&s, store_now_ms());
-    return read_first(&s, read_point, point, &found, err);
+    bind_int(&s, point->number);
+    bind_int(&s, point->created_ms);
+    return run_insert(&s, &point->id, err);
 }
 
 int store_point_complete(struct store *store, int64_t point_id, struct error **err)
@@ -68,11 +77,12 @@ int store_point_find(struct store *store, int64_t vm_id, unsigned number, struct
                      struct error **err)
 {
     CLEANUP_STATEMENT struct statement s = statement(
-        store, "SELECT " POINT_COLUMNS "FROM restore_points WHERE vm_id = ?1 AND complete = 1 "
-               "AND (?2 = 0 OR number = ?2) ORDER BY number DESC LIMIT 1");
+        store, "SELECT " POINT_COLUMNS "FROM restore_points WHERE vm_id = ? AND complete = 1 "
+               "AND going = 0 AND (? = 0 OR number = ?) ORDER BY number DESC LIMIT 1");
     bool found;
 
     bind_int(&s, vm_id);
+    bind_int(&s, number);
     bind_int(&s, number);
     if (read_first(&s, read_point, point, &found, err) < 0)
         return -1;
@@ -101,7 +111,18 @@ int store_points(struct store *store, int64_t vm_id, struct store_point **points
 {
     CLEANUP_STATEMENT struct statement s = statement(
         store, "SELECT " POINT_COLUMNS "FROM restore_points WHERE vm_id = ? AND complete = 1 "
-               "ORDER BY number");
+               "AND going = 0 ORDER BY number");
+
+    bind_int(&s, vm_id);
+    return read_all(&s, read_point, sizeof **points, points, count, err);
+}
+
+int store_points_going(struct store *store, int64_t vm_id, struct store_point **points,
+                       size_t *count, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s = statement(
+        store, "SELECT " POINT_COLUMNS "FROM restore_points WHERE vm_id = ? AND going = 1 "
+               "ORDER BY number DESC");
 
     bind_int(&s, vm_id);
     return read_all(&s, read_point, sizeof **points, points, count, err);
@@ -176,6 +197,16 @@ int store_point_disks(struct store *store, int64_t point_id, struct store_point_
         statement(store, DISK_SELECT "WHERE point_id = ? ORDER BY unit_number, disk_key");
 
     bind_int(&s, point_id);
+    return read_all(&s, read_point_disk, sizeof **disks, disks, count, err);
+}
+
+int store_point_disks_on(struct store *store, int64_t id, struct store_point_disk **disks,
+                         size_t *count, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, DISK_SELECT "WHERE p.parent_id = ? ORDER BY point_id");
+
+    bind_int(&s, id);
     return read_all(&s, read_point_disk, sizeof **disks, disks, count, err);
 }
 

@@ -138,6 +138,10 @@ struct store_point {
     bool complete;
     int64_t created_ms;
     int64_t completed_ms;
+    bool pinned;                   /* retention leaves it alone */
+    bool going;                    /* on its way out: nothing may be built on it or read from it */
+    int64_t verified_ms;           /* last read and compared with its digests; 0: never */
+    char verify_error[STORE_TEXT]; /* what was wrong then; "" : nothing */
 };
 
 struct store_point_disk {
@@ -159,7 +163,7 @@ struct store_point_disk {
     bool complete;
 };
 
-/* The next point of the VM, not complete yet: number is one above the newest. */
+/* A point of the VM, not complete yet. number 0: the next one. */
 int store_point_create(struct store *store, struct store_point *point, struct error **err);
 int store_point_disk_create(struct store *store, struct store_point_disk *disk, struct error **err);
 /* digest and bytes of one disk, whose data is durable. */
@@ -171,20 +175,53 @@ int store_point_complete(struct store *store, int64_t point_id, struct error **e
 int store_point_forget(struct store *store, int64_t point_id, struct error **err);
 /* Hand an unfinished point over to the job that resumes it. */
 int store_point_adopt(struct store *store, int64_t point_id, int64_t job_id, struct error **err);
-/* A complete point by number, 0: the newest. */
+/* A complete point by number, 0: the newest. Not one that is going. */
 int store_point_find(struct store *store, int64_t vm_id, unsigned number, struct store_point *point,
                      struct error **err);
 /* The unfinished point that a dead or paused job left, if any. */
 int store_point_unfinished(struct store *store, int64_t vm_id, bool *found,
                            struct store_point *point, struct error **err);
-/* Complete ones only, oldest first. */
+/* Complete ones only, oldest first; without those that are going. */
 int store_points(struct store *store, int64_t vm_id, struct store_point **points, size_t *count,
                  struct error **err);
+/* Those that are going, newest first. */
+int store_points_going(struct store *store, int64_t vm_id, struct store_point **points,
+                       size_t *count, struct error **err);
 /* In unit order. */
 int store_point_disks(struct store *store, int64_t point_id, struct store_point_disk **disks,
                       size_t *count, struct error **err);
 int store_point_disk_get(struct store *store, int64_t id, struct store_point_disk *disk,
                          struct error **err);
+/* Those whose parent is row `id`, complete or not. */
+int store_point_disks_on(struct store *store, int64_t id, struct store_point_disk **disks,
+                         size_t *count, struct error **err);
+
+/* Points after they are made (retire.c) */
+
+/* The number that the next point gets: none is given twice. */
+int store_vm_next_point(struct store *store, int64_t vm_id, unsigned *number, struct error **err);
+/* Part of the transaction that completes point `number`. */
+int store_vm_point_taken(struct store *store, int64_t vm_id, unsigned number, struct error **err);
+/* The VM's own retention rules, see job/retention.h; "": the configuration's. */
+int store_vm_keep(struct store *store, int64_t vm_id, char keep[STORE_NAME], struct error **err);
+int store_vm_set_keep(struct store *store, int64_t vm_id, const char *keep, struct error **err);
+int store_point_set_pinned(struct store *store, int64_t point_id, bool pinned, struct error **err);
+/* It was read just now; `error` says what is wrong with it, NULL or "": nothing. */
+int store_point_verified(struct store *store, int64_t point_id, const char *error,
+                         struct error **err);
+/* It is going. Refused for one that is pinned, or going already. */
+int store_point_go(struct store *store, int64_t point_id, struct error **err);
+/* upper, which stood on lower, takes over its image, format and parent; lower gets upper's
+ * image, to be removed with it. */
+int store_point_disk_trade(struct store *store, const struct store_point_disk *lower,
+                           const struct store_point_disk *upper, struct error **err);
+/* Its data lies elsewhere now: that it was found clean there no longer counts. */
+int store_point_moved(struct store *store, int64_t point_id, struct error **err);
+/* The disk is at this row's moment, as if no later point had been. */
+int store_disk_set_back(struct store *store, const struct store_point_disk *row,
+                        struct error **err);
+/* Only one that is going can be dropped. */
+int store_point_drop(struct store *store, int64_t point_id, struct error **err);
 
 /* Export mappings (exports.c) */
 
@@ -273,9 +310,10 @@ int store_history_add(struct store *store, const struct store_history *entry, st
 struct store_failover {
     int64_t id;
     int64_t vm_id;
-    char kind[8];   /* test, live */
-    char state[24]; /* the failover's own words */
-    int64_t point_id;
+    char kind[8];     /* test, live */
+    char state[24];   /* the failover's own words */
+    int64_t point_id; /* 0: it was deleted after the failover's end */
+    unsigned point;   /* its number */
     char domain_uuid[STORE_UUID];
     char domain_name[STORE_NAME];
     char network[STORE_NAME];
