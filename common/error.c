@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Out of memory while reporting an error must not hide that there was one. */
-static struct error out_of_memory = { ERROR_FAILED, ENOMEM, "out of memory" };
+static struct error out_of_memory = { ERROR_FAILED, ENOMEM, 0, "out of memory" };
 
 /* Not strerror(): other threads report errors, too. */
 static const char *describe(int errnum)
@@ -94,6 +94,12 @@ int error_move(struct error **err, struct error **from)
 {
     *err = steal_ptr(*from);
     return -1;
+}
+
+void error_set_job(struct error *err, int64_t job)
+{
+    if (err && err != &out_of_memory)
+        err->job = job;
 }
 
 const char *error_message(const struct error *err)

@@ -16,6 +16,8 @@
 #ifndef VMFERRY_ERROR_H
 #define VMFERRY_ERROR_H
 
+#include <stdint.h>
+
 #include "cleanup.h"
 
 /* What became of the work; main() turns it into the exit status (design: 0 done,
@@ -25,6 +27,7 @@ enum error_kind { ERROR_FAILED = 1, ERROR_USAGE = 2, ERROR_PAUSED = 3 };
 struct error {
     enum error_kind kind;
     int errnum;    /* the errno behind it, or 0 */
+    int64_t job;   /* that it ended, and whose log has it already; 0: none */
     char *message; /* without a newline */
 };
 
@@ -38,6 +41,8 @@ int error_set_errno(struct error **err, int errnum, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* Put "CONTEXT: " before the message of the error that *err holds. */
 int error_prefix(struct error **err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* It ended this job. */
+void error_set_job(struct error *err, int64_t job);
 /* Give *from to *err (the outer function's) and clear *from. */
 int error_move(struct error **err, struct error **from);
 

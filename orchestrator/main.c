@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "commands/command.h"
+#include "commands/log-options.h"
 #include "tls.h"
 #include "version.h"
 
@@ -29,6 +30,7 @@ static void usage(FILE *out)
     fprintf(out, "usage: vmferry COMMAND [OPTIONS] ...\n\n");
     for (const struct command *c = commands; c->name; c++)
         fprintf(out, "  %-12s %s\n", c->name, c->summary);
+    fputs(log_options_help, out);
     fprintf(out, "\n`vmferry COMMAND --help` and vmferry-COMMAND(1) say more.\n");
 }
 
@@ -58,35 +60,45 @@ static int run(const struct command *command, int argc, char *argv[])
     optind = 0;
     if (command->run(argc, argv, &err) == 0 && flush_output(&err) == 0)
         return 0;
-    fprintf(stderr, "vmferry %s: %s\n", command->name, error_message(err));
+    log_end(command->name, err);
     if (err && err->kind == ERROR_PAUSED)
-        fprintf(stderr, "vmferry %s: paused; run the same command again, and it goes on\n",
-                command->name);
+        log_notice("cli", "vmferry %s: paused; run the same command again, and it goes on",
+                   command->name);
     return err ? (int)err->kind : 1;
 }
 
 int main(int argc, char *argv[])
 {
-    if (argc < 2) {
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP_FREE char **words = NULL; /* argv, without the log's options */
+    int count;
+
+    if (log_options_take(argc, argv, &count, &words, &err) < 0) {
+        log_end("", err);
+        return ERROR_USAGE;
+    }
+    if (count < 2) {
         usage(stderr);
         return ERROR_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-        strcmp(argv[1], "help") == 0) {
+    if (strcmp(words[1], "--help") == 0 || strcmp(words[1], "-h") == 0 ||
+        strcmp(words[1], "help") == 0) {
         usage(stdout);
         return 0;
     }
-    if (strcmp(argv[1], "--version") == 0) {
+    if (strcmp(words[1], "--version") == 0) {
         printf("vmferry %s\n", VMFERRY_VERSION);
         return 0;
     }
     for (const struct command *c = commands; c->name; c++) {
-        if (strcmp(argv[1], c->name) != 0)
+        if (strcmp(words[1], c->name) != 0)
             continue;
-        if (may_speak_tls(c, argv))
-            tls_use_fast_ciphers(argv);
-        return run(c, argc - 1, argv + 1);
+        if (may_speak_tls(c, words))
+            tls_use_fast_ciphers(argv); /* starts us anew, with all of it */
+        return run(c, count - 1, words + 1);
     }
-    fprintf(stderr, "vmferry: no command named '%s'; `vmferry --help` lists them\n", argv[1]);
+    error_set_kind(&err, ERROR_USAGE, "no command named '%s'; `vmferry --help` lists them",
+                   words[1]);
+    log_end("", err);
     return ERROR_USAGE;
 }

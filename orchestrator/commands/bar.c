@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 
 #include "human.h"
+#include "log/log.h"
 
 #define NS_PER_SECOND   1000000000LL
 #define DRAW_INTERVAL   (NS_PER_SECOND / 10)
@@ -65,24 +66,6 @@ static bool locale_is_utf8(void)
     utf8 = strcmp(nl_langinfo_l(CODESET, locale), "UTF-8") == 0;
     freelocale(locale);
     return utf8;
-}
-
-struct bar *bar_open(FILE *out, enum bar_style style)
-{
-    struct bar *bar = calloc(1, sizeof *bar);
-
-    if (bar == NULL)
-        return NULL;
-    pthread_mutex_init(&bar->lock, NULL);
-    bar->out = out;
-    bar->utf8 = locale_is_utf8();
-    if (style == BAR_QUIET)
-        bar->output = OUTPUT_NONE;
-    else if (style == BAR_JSON)
-        bar->output = OUTPUT_JSON;
-    else
-        bar->output = is_terminal(out) ? OUTPUT_BARS : OUTPUT_LINES;
-    return bar;
 }
 
 /* Labels come from other systems: no control character reaches the terminal, and
@@ -292,6 +275,41 @@ void bar_show(struct bar *bar, unsigned index, const struct progress_record *rec
     }
 }
 
+/* The log's lines go above the bars. Among JSON records only JSON is welcome. */
+static void show_log_line(void *opaque, const char *line, bool json)
+{
+    struct bar *bar = opaque;
+
+    if (bar->output == OUTPUT_JSON && !json)
+        return;
+    LOCK_SCOPE(&bar->lock);
+    erase(bar);
+    fputs(line, bar->out);
+    if (bar->output == OUTPUT_BARS)
+        draw(bar, false);
+    fflush(bar->out);
+}
+
+struct bar *bar_open(FILE *out, enum bar_style style)
+{
+    struct bar *bar = calloc(1, sizeof *bar);
+
+    if (bar == NULL)
+        return NULL;
+    pthread_mutex_init(&bar->lock, NULL);
+    bar->out = out;
+    bar->utf8 = locale_is_utf8();
+    if (style == BAR_QUIET)
+        bar->output = OUTPUT_NONE;
+    else if (style == BAR_JSON)
+        bar->output = OUTPUT_JSON;
+    else
+        bar->output = is_terminal(out) ? OUTPUT_BARS : OUTPUT_LINES;
+    if (out == stderr)
+        log_set_screen(show_log_line, bar);
+    return bar;
+}
+
 void bar_message(struct bar *bar, const char *fmt, ...)
 {
     va_list args;
@@ -313,6 +331,8 @@ void bar_close(struct bar *bar)
 {
     if (bar == NULL)
         return;
+    if (bar->out == stderr)
+        log_set_screen(NULL, NULL);
     /* What nobody has ended was left on the way of an error. */
     for (unsigned i = 0; i < bar->nr_rows; i++) {
         struct progress_record record = bar->rows[i].record;

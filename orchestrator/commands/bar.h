@@ -14,6 +14,9 @@
  *     progress_meter_finish(&meter, PROGRESS_COMPLETED, progress_now_ns());
  *     bar_show(bar, 0, &meter.record, NULL);           drawn at once
  *
+ * The lines of the log (log/log.h) go above the bars of a bar on stderr, of which there is
+ * one at a time.
+ *
  * Close it before an error message is printed. Thread-safe, as the disks of one
  * VM are copied in threads of their own. It never fails: without memory it is quiet. */
 #ifndef VMFERRY_BAR_H

@@ -26,6 +26,7 @@ static const struct key {
     { "replicate", "cbt_lost", TEXT, FIELD(cbt_lost), 0, 16, "resync|full|fail" },
     { "failover", "virt_type", TEXT, FIELD(virt_type), 0, 16, "auto|kvm|qemu" },
     { "failover", "boot_timeout", NUMBER, FIELD(boot_timeout), 1, 86400, NULL },
+    { "log", "level", TEXT, FIELD(log_level), 0, 256, NULL },
 #undef FIELD
 };
 

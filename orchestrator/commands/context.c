@@ -4,6 +4,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "log/log.h"
+
 /* Nobody else gets in: a test boot's QEMU is handed its images as open descriptors. */
 #define STATE_MODE 0700
 
@@ -65,6 +67,9 @@ int context_open(const char *state_option, struct context *context, struct error
     *context = (struct context){ 0 };
     if (config_load(NULL, &context->config, err) < 0)
         return -1;
+    if (context->config.log_level[0] &&
+        log_set_levels(context->config.log_level, LOG_BY_CONFIG, err) < 0)
+        return error_prefix(err, "vmferry.conf: [log] level");
     return open_state(state_option, context, err);
 }
 

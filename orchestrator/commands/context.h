@@ -21,6 +21,7 @@ struct config {
     char cbt_lost[16];       /* [replicate] cbt_lost: resync, full, fail */
     char virt_type[16];      /* [failover] virt_type: auto, kvm, qemu */
     uint64_t boot_timeout;   /* [failover] boot_timeout: seconds */
+    char log_level[256];     /* [log] level: as --log-level; "": the default */
 };
 
 struct context {
