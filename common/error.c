@@ -67,26 +67,46 @@ int error_set_errno(struct error **err, int errnum, const char *fmt, ...)
     return -1;
 }
 
+/* Without memory the message stays as it is. */
+static void join(struct error *err, const char *first, const char *between, const char *last)
+{
+    char *message;
+
+    if (asprintf(&message, "%s%s%s", first, between, last) < 0)
+        return;
+    free(err->message);
+    err->message = message;
+}
+
 int error_prefix(struct error **err, const char *fmt, ...)
 {
     CLEANUP_FREE char *context = NULL;
-    char *message;
     va_list args;
-    int r;
 
     if (*err == NULL || *err == &out_of_memory)
         return -1;
     va_start(args, fmt);
-    r = vasprintf(&context, fmt, args);
-    va_end(args);
-    if (r < 0) {
+    if (vasprintf(&context, fmt, args) < 0)
         context = NULL;
+    va_end(args);
+    if (context)
+        join(*err, context, ": ", (*err)->message);
+    return -1;
+}
+
+int error_append(struct error **err, const char *fmt, ...)
+{
+    CLEANUP_FREE char *more = NULL;
+    va_list args;
+
+    if (*err == NULL || *err == &out_of_memory)
         return -1;
-    }
-    if (asprintf(&message, "%s: %s", context, (*err)->message) >= 0) {
-        free((*err)->message);
-        (*err)->message = message;
-    }
+    va_start(args, fmt);
+    if (vasprintf(&more, fmt, args) < 0)
+        more = NULL;
+    va_end(args);
+    if (more)
+        join(*err, (*err)->message, "; ", more);
     return -1;
 }
 

@@ -43,6 +43,8 @@ int error_set_errno(struct error **err, int errnum, const char *fmt, ...)
 int error_prefix(struct error **err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* It ended this job. */
 void error_set_job(struct error *err, int64_t job);
+/* Put "; MORE" behind it: what somebody else has to say about the same failure. */
+int error_append(struct error **err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Give *from to *err (the outer function's) and clear *from. */
 int error_move(struct error **err, struct error **from);
 

@@ -17,6 +17,11 @@ static void test_chain(void **state)
     assert_int_equal(err->errnum, ENOENT);
     assert_int_equal(error_prefix(&err, "disk-%d", 2000), -1);
     assert_string_equal(error_message(err), "disk-2000: opening a: No such file or directory");
+    assert_int_equal(error_append(&err, "%s said: %s", "nbdkit", "gone"), -1);
+    assert_string_equal(error_message(err),
+                        "disk-2000: opening a: No such file or directory; nbdkit said: gone");
+    assert_int_equal(err->errnum, ENOENT);
+    assert_int_equal(err->kind, ERROR_FAILED);
 }
 
 static void test_kind(void **state)

@@ -129,21 +129,21 @@ static int check_ends(struct run *run, struct error **err)
 
     if (end_is_same(run->src, run->dst))
         return error_set_kind(err, ERROR_USAGE, "source and destination are the same: %s",
-                              run->src_name);
+                              run->src->name);
     if (run->dst->size < size)
         return error_set_kind(err, ERROR_USAGE,
                               "the destination %s has %" PRIu64
                               " bytes, the source %s has more: %" PRIu64,
-                              run->dst_name, run->dst->size, run->src_name, size);
+                              run->dst->name, run->dst->size, run->src->name, size);
     if (run->dst->must_fit && run->dst->size != size)
         return error_set_kind(err, ERROR_USAGE,
                               "the file %s has %" PRIu64 " bytes, the source %s has %" PRIu64
                               "; it is not cut off here: remove it, or name another",
-                              run->dst_name, run->dst->size, run->src_name, size);
+                              run->dst->name, run->dst->size, run->src->name, size);
     if (run->holes_unchanged && !run->src->has_extents[EXTENTS_ALLOCATION])
         return error_set_kind(err, ERROR_USAGE,
                               "%s does not offer the metadata context base:allocation",
-                              run->src_name);
+                              run->src->name);
     if (size % run->dst->block_min)
         return error_set_kind(err, ERROR_USAGE,
                               "the destination takes multiples of %" PRIu64
@@ -189,7 +189,7 @@ static int choose_geometry(struct run *run, struct error **err)
         return error_set(err,
                          "%s takes requests of at most %" PRIu64 " bytes, but %" PRIu64
                          " are needed at once",
-                         src->block_max < dst->block_max ? run->src_name : run->dst_name,
+                         src->block_max < dst->block_max ? run->src->name : run->dst->name,
                          min(src->block_max, dst->block_max), run->align);
     if (options->request_size)
         run->request_size = options->request_size;

@@ -360,7 +360,7 @@ static struct end_nbd *new_end(const char *uri, const struct end_wants *wants, s
     if (!nbd || !nbd->uri || (wants->changes && !nbd->changes)) {
         if (nbd)
             nbd_end_close(&nbd->end);
-        error_set_errno(err, ENOMEM, "opening %s", uri);
+        error_set_errno(err, ENOMEM, "opening a disk");
         return NULL;
     }
     return nbd;
@@ -377,14 +377,15 @@ static struct end *open_first(struct end_nbd *nbd, const char *name, struct erro
     return &nbd->end;
 }
 
-struct end *end_nbd_open(const char *uri, const struct end_wants *wants, struct error **err)
+struct end *end_nbd_open(const char *uri, const char *shown, const struct end_wants *wants,
+                         struct error **err)
 {
     struct end_nbd *nbd;
 
-    if (tls_check_uri(uri, err) < 0)
+    if (tls_check_uri(shown, err) < 0)
         return NULL;
     nbd = new_end(uri, wants, err);
-    return nbd ? open_first(nbd, uri, err) : NULL;
+    return nbd ? open_first(nbd, shown, err) : NULL;
 }
 
 struct end *end_command_open(const char *command, const struct end_wants *wants, struct error **err)

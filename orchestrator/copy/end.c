@@ -24,14 +24,38 @@ static bool is_nbd_uri(const char *name)
     return false;
 }
 
+/* An export may be named "NAME@LEASE" (nbdkit-exportmap-plugin(1)): who knows the lease may write.
+ */
+static char *display_name(const char *name)
+{
+    const char *path = is_nbd_uri(name) ? strstr(name, "://") : NULL;
+    const char *lease, *rest;
+    char *shown;
+
+    path = path ? strchr(path + 3, '/') : NULL;
+    if (!path)
+        return strdup(name);
+    rest = path + strcspn(path, "?#");
+    lease = memrchr(path, '@', (size_t)(rest - path));
+    if (!lease)
+        return strdup(name);
+    return asprintf(&shown, "%.*s%s", (int)(lease - name), name, rest) < 0 ? NULL : shown;
+}
+
 struct end *end_open(const char *name, const struct end_wants *wants, struct error **err)
 {
+    CLEANUP_FREE char *shown = display_name(name);
     struct end *end;
+
+    if (!shown) {
+        error_set_errno(err, ENOMEM, "opening a disk");
+        return NULL;
+    }
 
     if (strcmp(name, "null:") == 0)
         end = end_null_open(wants, err);
     else if (is_nbd_uri(name))
-        end = end_nbd_open(name, wants, err);
+        end = end_nbd_open(name, shown, wants, err);
     else if (name[0] == '[' && (name[1] == ' ' || name[1] == '\0'))
         end = end_command_open(name, wants, err);
     else
@@ -41,14 +65,10 @@ struct end *end_open(const char *name, const struct end_wants *wants, struct err
 
     end->role = wants->role;
     end->stop = wants->stop;
-    end->name = strdup(name);
-    if (!end->name) {
-        end_close(end);
-        error_set_errno(err, ENOMEM, "opening %s", name);
-        return NULL;
-    }
+    end->name = steal_ptr(shown);
     if (wants->role == END_DESTINATION && end->read_only) {
-        error_set_kind(err, ERROR_USAGE, "%s is read-only, it cannot be the destination", name);
+        error_set_kind(err, ERROR_USAGE, "%s is read-only, it cannot be the destination",
+                       end->name);
         end_close(end);
         return NULL;
     }

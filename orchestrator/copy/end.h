@@ -87,7 +87,7 @@ struct end_ops;
 struct end {
     const struct end_ops *ops;
     enum end_role role;
-    char *name;         /* as the user wrote it, for messages */
+    char *name;         /* as the user wrote it, for messages: without a lease */
     uint64_t size;      /* bytes */
     uint64_t block_min; /* requests start and end at multiples of it (or at the disk's end) */
     uint64_t block_max; /* longest read or write */
@@ -163,8 +163,9 @@ static inline bool end_is_same(const struct end *a, const struct end *b)
  * copy between, without the data passing through our memory. */
 bool end_can_copy(const struct end *from, const struct end *to);
 
-/* Called by end_open(). */
-struct end *end_nbd_open(const char *uri, const struct end_wants *wants, struct error **err);
+/* Called by end_open(); `shown`: the name for messages. */
+struct end *end_nbd_open(const char *uri, const char *shown, const struct end_wants *wants,
+                         struct error **err);
 struct end *end_command_open(const char *command, const struct end_wants *wants,
                              struct error **err);
 struct end *end_file_open(const char *path, const struct end_wants *wants, struct error **err);

@@ -122,17 +122,11 @@ static void read_log(int fd, const char *word, char *text, size_t size)
 
 void export_server_explain(const struct export_server *server, struct error **err)
 {
-    CLEANUP_ERROR struct error *cause = *err;
     char text[512];
 
     read_log(server->log, "error", text, sizeof text);
-    if (!text[0] || !cause) {
-        cause = NULL;
-        return;
-    }
-    *err = NULL;
-    error_set_kind(err, cause->kind, "%s; the export server said: %s", error_message(cause), text);
-    (*err)->errnum = cause->errnum;
+    if (text[0])
+        error_append(err, "the export server said: %s", text);
 }
 
 static int wait_until_ready(struct export_server *server, int ready, struct error **err)

@@ -102,4 +102,14 @@ ok cmp "$disk" "$tmp/out" -- "it is complete"
 result $? "and the journal is gone"
 
 like "$(message_of copy "nbd+unix:///?socket=$tmp/nobody" null:)" "nobody" "no server at all"
+
+# Who knows the lease of an export may write to it: no message has it.
+background nbdkit -f -U "$tmp/small" memory 1M
+wait_for 10 test -S "$tmp/small"
+is "$(message_of copy "$disk" "nbd+unix:///vm1-disk0@0123abcd?socket=$tmp/small")" \
+    "vmferry copy: the destination nbd+unix:///vm1-disk0?socket=$tmp/small has 1048576 bytes, the source $disk has more: 60000000" \
+    "a destination that is too small, without its lease"
+message=$(message_of copy "$disk" "nbd+unix:///vm1-disk0@0123abcd?socket=$tmp/nobody")
+case $message in *0123abcd*) false ;; *vm1-disk0*) true ;; *) false ;; esac
+result $? "one that is not there" || diag "$message"
 done_testing

@@ -247,15 +247,11 @@ bool serving_possible(struct serving *serving, const struct vm_spec *spec,
 void serving_explain(const struct serving *serving, struct error **err)
 {
     for (size_t i = 0; *err && i < serving->count; i++) {
-        CLEANUP_ERROR struct error *cause = NULL;
         char text[512];
 
         transport_complaint(&serving->servers[i], text, sizeof text);
-        if (!text[0])
-            continue;
-        cause = steal_ptr(*err);
-        error_set_kind(err, cause->kind, "%s; nbdkit said: %s", error_message(cause), text);
-        (*err)->errnum = cause->errnum;
+        if (text[0])
+            error_append(err, "nbdkit said: %s", text);
     }
 }
 

@@ -122,13 +122,7 @@ int transport_start(enum transport transport, const struct transport_options *op
     read_reason(server->log, 0, reason, sizeof reason);
     transport_stop(server);
     error_prefix(err, "%s: %s", transport_name(transport), disk->file);
-    if (reason[0] && *err) {
-        CLEANUP_ERROR struct error *cause = *err;
-
-        *err = NULL;
-        error_set(err, "%s; nbdkit said: %s", error_message(cause), reason);
-    }
-    return -1;
+    return reason[0] ? error_append(err, "nbdkit said: %s", reason) : -1;
 }
 
 void transport_complaint(const struct transport_server *server, char *text, size_t size)
