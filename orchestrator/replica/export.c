@@ -159,6 +159,7 @@ static int launch(struct export_server *server, struct error **err)
                            socket,
                            ready_fd,
                            map,
+                           "--spares=0", /* its few clients come at once */
                            "require-lease=true",
                            NULL };
 

@@ -16,6 +16,7 @@
 #include "qemu.h"
 #include "request.h"
 #include "skiplog.h"
+#include "standby.h"
 #include "version.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
@@ -27,6 +28,7 @@
 
 static char *map_path;
 static bool require_lease;
+static bool standing_by; /* there is no client yet */
 static struct mapdir map_dir = { .fd = -1, .state_fd = -1 };
 
 struct handle {
@@ -73,11 +75,10 @@ static int exportmap_config_complete(void)
     "map=DIR            (required) Directory of map files.\n"                                      \
     "require-lease=true            Clients that name no lease may only read."
 
-static int exportmap_get_ready(void)
+static int open_map(void)
 {
     CLEANUP_ERROR struct error *err = NULL;
 
-    opened_init();
     if (mapdir_open(&map_dir, map_path, &err) < 0) {
         nbdkit_error("map: %s", error_message(err));
         return -1;
@@ -85,15 +86,26 @@ static int exportmap_get_ready(void)
     return 0;
 }
 
+static int exportmap_get_ready(void)
+{
+    opened_init();
+    standing_by = standby_init();
+    return open_map();
+}
+
+/* The map may be another directory by the time that the client comes. */
 static int exportmap_after_fork(void)
 {
     CLEANUP_ERROR struct error *err = NULL;
 
-    if (watcher_start(&map_dir, &err) < 0) {
+    if (!standing_by)
+        return 0;
+    if (standby_wait(&err) < 0) {
         nbdkit_error("%s", error_message(err));
         return -1;
     }
-    return 0;
+    mapdir_close(&map_dir);
+    return open_map();
 }
 
 static void exportmap_unload(void)
@@ -254,11 +266,10 @@ static struct handle *try_open(const struct request *request, bool readonly, str
         free_handle(h);
         return NULL;
     }
-    if (open_disk(h, &map, err) < 0) {
+    if (open_disk(h, &map, err) < 0 || guard_watch(&h->guard, err) < 0) {
         free_handle(h);
         return NULL;
     }
-    guard_watch(&h->guard);
     return h;
 }
 

@@ -21,7 +21,7 @@ static struct {
     bool running;
     atomic_bool stop;
     int wake_fd;   /* eventfd */
-    int notify_fd; /* inotify; -1: only looking */
+    int notify_fd; /* inotify, of the map files of guards; -1: only looking */
 } watcher = { .lock = PTHREAD_MUTEX_INITIALIZER, .wake_fd = -1, .notify_fd = -1 };
 
 static void wake_watcher(void)
@@ -45,6 +45,19 @@ static bool same_file(const struct stat *a, const struct stat *b)
            a->st_mode == b->st_mode && a->st_uid == b->st_uid &&
            a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec &&
            a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* Word of changes to this file and to its name. A change of a link that leads to it is not
+ * among them, but seen when it is looked at. */
+static void notify_of(int map_fd)
+{
+    char path[32];
+
+    snprintf(path, sizeof path, "/proc/self/fd/%d", map_fd);
+    if (watcher.notify_fd < 0 ||
+        inotify_add_watch(watcher.notify_fd, path,
+                          IN_ATTRIB | IN_MODIFY | IN_MOVE_SELF | IN_DELETE_SELF) < 0)
+        nbdkit_debug("inotify: %m; looking at the map every %d ms", LOOK_MS);
 }
 
 /* The file is another one: does it say the same? */
@@ -72,6 +85,8 @@ static void read_again(struct guard *guard)
     }
     LOCK_SCOPE(&guard->seen_lock);
     int old = guard->seen_fd;
+    if (guard->watched)
+        notify_of(fd);
     guard->seen_fd = steal_fd(fd);
     guard->seen = st;
     close(old);
@@ -178,9 +193,18 @@ static void *watch(void *unused)
     return NULL;
 }
 
-int watcher_start(const struct mapdir *dir, struct error **err)
+static void watcher_close(void)
 {
-    char path[32];
+    if (watcher.wake_fd >= 0)
+        close(watcher.wake_fd);
+    if (watcher.notify_fd >= 0)
+        close(watcher.notify_fd);
+    watcher.wake_fd = watcher.notify_fd = -1;
+}
+
+/* The watcher's lock is held. */
+static int watcher_start(struct error **err)
+{
     sigset_t all;
     sigset_t before;
     int errnum;
@@ -189,20 +213,16 @@ int watcher_start(const struct mapdir *dir, struct error **err)
     if (watcher.wake_fd < 0)
         return error_set_errno(err, errno, "eventfd");
     watcher.notify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    snprintf(path, sizeof path, "/proc/self/fd/%d", dir->fd);
-    if (watcher.notify_fd < 0 ||
-        inotify_add_watch(watcher.notify_fd, path,
-                          IN_MOVE | IN_CREATE | IN_DELETE | IN_CLOSE_WRITE | IN_ATTRIB) < 0)
-        nbdkit_debug("inotify: %m; looking at the map every %d ms", LOOK_MS);
     /* nbdkit's signals are nbdkit's own threads' business. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     errnum = pthread_create(&watcher.thread, NULL, watch, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (errnum != 0)
-        return error_set_errno(err, errnum, "starting the watcher");
-    watcher.running = true;
-    return 0;
+    watcher.running = errnum == 0;
+    if (errnum == 0)
+        return 0;
+    watcher_close();
+    return error_set_errno(err, errnum, "starting the watcher");
 }
 
 void watcher_stop(void)
@@ -213,11 +233,7 @@ void watcher_stop(void)
         pthread_join(watcher.thread, NULL);
         watcher.running = false;
     }
-    if (watcher.wake_fd >= 0)
-        close(watcher.wake_fd);
-    if (watcher.notify_fd >= 0)
-        close(watcher.notify_fd);
-    watcher.wake_fd = watcher.notify_fd = -1;
+    watcher_close();
 }
 
 int guard_init(struct guard *guard, const struct mapdir *dir, const char *name, char *terms,
@@ -231,16 +247,19 @@ int guard_init(struct guard *guard, const struct mapdir *dir, const char *name, 
     return guard->name ? 0 : ENOMEM;
 }
 
-void guard_watch(struct guard *guard)
+int guard_watch(struct guard *guard, struct error **err)
 {
     if (!guard->terms)
-        return;
+        return 0;
+    LOCK_SCOPE(&watcher.lock);
+    if (!watcher.running && watcher_start(err) < 0)
+        return -1;
+    notify_of(guard->seen_fd);
     guard->watched = true;
-    pthread_mutex_lock(&watcher.lock);
     guard->next = watcher.guards;
     watcher.guards = guard;
-    pthread_mutex_unlock(&watcher.lock);
     wake_watcher();
+    return 0;
 }
 
 void guard_finish(struct guard *guard)

@@ -3,9 +3,9 @@
  *
  * Every request is one guard_enter … guard_leave. guard_enter looks at the map file
  * itself, so nothing that arrives after a change is carried out. A watcher, one
- * thread a process, sees changes too (inotify, and every 200 ms), so that idle
- * writers let go as well: it waits until no request is between enter and leave,
- * then releases the disk and, after it, the lease.
+ * thread a process, sees changes too (inotify on the guards' own map files, and every
+ * 200 ms), so that idle writers let go as well: it waits until no request is between
+ * enter and leave, then releases the disk and, after it, the lease.
  *
  * A guard without terms belongs to a reader and is never fenced. */
 #ifndef EXPORTMAP_GUARD_H
@@ -44,8 +44,9 @@ int guard_init(struct guard *guard, const struct mapdir *dir, const char *name, 
                int seen_fd, const struct stat *seen);
 /* Whether the map still says the same. */
 bool guard_unchanged(struct guard *guard);
-/* The watcher looks at it from now on. cut, release and opaque must be set. */
-void guard_watch(struct guard *guard);
+/* The watcher looks at it from now on; its thread starts with the first writer. cut, release
+ * and opaque must be set. On failure the guard can only be finished. */
+int guard_watch(struct guard *guard, struct error **err);
 /* Stop watching, release unless that was done, and free. No request may be under way. */
 void guard_finish(struct guard *guard);
 
@@ -53,8 +54,7 @@ void guard_finish(struct guard *guard);
 int guard_enter(struct guard *guard);
 void guard_leave(struct guard *guard);
 
-/* The watcher's thread, for the process. */
-int watcher_start(const struct mapdir *dir, struct error **err);
+/* End the watcher's thread, if there is one. No guard may be left. */
 void watcher_stop(void);
 
 #endif

@@ -9,11 +9,11 @@
 #include "disk.h"
 
 #include <fcntl.h>
-#include <libnbd.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "libnbd-lazy.h"
 #include "qcow2-header.h"
 #include "qemu.h"
 
@@ -50,7 +50,7 @@ static struct qcow2 *as_qcow2(struct disk *disk)
 
 static void close_link(struct link *link)
 {
-    nbd_close(link->nbd);
+    libnbd.close(link->nbd);
     if (link->sock >= 0)
         close(link->sock);
     *link = (struct link){ .sock = -1 };
@@ -59,13 +59,14 @@ static void close_link(struct link *link)
 /* Called by libnbd's errno-less failures too. */
 static int nbd_failed(const char *what, struct error **err)
 {
-    return error_set(err, "%s: %s", what, nbd_get_error() ? nbd_get_error() : "unknown error");
+    return error_set(err, "%s: %s", what,
+                     libnbd.get_error() ? libnbd.get_error() : "unknown error");
 }
 
 /* Takes `sock`, which is connected. */
 static int open_link(struct link *link, int sock, struct error **err)
 {
-    *link = (struct link){ .nbd = nbd_create(), .sock = sock };
+    *link = (struct link){ .nbd = libnbd.create(), .sock = sock };
     if (link->nbd && sock >= 0)
         return 0;
     error_set_errno(err, sock < 0 ? errno : ENOMEM, "connecting to qemu-nbd");
@@ -79,12 +80,13 @@ static char *greet_link(const struct link *link, struct error **err)
     int sock = fcntl(link->sock, F_DUPFD_CLOEXEC, 3);
     char *description = NULL;
 
-    nbd_set_pread_initialize(link->nbd, false); /* we don't use what a failed read left */
+    libnbd.set_pread_initialize(link->nbd, false); /* we don't use what a failed read left */
     if (sock < 0)
         error_set_errno(err, errno, "connecting to qemu-nbd");
-    else if (nbd_add_meta_context(link->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
-             nbd_set_full_info(link->nbd, true) < 0 || nbd_connect_socket(link->nbd, sock) < 0 ||
-             !(description = nbd_get_export_description(link->nbd)))
+    else if (libnbd.add_meta_context(link->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
+             libnbd.set_full_info(link->nbd, true) < 0 ||
+             libnbd.connect_socket(link->nbd, sock) < 0 ||
+             !(description = libnbd.get_export_description(link->nbd)))
         nbd_failed("connecting to qemu-nbd", err);
     return description;
 }
@@ -181,8 +183,8 @@ static int give_link(struct qcow2 *q, int i, int r)
     int errnum = 0;
 
     if (r < 0) {
-        errnum = nbd_get_errno();
-        if (nbd_aio_is_dead(nbd) || nbd_aio_is_closed(nbd)) {
+        errnum = libnbd.get_errno();
+        if (libnbd.aio_is_dead(nbd) || libnbd.aio_is_closed(nbd)) {
             lose(q);
             errnum = ESHUTDOWN;
         }
@@ -202,7 +204,8 @@ static int qcow2_pread(struct disk *disk, void *buf, uint32_t count, uint64_t of
     struct qcow2 *q = as_qcow2(disk);
     int i = take_link(q);
 
-    return i < 0 ? ESHUTDOWN : give_link(q, i, nbd_pread(q->links[i].nbd, buf, count, offset, 0));
+    return i < 0 ? ESHUTDOWN
+                 : give_link(q, i, libnbd.pread(q->links[i].nbd, buf, count, offset, 0));
 }
 
 static int qcow2_pwrite(struct disk *disk, const void *buf, uint32_t count, uint64_t offset,
@@ -213,7 +216,7 @@ static int qcow2_pwrite(struct disk *disk, const void *buf, uint32_t count, uint
     int i = take_link(q);
 
     return i < 0 ? ESHUTDOWN
-                 : give_link(q, i, nbd_pwrite(q->links[i].nbd, buf, count, offset, flags));
+                 : give_link(q, i, libnbd.pwrite(q->links[i].nbd, buf, count, offset, flags));
 }
 
 static int qcow2_zero(struct disk *disk, uint32_t count, uint64_t offset, uint32_t flags)
@@ -223,7 +226,8 @@ static int qcow2_zero(struct disk *disk, uint32_t count, uint64_t offset, uint32
                          (flags & NBDKIT_FLAG_FAST_ZERO ? LIBNBD_CMD_FLAG_FAST_ZERO : 0);
     int i = take_link(q);
 
-    return i < 0 ? ESHUTDOWN : give_link(q, i, nbd_zero(q->links[i].nbd, count, offset, nbd_flags));
+    return i < 0 ? ESHUTDOWN
+                 : give_link(q, i, libnbd.zero(q->links[i].nbd, count, offset, nbd_flags));
 }
 
 static int qcow2_trim(struct disk *disk, uint32_t count, uint64_t offset)
@@ -231,7 +235,7 @@ static int qcow2_trim(struct disk *disk, uint32_t count, uint64_t offset)
     struct qcow2 *q = as_qcow2(disk);
     int i = take_link(q);
 
-    return i < 0 ? ESHUTDOWN : give_link(q, i, nbd_trim(q->links[i].nbd, count, offset, 0));
+    return i < 0 ? ESHUTDOWN : give_link(q, i, libnbd.trim(q->links[i].nbd, count, offset, 0));
 }
 
 static int qcow2_flush(struct disk *disk)
@@ -239,7 +243,7 @@ static int qcow2_flush(struct disk *disk)
     struct qcow2 *q = as_qcow2(disk);
     int i = take_link(q);
 
-    return i < 0 ? ESHUTDOWN : give_link(q, i, nbd_flush(q->links[i].nbd, 0));
+    return i < 0 ? ESHUTDOWN : give_link(q, i, libnbd.flush(q->links[i].nbd, 0));
 }
 
 static int qcow2_cache(struct disk *disk, uint32_t count, uint64_t offset)
@@ -247,7 +251,7 @@ static int qcow2_cache(struct disk *disk, uint32_t count, uint64_t offset)
     struct qcow2 *q = as_qcow2(disk);
     int i = take_link(q);
 
-    return i < 0 ? ESHUTDOWN : give_link(q, i, nbd_cache(q->links[i].nbd, count, offset, 0));
+    return i < 0 ? ESHUTDOWN : give_link(q, i, libnbd.cache(q->links[i].nbd, count, offset, 0));
 }
 
 struct extents_reply {
@@ -288,8 +292,8 @@ static int qcow2_extents(struct disk *disk, uint32_t count, uint64_t offset, boo
 
     return i < 0 ? ESHUTDOWN
                  : give_link(q, i,
-                             nbd_block_status(q->links[i].nbd, count, offset, callback,
-                                              only_first ? LIBNBD_CMD_FLAG_REQ_ONE : 0));
+                             libnbd.block_status(q->links[i].nbd, count, offset, callback,
+                                                 only_first ? LIBNBD_CMD_FLAG_REQ_ONE : 0));
 }
 
 static void qcow2_cut(struct disk *disk)
@@ -304,7 +308,7 @@ static void qcow2_close(struct disk *disk)
 
     for (int i = 0; i < q->made; i++) {
         if (!q->lost)
-            nbd_shutdown(q->links[i].nbd, 0);
+            libnbd.shutdown(q->links[i].nbd, 0);
         close_link(&q->links[i]);
     }
     pthread_mutex_destroy(&q->lock);
@@ -360,12 +364,12 @@ static int connect_first(struct qcow2 *q, const struct exportmap_file *map, cons
         return error_prefix(err, "%s", map->path);
     }
     q->made = 1;
-    size = nbd_get_size(q->links[0].nbd);
+    size = libnbd.get_size(q->links[0].nbd);
     if (disk_check_size(size < 0 ? 0 : (uint64_t)size, map, err) < 0)
         return error_prefix(err, "%s", map->path);
-    q->disk.fast_zero = nbd_can_fast_zero(q->links[0].nbd) > 0;
-    q->disk.extents = nbd_can_meta_context(q->links[0].nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0;
-    if (nbd_can_multi_conn(q->links[0].nbd) <= 0)
+    q->disk.fast_zero = libnbd.can_fast_zero(q->links[0].nbd) > 0;
+    q->disk.extents = libnbd.can_meta_context(q->links[0].nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0;
+    if (libnbd.can_multi_conn(q->links[0].nbd) <= 0)
         return error_set(err, "%s: this qemu-nbd does not keep connections coherent", map->path);
     return 0;
 }
@@ -379,6 +383,8 @@ struct disk *qcow2_open(const struct exportmap_file *map, const struct mapdir *d
         error_set(err, "%s/.exportmap could not be made, so qcow2 can't be served", dir->path);
         return NULL;
     }
+    if (libnbd_load(err) < 0)
+        return NULL;
     q = calloc(1, sizeof *q);
     if (!q) {
         error_set_errno(err, ENOMEM, "%s", map->path);

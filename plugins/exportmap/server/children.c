@@ -37,35 +37,47 @@ void children_free(struct children *children)
     free(children->list);
 }
 
-int children_start(struct children *children, const char *const argv[], int fd, const char *peer,
-                   struct error **err)
+pid_t children_spawn(struct children *children, const char *const argv[], int socket,
+                     bool standing_by, struct error **err)
 {
-    CLEANUP_CLOSE int socket = fd;
     const int keep[] = { children->opened[1], -1 };
-    const char *const env[] = { children->opened_env, NULL };
+    char standby[48];
+    const char *env[3] = { NULL };
+    size_t n = 0;
+    struct stat st = { 0 };
     const struct process_options options = {
         .stdin_fd = socket,
         .stdout_fd = socket,
         .stderr_fd = -1,
+        .listen_fd = -1,
         .keep_fds = children->handshake_ms ? keep : NULL,
-        .env = children->handshake_ms ? env : NULL,
+        .env = env,
         .die_with_parent = children->exit_with_parent,
         /* nbdkit -s asks for SIGTERM when its parent dies: blocked, it outlives us. */
         .block_sigterm = !children->exit_with_parent,
     };
-    struct child *child = &children->list[children->count];
-    struct stat st = { 0 };
-    pid_t pid = process_start(argv, &options, err);
 
-    if (pid < 0)
-        return -1;
+    if (children->handshake_ms)
+        env[n++] = children->opened_env;
+    if (standing_by) {
+        if (fstat(socket, &st) < 0)
+            return error_set_errno(err, errno, "fstat");
+        snprintf(standby, sizeof standby, "EXPORTMAP_STANDBY=%ju", (uintmax_t)st.st_ino);
+        env[n++] = standby;
+    }
+    return process_start(argv, &options, err);
+}
+
+void children_add(struct children *children, pid_t pid, int socket, const char *peer)
+{
+    struct child *child = &children->list[children->count++];
+    struct stat st = { 0 };
+
     fstat(socket, &st);
     child->pid = pid;
     child->socket = st.st_ino;
     child->deadline_ms = children->handshake_ms ? now_ms() + children->handshake_ms : INT64_MAX;
     snprintf(child->peer, sizeof child->peer, "%s", peer);
-    children->count++;
-    return 0;
 }
 
 static struct child *find(struct children *children, pid_t pid)
@@ -77,25 +89,21 @@ static struct child *find(struct children *children, pid_t pid)
     return NULL;
 }
 
-void children_reap(struct children *children)
+bool children_ended(struct children *children, pid_t pid, int status)
 {
-    int status;
-    pid_t pid;
+    struct child *child = find(children, pid);
 
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        struct child *child = find(children, pid);
-
-        if (!child)
-            continue;
-        if (WIFSIGNALED(status))
-            log_line("%s: its nbdkit (process %d) was ended by signal %d, %s; no other connection "
-                     "is concerned",
-                     child->peer, (int)pid, WTERMSIG(status), strsignal(WTERMSIG(status)));
-        else if (WEXITSTATUS(status) != 0)
-            log_line("%s: its nbdkit (process %d) failed with exit status %d", child->peer,
-                     (int)pid, WEXITSTATUS(status));
-        *child = children->list[--children->count];
-    }
+    if (!child)
+        return false;
+    if (WIFSIGNALED(status))
+        log_line("%s: its nbdkit (process %d) was ended by signal %d, %s; no other connection "
+                 "is concerned",
+                 child->peer, (int)pid, WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else if (WEXITSTATUS(status) != 0)
+        log_line("%s: its nbdkit (process %d) failed with exit status %d", child->peer, (int)pid,
+                 WEXITSTATUS(status));
+    *child = children->list[--children->count];
+    return true;
 }
 
 void children_note_opened(struct children *children)

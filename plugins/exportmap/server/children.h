@@ -31,13 +31,16 @@ int children_init(struct children *children, unsigned max, int handshake_ms, boo
                   struct error **err);
 void children_free(struct children *children);
 
-/* Give the connection FD to a new process of ARGV, as its stdin and stdout. Takes FD over,
- * also when it fails. */
-int children_start(struct children *children, const char *const argv[], int fd, const char *peer,
-                   struct error **err);
+/* Start a process of ARGV with SOCKET as its stdin and stdout: a connection; or, for one that
+ * stands by, where it will be given one. Its pid, or -1. */
+pid_t children_spawn(struct children *children, const char *const argv[], int socket,
+                     bool standing_by, struct error **err);
 
-/* Forget those that have ended, and log those that ended badly. */
-void children_reap(struct children *children);
+/* Process PID has the connection SOCKET from now on. There must be room for it. */
+void children_add(struct children *children, pid_t pid, int socket, const char *peer);
+
+/* Process PID has ended: log it if badly. False: it has no connection. */
+bool children_ended(struct children *children, pid_t pid, int status);
 
 /* Read from the pipe who has opened an export. */
 void children_note_opened(struct children *children);

@@ -6,11 +6,13 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
 
 #include "children.h"
 #include "listen.h"
 #include "ready.h"
 #include "server.h"
+#include "spares.h"
 
 #define ACCEPTS_A_ROUND 64   /* then look at signals and time limits again */
 #define BACK_OFF_MS     100  /* when the system has run out of something */
@@ -23,6 +25,7 @@ struct server {
     const struct config *config;
     struct listeners *listeners;
     struct children children;
+    struct spares spares[2]; /* for connections over TCP, and over unix sockets */
     enum state state;
     int64_t next_state_ms;   /* when to go on to the next state */
     int64_t accept_again_ms; /* after running out of something; 0: accept now */
@@ -66,25 +69,40 @@ static void refuse_for_want_of_fds(struct server *server, const struct listener 
     log_refusal(server, peer, strerror(errnum));
 }
 
+/* A process for the connection: one that stands by, or else a new one. */
+static pid_t find_child(struct server *server, const struct listener *listener, int fd,
+                        struct error **err)
+{
+    const struct config *config = server->config;
+    pid_t pid = spares_take(&server->spares[listener->local], fd);
+
+    if (pid > 0)
+        return pid;
+    return children_spawn(&server->children, listener->local ? config->unix_argv : config->tcp_argv,
+                          fd, false, err);
+}
+
 static void start_child(struct server *server, const struct listener *listener, int fd,
                         const char *peer)
 {
     CLEANUP_ERROR struct error *err = NULL;
-    const struct config *config = server->config;
-    const char *const *argv = listener->local ? config->unix_argv : config->tcp_argv;
+    CLEANUP_CLOSE int connection = fd;
     char full[64];
+    pid_t pid;
 
     if (server->children.count == server->children.max) {
         snprintf(full, sizeof full, "%u connections are open (--max-connections)",
                  server->children.max);
         log_refusal(server, peer, full);
-        close(fd);
         return;
     }
-    if (children_start(&server->children, argv, fd, peer, &err) < 0) {
-        log_refusal(server, peer, error_message(err));
-        server->accept_again_ms = now_ms() + BACK_OFF_MS;
+    pid = find_child(server, listener, connection, &err);
+    if (pid > 0) {
+        children_add(&server->children, pid, connection, peer);
+        return;
     }
+    log_refusal(server, peer, error_message(err));
+    server->accept_again_ms = now_ms() + BACK_OFF_MS;
 }
 
 static void accept_waiting(struct server *server, const struct listener *listener)
@@ -114,11 +132,30 @@ static void accept_waiting(struct server *server, const struct listener *listene
     }
 }
 
+static void reap(struct server *server)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (!children_ended(&server->children, pid, status) &&
+            !spares_ended(&server->spares[0], pid, status))
+            spares_ended(&server->spares[1], pid, status);
+    }
+}
+
+static void discard_spares(struct server *server)
+{
+    spares_discard(&server->spares[0]);
+    spares_discard(&server->spares[1]);
+}
+
 static void enter(struct server *server, enum state state)
 {
     unsigned count;
 
-    children_reap(&server->children);
+    reap(server);
+    discard_spares(server);
     count = server->children.count;
     server->state = state;
     switch (state) {
@@ -151,11 +188,34 @@ static void handle_signals(struct server *server)
 
     while (read(server->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGCHLD)
-            children_reap(&server->children);
+            reap(server);
         else if (info.ssi_signo == SIGQUIT && server->state < ENDING)
             enter(server, ENDING);
         else if (info.ssi_signo != SIGQUIT && server->state < KILLED)
             enter(server, server->state + 1);
+    }
+}
+
+/* When the next spare is to be started; INT64_MAX: none is. */
+static int64_t spare_due(const struct server *server)
+{
+    int64_t due[2] = { spares_due(&server->spares[0]), spares_due(&server->spares[1]) };
+
+    if (server->state != SERVING)
+        return INT64_MAX;
+    return due[0] < due[1] ? due[0] : due[1];
+}
+
+/* One at a time, and only when no client waits. */
+static void add_spare(struct server *server)
+{
+    int64_t now = now_ms();
+
+    for (int i = 0; i < 2; i++) {
+        if (spares_due(&server->spares[i]) <= now) {
+            spares_add(&server->spares[i], &server->children);
+            return;
+        }
     }
 }
 
@@ -169,6 +229,8 @@ static int time_left(const struct server *server, int64_t handshakes)
         earliest = server->next_state_ms;
     if (server->accept_again_ms != 0 && server->accept_again_ms < earliest)
         earliest = server->accept_again_ms;
+    if (spare_due(server) < earliest)
+        earliest = spare_due(server);
     if (earliest == INT64_MAX)
         return -1;
     left = earliest - now_ms();
@@ -182,6 +244,7 @@ static int run(struct server *server, struct error **err)
     while (server->state == SERVING || server->children.count > 0) {
         int64_t handshakes = children_expire(&server->children);
         unsigned listening;
+        int ready;
 
         if (server->next_state_ms <= now_ms())
             enter(server, server->state + 1);
@@ -193,9 +256,12 @@ static int run(struct server *server, struct error **err)
         fds[1] = (struct pollfd){ .fd = server->children.opened[0], .events = POLLIN };
         for (unsigned i = 0; i < listening; i++)
             fds[2 + i] = (struct pollfd){ .fd = server->listeners->list[i].fd, .events = POLLIN };
-        if (poll(fds, 2 + listening, time_left(server, handshakes)) < 0 && errno != EINTR)
+        ready = poll(fds, 2 + listening, time_left(server, handshakes));
+        if (ready < 0 && errno != EINTR)
             return error_set_errno(err, errno, "poll");
 
+        if (ready == 0 && spare_due(server) <= now_ms())
+            add_spare(server);
         if (fds[1].revents)
             children_note_opened(&server->children);
         for (unsigned i = 0; i < listening; i++) {
@@ -219,6 +285,18 @@ void serve_block_signals(sigset_t *signals)
     sigprocmask(SIG_BLOCK, signals, NULL);
 }
 
+/* Only for the kinds of connections that can come. */
+static void init_spares(struct server *server)
+{
+    const struct config *config = server->config;
+    unsigned wanted[2] = { 0, 0 };
+
+    for (unsigned i = 0; i < server->listeners->count; i++)
+        wanted[server->listeners->list[i].local] = config->spares;
+    spares_init(&server->spares[0], config->tcp_argv, wanted[0], config->tls_certificates);
+    spares_init(&server->spares[1], config->unix_argv, wanted[1], NULL);
+}
+
 int serve(const struct config *config, struct listeners *listeners, struct error **err)
 {
     struct server server = { .config = config,
@@ -235,10 +313,14 @@ int serve(const struct config *config, struct listeners *listeners, struct error
         return error_set_errno(err, errno, "signalfd");
     server.signal_fd = signal_fd;
     server.spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    init_spares(&server);
     r = children_init(&server.children, config->max_connections, config->handshake_ms,
                       config->exit_with_parent, err);
     if (r == 0)
         r = run(&server, err);
+    discard_spares(&server);
+    while (r == 0 && (waitpid(-1, NULL, 0) > 0 || errno == EINTR))
+        ;
     children_free(&server.children);
     if (server.spare_fd >= 0)
         close(server.spare_fd);
