@@ -15,6 +15,7 @@ static const struct command commands[] = {
     { "vm", "list VMs, show one with its disk map", command_vm, false },
     { "preflight", "what stands in the way of replicating a VM", command_preflight, false },
     { "replicate", "bring the replica of a VM up to date", command_replicate, true },
+    { "job", "what a job said", command_job, false },
     { "verify", "compare a restore point with its digest, or the source", command_verify, true },
     { "point", "list the restore points of a VM", command_point, false },
     { "recover", "remove the snapshots that dead jobs left at their sources", command_recover,

@@ -21,6 +21,7 @@ int command_source(int argc, char *argv[], struct error **err);
 int command_vm(int argc, char *argv[], struct error **err);
 int command_preflight(int argc, char *argv[], struct error **err);
 int command_replicate(int argc, char *argv[], struct error **err);
+int command_job(int argc, char *argv[], struct error **err);
 int command_point(int argc, char *argv[], struct error **err);
 int command_verify(int argc, char *argv[], struct error **err);
 int command_export(int argc, char *argv[], struct error **err);

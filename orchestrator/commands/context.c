@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "log/keep.h"
 #include "log/log.h"
 
 /* Nobody else gets in: a test boot's QEMU is handed its images as open descriptors. */
@@ -59,7 +60,10 @@ static int open_state(const char *option, struct context *context, struct error 
     if (snprintf(database, sizeof database, "%s/vmferry.db", context->state_dir) >=
         (int)sizeof database)
         return error_set_errno(err, ENAMETOOLONG, "state directory %s", path);
-    return store_open(database, &context->store, err);
+    if (store_open(database, &context->store, err) < 0)
+        return -1;
+    log_keep_start(database);
+    return 0;
 }
 
 int context_open(const char *state_option, struct context *context, struct error **err)
@@ -75,6 +79,7 @@ int context_open(const char *state_option, struct context *context, struct error
 
 void context_close(struct context *context)
 {
+    log_keep_stop();
     store_close(context->store);
     context->store = NULL;
 }

@@ -11,6 +11,7 @@
 #include "commands/watch.h"
 #include "job/find.h"
 #include "job/replicate.h"
+#include "log/log.h"
 #include "table.h"
 #include "tls.h"
 
@@ -167,15 +168,10 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
     return 0;
 }
 
-/* Where somebody watches and where nobody does; JSON has it in the result. */
 static void say(void *opaque, const char *text)
 {
-    const struct output *output = opaque;
-
-    if (output->style == BAR_QUIET)
-        fprintf(stderr, "%s\n", text);
-    else
-        bar_message(output->bar, "%s", text);
+    (void)opaque;
+    log_notice("job", "%s", text);
 }
 
 static void show_task(void *opaque, const char *what, unsigned percent)

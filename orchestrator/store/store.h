@@ -291,6 +291,30 @@ int store_job_running(struct store *store, int64_t vm_id, bool *found, struct st
 int store_step(struct store *store, int64_t job_id, int64_t disk_id, const char *step,
                const char *state, const char *detail, struct error **err);
 
+/* The log of jobs (log.c); log/keep.h writes it. */
+
+struct log_line;
+
+#define STORE_LOG_MESSAGE 4096
+
+struct store_log_line {
+    int64_t id;
+    int64_t job_id;
+    int64_t disk_id; /* 0: of the whole job */
+    int key;         /* of that disk; -1: none, or it is gone */
+    char level[8];   /* log_level_name() */
+    char part[16];
+    char message[STORE_LOG_MESSAGE];
+    int64_t created_ms; /* by the clock of the host that said it */
+};
+
+/* A line that has a job. A text that is too long is cut. */
+int store_log_add(struct store *store, const struct log_line *line, struct error **err);
+/* Up to `limit` lines of a job in the order of their times, and of their ids at one time:
+ * those behind (after_ms, after_id), (0, 0) for the first ones. */
+int store_job_log(struct store *store, int64_t job_id, int64_t after_ms, int64_t after_id,
+                  unsigned limit, struct store_log_line **lines, size_t *count, struct error **err);
+
 struct store_history {
     int64_t disk_id;
     int64_t job_id;

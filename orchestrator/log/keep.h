@@ -1,0 +1,16 @@
+/* The log's way into the store. What comes in: the log's lines about jobs. What goes out: a
+ * row of job_log each, written by a thread with a store handle of its own, so that nobody
+ * waits for it. It is bounded: what is said faster than the store takes it is left out, and a
+ * line says how much. A store that can't be written costs log lines and nothing else. */
+#ifndef VMFERRY_LOG_KEEP_H
+#define VMFERRY_LOG_KEEP_H
+
+/* From now on, into this database (as store_open() takes it). The thread and its handle are
+ * made by the first line. */
+void log_keep_start(const char *database);
+
+/* Write what is queued, for KEEP_STOP_S at most, and end. Nothing to do when it never began. */
+#define KEEP_STOP_S 5
+void log_keep_stop(void);
+
+#endif
