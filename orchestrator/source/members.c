@@ -83,6 +83,26 @@ int member_number(const struct member_context *c, json_object *object, const cha
     return member_complain(c, member, what, err);
 }
 
+int member_number_or(const struct member_context *c, json_object *object, const char *member,
+                     uint64_t minimum, uint64_t maximum, uint64_t *number, struct error **err)
+{
+    if (!json_object_object_get(object, member))
+        return 0;
+    return member_number(c, object, member, minimum, maximum, number, err);
+}
+
+int member_bool(const struct member_context *c, json_object *object, const char *member,
+                bool *value, struct error **err)
+{
+    json_object *found;
+
+    *value = false;
+    if (member_get(c, object, member, json_type_boolean, false, &found, err) < 0)
+        return -1;
+    *value = found && json_object_get_boolean(found);
+    return 0;
+}
+
 int members_check(const struct member_context *c, json_object *object, const char *const *known,
                   struct error **err)
 {

@@ -38,6 +38,12 @@ int member_texts(const struct member_context *c, json_object *object,
                  const struct member_slot *slots, struct error **err);
 int member_number(const struct member_context *c, json_object *object, const char *member,
                   uint64_t minimum, uint64_t maximum, uint64_t *number, struct error **err);
+/* *number stays as it is when it is not there. */
+int member_number_or(const struct member_context *c, json_object *object, const char *member,
+                     uint64_t minimum, uint64_t maximum, uint64_t *number, struct error **err);
+/* false when it is not there. */
+int member_bool(const struct member_context *c, json_object *object, const char *member,
+                bool *value, struct error **err);
 /* A member that nobody reads is a mistake of its writer: say so. */
 int members_check(const struct member_context *c, json_object *object, const char *const *known,
                   struct error **err);

@@ -20,6 +20,12 @@ static void put_number(json_object *object, const char *member, uint64_t number)
     json_object_object_add(object, member, json_object_new_int64((int64_t)number));
 }
 
+static void put_true(json_object *object, const char *member, bool value)
+{
+    if (value)
+        json_object_object_add(object, member, json_object_new_boolean(true));
+}
+
 static json_object *nic_to_json(const struct spec_nic *nic)
 {
     json_object *object = json_object_new_object();
@@ -74,6 +80,8 @@ static json_object *disk_to_json(const struct spec_disk *disk)
     put_number(object, "key", (uint64_t)disk->key);
     put_number(object, "unit", (uint64_t)disk->unit);
     put_number(object, "capacity", disk->capacity);
+    if (disk->boot)
+        put_number(object, "boot", (uint64_t)disk->boot);
     put_text(object, "backing_uuid", disk->backing_uuid);
     put_text(object, disk->is_file ? "file" : "uri", disk->place);
     put_text(object, "change_id", disk->change_id);
@@ -98,7 +106,12 @@ char *spec_to_json(const struct vm_spec *spec)
     put_text(object, "name", spec->name);
     put_text(object, "path", spec->path);
     put_text(object, "firmware", spec->uefi ? "uefi" : "bios");
+    put_true(object, "secure_boot", spec->secure_boot);
+    put_true(object, "tpm", spec->tpm);
+    put_text(object, "os", spec->os);
     put_number(object, "cpus", spec->cpus);
+    if (spec->cores)
+        put_number(object, "cores", spec->cores);
     put_number(object, "memory", spec->memory);
     for (size_t i = 0; i < spec->nic_count; i++)
         json_object_array_add(nics, nic_to_json(&spec->nics[i]));

@@ -171,13 +171,15 @@ static int parse_disk_inventory(const struct member_context *outer, json_object 
 static int parse_disk(struct member_context *c, json_object *object, struct spec_disk *disk,
                       struct error **err)
 {
-    static const char *const known[] = { "key",  "unit",      "capacity", "backing_uuid", "uri",
-                                         "file", "change_id", "changes",  "inventory",    NULL };
-    uint64_t key, unit;
+    static const char *const known[] = { "key",     "unit",      "capacity", "backing_uuid",
+                                         "uri",     "file",      "boot",     "change_id",
+                                         "changes", "inventory", NULL };
+    uint64_t key, unit, boot = 0;
 
     if (members_check(c, object, known, err) < 0 ||
         member_number(c, object, "key", 0, KEY_MAX, &key, err) < 0 ||
         member_number(c, object, "unit", 0, UNIT_MAX, &unit, err) < 0 ||
+        member_number_or(c, object, "boot", 1, DISKS_MAX, &boot, err) < 0 ||
         member_number(c, object, "capacity", c->stored ? 0 : 512,
                       c->stored ? INT64_MAX : INT64_MAX - 511, &disk->capacity, err) < 0 ||
         member_text(c, object, "backing_uuid", !c->stored, disk->backing_uuid,
@@ -187,6 +189,7 @@ static int parse_disk(struct member_context *c, json_object *object, struct spec
         return -1;
     disk->key = (int)key;
     disk->unit = (int)unit;
+    disk->boot = (int)boot;
     if (!c->stored && disk->capacity % 512)
         return member_complain(c, "capacity", "is not a multiple of 512", err);
     if (parse_place(c, object, disk, err) < 0 ||
@@ -215,6 +218,8 @@ static const char *same_member(const struct spec_disk *a, const struct spec_disk
         return "key";
     if (a->unit == b->unit)
         return "unit";
+    if (a->boot && a->boot == b->boot)
+        return "boot";
     if (!stored && strcmp(a->backing_uuid, b->backing_uuid) == 0)
         return "backing_uuid";
     if (!stored && strcmp(a->place, b->place) == 0)
@@ -309,32 +314,64 @@ static int parse_inventory(const struct member_context *outer, json_object *obje
     return member_texts(&c, inventory, slots, err);
 }
 
+static int parse_firmware(const struct member_context *c, json_object *object, struct vm_spec *spec,
+                          struct error **err)
+{
+    char firmware[16];
+
+    if (member_text(c, object, "firmware", true, firmware, sizeof firmware, err) < 0 ||
+        member_bool(c, object, "secure_boot", &spec->secure_boot, err) < 0 ||
+        member_bool(c, object, "tpm", &spec->tpm, err) < 0)
+        return -1;
+    spec->uefi = strcmp(firmware, "uefi") == 0;
+    if (!spec->uefi && strcmp(firmware, "bios") != 0)
+        return member_complain(c, "firmware", "must be \"bios\" or \"uefi\"", err);
+    if (spec->secure_boot && !spec->uefi)
+        return member_complain(c, "secure_boot", "needs \"firmware\": \"uefi\"", err);
+    return 0;
+}
+
+/* What guests run on, and what runs there. */
+static int parse_machine(const struct member_context *c, json_object *object, struct vm_spec *spec,
+                         struct error **err)
+{
+    uint64_t cpus, cores = 0;
+
+    if (member_number(c, object, "cpus", c->stored ? 0 : 1, CPUS_MAX, &cpus, err) < 0 ||
+        member_number_or(c, object, "cores", 1, CPUS_MAX, &cores, err) < 0 ||
+        member_number(c, object, "memory", c->stored ? 0 : 1 << 20, MEMORY_MAX, &spec->memory,
+                      err) < 0 ||
+        member_text(c, object, "os", false, spec->os, sizeof spec->os, err) < 0)
+        return -1;
+    spec->cpus = (unsigned)cpus;
+    spec->cores = (unsigned)cores;
+    if (cores && cpus % cores)
+        return member_complain(c, "cores", "does not divide \"cpus\"", err);
+    if (spec->os[0] && strcmp(spec->os, "windows") && strcmp(spec->os, "linux") &&
+        strcmp(spec->os, "other"))
+        return member_complain(c, "os", "must be \"windows\", \"linux\" or \"other\"", err);
+    return parse_firmware(c, object, spec, err);
+}
+
 static int parse_vm(struct member_context *c, json_object *object, struct vm_spec *spec,
                     struct error **err)
 {
-    static const char *const known[] = { "uuid",   "name", "path",  "firmware",  "cpus",
-                                         "memory", "nics", "disks", "inventory", NULL };
-    char uuid[SPEC_TEXT], firmware[16];
-    uint64_t cpus;
+    static const char *const known[] = { "uuid", "name",  "path",      "firmware", "secure_boot",
+                                         "tpm",  "os",    "cpus",      "cores",    "memory",
+                                         "nics", "disks", "inventory", NULL };
+    char uuid[SPEC_TEXT];
 
     if (members_check(c, object, known, err) < 0 ||
         member_text(c, object, "uuid", true, uuid, sizeof uuid, err) < 0 ||
         member_text(c, object, "name", true, spec->name, sizeof spec->name, err) < 0 ||
         member_text(c, object, "path", false, spec->path, sizeof spec->path, err) < 0 ||
-        member_text(c, object, "firmware", true, firmware, sizeof firmware, err) < 0 ||
-        member_number(c, object, "cpus", c->stored ? 0 : 1, CPUS_MAX, &cpus, err) < 0 ||
-        member_number(c, object, "memory", c->stored ? 0 : 1 << 20, MEMORY_MAX, &spec->memory,
-                      err) < 0)
+        parse_machine(c, object, spec, err) < 0)
         return -1;
     if (!is_uuid(uuid))
         return member_complain(c, "uuid",
                                "is not a UUID such as 6d7b3c52-1f0a-4c0e-9d55-0c8f5a1d2e3f", err);
     to_lower(uuid);
     memcpy(spec->uuid, uuid, sizeof spec->uuid);
-    spec->cpus = (unsigned)cpus;
-    spec->uefi = strcmp(firmware, "uefi") == 0;
-    if (!spec->uefi && strcmp(firmware, "bios") != 0)
-        return member_complain(c, "firmware", "must be \"bios\" or \"uefi\"", err);
     if (PARSE_ARRAY(c, object, "nics", NICS_MAX, spec->nics, spec->nic_count, parse_nic, err) < 0 ||
         PARSE_ARRAY(c, object, "disks", DISKS_MAX, spec->disks, spec->disk_count, parse_disk, err) <
             0)

@@ -2,9 +2,10 @@
  * it. Its JSON form (vmferry-source(1) explains each member):
  *
  *   { "uuid": "…", "name": "app01", "path": "/DC/vm/app01", "firmware": "bios",
- *     "cpus": 2, "memory": 1073741824,
+ *     "cpus": 2, "cores": 2, "memory": 1073741824,
+ *     "secure_boot": false, "tpm": false, "os": "linux",
  *     "nics": [ { "mac": "52:54:00:12:34:56", "network": "LAN", "model": "virtio" } ],
- *     "disks": [ { "key": 2000, "unit": 0, "capacity": 1073741824, "backing_uuid": "…",
+ *     "disks": [ { "key": 2000, "unit": 0, "capacity": 1073741824, "backing_uuid": "…", "boot": 1,
  *                  "uri": "nbd+unix:///vda?socket=/run/vda.sock",    or "file": "vda.img",
  *                  "change_id": "a1/7",
  *                  "changes": { "since": "a1/6", "map": "vda.map" },
@@ -70,6 +71,7 @@ struct spec_disk {
     char since[SPEC_TEXT];        /* the change map starts at this moment; "": there is none */
     char changes[SPEC_PLACE];     /* absolute path of a change map, or a metadata context */
     bool changes_is_file;
+    int boot; /* place in the firmware's boot order, from 1; 0: not in it, or not known */
     struct spec_disk_inventory inventory;
 };
 
@@ -78,7 +80,11 @@ struct vm_spec {
     char name[SPEC_TEXT];
     char path[1024]; /* in the source's inventory, or "" */
     bool uefi;
+    bool secure_boot; /* only with uefi */
+    bool tpm;
+    char os[16]; /* "windows", "linux", "other"; "": not known */
     unsigned cpus;
+    unsigned cores;  /* of one socket; 0: not known */
     uint64_t memory; /* bytes */
     struct spec_nic *nics;
     size_t nic_count;

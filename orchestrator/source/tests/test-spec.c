@@ -79,6 +79,32 @@ static void test_inventory(void **state)
     assert_memory_equal(again.disks, spec.disks, sizeof *spec.disks);
 }
 
+static void test_machine(void **state)
+{
+    static const char text[] =
+        "{\"uuid\":\"6D7B3C52-1f0a-4c0e-9d55-0c8f5a1d2e3f\",\"name\":\"app01\","
+        "\"firmware\":\"uefi\",\"secure_boot\":true,\"tpm\":true,\"os\":\"windows\",\"cpus\":8,"
+        "\"cores\":4,\"memory\":1073741824,\"disks\":[" DISK1 ",{\"key\":1,\"unit\":9,"
+        "\"capacity\":512,\"backing_uuid\":\"b\",\"file\":\"a\",\"boot\":1}]}";
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP_SPEC struct vm_spec spec = { 0 };
+    CLEANUP_SPEC struct vm_spec again = { 0 };
+    CLEANUP_FREE char *json = NULL;
+
+    (void)state;
+    if (spec_parse(text, "vm.json", "/dir", &spec, &err) < 0)
+        fail_msg("%s", error_message(err));
+    json = spec_to_json(&spec);
+    if (spec_parse(json, "again", "/", &again, &err) < 0)
+        fail_msg("%s", error_message(err));
+    assert_true(again.secure_boot && again.tpm);
+    assert_string_equal(again.os, "windows");
+    assert_int_equal(again.cpus, 8);
+    assert_int_equal(again.cores, 4);
+    assert_int_equal(again.disks[0].boot, 0);
+    assert_int_equal(again.disks[1].boot, 1);
+}
+
 /* What a source's VM may lack is taken back from the store, and from nowhere else. */
 static void test_stored(void **state)
 {
@@ -122,6 +148,17 @@ static void test_refused(void **state)
         const char *message; /* part of it */
     } cases[] = {
         { "", "ends too early" },
+        { HEAD "\"cores\":3,\"disks\":[" DISK1 "]}", "cores: does not divide" },
+        { HEAD "\"os\":\"Windows\",\"disks\":[" DISK1 "]}", "os: must be" },
+        { HEAD "\"tpm\":1,\"disks\":[" DISK1 "]}", "tpm: must be of type boolean" },
+        { "{\"uuid\":\"6D7B3C52-1f0a-4c0e-9d55-0c8f5a1d2e3f\",\"name\":\"a\","
+          "\"firmware\":\"bios\",\"secure_boot\":true,\"cpus\":1,\"memory\":1073741824,"
+          "\"disks\":[" DISK1 "]}",
+          "secure_boot: needs" },
+        { DISKS("{\"key\":1,\"unit\":0,\"capacity\":512,\"backing_uuid\":\"b\",\"file\":\"a\","
+                "\"boot\":1},{\"key\":2,\"unit\":1,\"capacity\":512,\"backing_uuid\":\"c\","
+                "\"file\":\"b\",\"boot\":1}"),
+          "the same boot" },
         { "{", "ends too early" },
         { "[]", "is a JSON object" },
         { "{\n\"uuid\": 1\n x}", "line 3" },
@@ -228,9 +265,9 @@ static void test_truncated(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_valid),     cmocka_unit_test(test_inventory),
-        cmocka_unit_test(test_stored),    cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_valid),     cmocka_unit_test(test_machine),
+        cmocka_unit_test(test_inventory), cmocka_unit_test(test_stored),
+        cmocka_unit_test(test_refused),   cmocka_unit_test(test_truncated),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

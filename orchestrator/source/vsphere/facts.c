@@ -8,7 +8,7 @@
 #include "source/vsphere/read.h"
 
 #define FACT_PATHS                                                                                 \
-    VM_PATHS " snapshot datastore effectiveRole config.guestId config.bootOptions "                \
+    VM_PATHS " snapshot datastore effectiveRole "                                                  \
              "capability.changeTrackingSupported runtime.consolidationNeeded"
 
 struct gathering {
@@ -47,16 +47,17 @@ static int vm_property(void *opaque, const struct moref *object, const char *nam
         return add_datastores(facts, val, err);
     if (strcmp(name, "effectiveRole") == 0)
         facts->rights_known = roles_granted(gathering->roles, val, &facts->granted);
-    else if (strcmp(name, "config.guestId") == 0)
-        read_text(val, "", facts->guest_id, sizeof facts->guest_id);
-    else if (strcmp(name, "config.bootOptions") == 0)
-        facts->secure_boot = xml_bool(val, "efiSecureBootEnabled");
     else if (strcmp(name, "capability.changeTrackingSupported") == 0)
         facts->tracking_unsupported = !xml_bool(val, "");
     else if (strcmp(name, "runtime.consolidationNeeded") == 0)
         facts->consolidation_needed = xml_bool(val, "");
-    else
+    else {
+        if (strcmp(name, "config.guestId") == 0)
+            read_text(val, "", facts->guest_id, sizeof facts->guest_id);
+        if (strcmp(name, "config.bootOptions") == 0)
+            facts->secure_boot = xml_bool(val, "efiSecureBootEnabled");
         return vm_take(&facts->vm, name, val, err);
+    }
     return 0;
 }
 

@@ -82,6 +82,41 @@ static bool take_state(struct vsphere_vm *vm, const char *name, const xmlNode *v
     return true;
 }
 
+/* Ids of guest systems: "windows2019srvNext_64Guest", "winNetStandardGuest"; the others
+ * that need no list are those that never were on VMware's own hardware. */
+static void take_guest_id(const xmlNode *val, struct vm_spec *spec)
+{
+    static const char *const others[] = { "dos",         "os2",      "freebsd",      "darwin",
+                                          "solaris",     "netware",  "openServer",   "unixWare",
+                                          "eComStation", "vmkernel", "vmwarePhoton", "other" };
+    char id[64];
+
+    read_text(val, "", id, sizeof id);
+    if (!id[0])
+        return;
+    strcpy(spec->os, strncmp(id, "win", 3) == 0 ? "windows" : "linux");
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        if (strncmp(id, others[i], strlen(others[i])) == 0)
+            strcpy(spec->os, strstr(id, "Linux") ? "linux" : "other");
+    }
+}
+
+static void take_boot_options(struct vsphere_vm *vm, const xmlNode *val)
+{
+    size_t count = 0;
+
+    vm->spec.secure_boot = xml_bool(val, "efiSecureBootEnabled");
+    for (const xmlNode *node = xml_child(val, "bootOrder");
+         node && count + 1 < sizeof vm->boot / sizeof vm->boot[0]; node = xml_next(node)) {
+        int key = read_int(node, "deviceKey", 0);
+        char type[64];
+
+        xml_type(node, type, sizeof type);
+        if (key > 0 && strcmp(type, "VirtualMachineBootOptionsBootableDiskDevice") == 0)
+            vm->boot[count++] = key;
+    }
+}
+
 int vm_take(struct vsphere_vm *vm, const char *name, const xmlNode *val, struct error **err)
 {
     struct spec_inventory *inventory = &vm->spec.inventory;
@@ -104,6 +139,12 @@ int vm_take(struct vsphere_vm *vm, const char *name, const xmlNode *val, struct 
         vm->spec.uefi = xml_text_is(val, "", "efi");
     else if (strcmp(name, "config.hardware.numCPU") == 0)
         vm->spec.cpus = (unsigned)at_most(read_amount(val, ""), CPUS_MAX);
+    else if (strcmp(name, "config.hardware.numCoresPerSocket") == 0)
+        vm->spec.cores = (unsigned)at_most(read_amount(val, ""), CPUS_MAX);
+    else if (strcmp(name, "config.guestId") == 0)
+        take_guest_id(val, &vm->spec);
+    else if (strcmp(name, "config.bootOptions") == 0)
+        take_boot_options(vm, val);
     else if (strcmp(name, "config.hardware.memoryMB") == 0)
         vm->spec.memory = at_most(read_amount(val, ""), MEMORY_MIB_MAX) << 20;
     return 0;
@@ -118,13 +159,32 @@ static const char *tools_word(const struct vsphere_vm *vm)
     return vm->tools_running[0] ? "running" : "";
 }
 
+static void order_boot(struct vsphere_vm *vm)
+{
+    int place = 0;
+
+    for (size_t i = 0; vm->boot[i]; i++) {
+        for (size_t j = 0; j < vm->spec.disk_count; j++) {
+            if (vm->spec.disks[j].key == vm->boot[i] && !vm->spec.disks[j].boot)
+                vm->spec.disks[j].boot = ++place;
+        }
+    }
+}
+
 int vm_finish(struct vsphere_vm *vm, struct error **err)
 {
+    struct vm_spec *spec = &vm->spec;
+
+    spec->secure_boot = spec->secure_boot && spec->uefi;
+    spec->tpm = vm->devices.tpm;
+    if (spec->cores && spec->cpus % spec->cores)
+        spec->cores = 0; /* of a source that makes no sense */
     snprintf(vm->spec.inventory.id, sizeof vm->spec.inventory.id, "%s", vm->ref.id);
     strcpy(vm->spec.inventory.tools, tools_word(vm));
-    return devices_to_spec(&vm->devices, false, &vm->spec, err) < 0
-               ? error_prefix(err, "VM %s (%s)", vm->spec.name, vm->ref.id)
-               : 0;
+    if (devices_to_spec(&vm->devices, false, spec, err) < 0)
+        return error_prefix(err, "VM %s (%s)", spec->name, vm->ref.id);
+    order_boot(vm);
+    return 0;
 }
 
 void vm_free(struct vsphere_vm *vm)

@@ -10,6 +10,7 @@
     "name parent parentVApp runtime.connectionState runtime.powerState runtime.host "              \
     "config.template config.instanceUuid config.changeTrackingEnabled config.version "             \
     "config.guestFullName config.firmware config.hardware.numCPU config.hardware.memoryMB "        \
+    "config.hardware.numCoresPerSocket config.guestId config.bootOptions "                         \
     "config.hardware.device summary.storage guest.toolsRunningStatus guest.toolsVersionStatus"
 
 struct vsphere_vm {
@@ -19,7 +20,8 @@ struct vsphere_vm {
     char connection[32]; /* "connected", "disconnected", "orphaned", "inaccessible", "invalid" */
     bool is_template;
     char tools_running[48], tools_version[48]; /* vSphere's words */
-    struct vm_spec spec;                       /* path and inventory.host are filled in by others */
+    int boot[8];         /* keys of the disks in the firmware's boot order; 0 ends them */
+    struct vm_spec spec; /* path and inventory.host are filled in by others */
     struct vsphere_devices devices;
 };
 

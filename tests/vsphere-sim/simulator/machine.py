@@ -22,6 +22,8 @@ DEFAULTS = {
     "guest_name": "Debian GNU/Linux 11 (64-bit)",
     "memory_mb": 2048,
     "cpus": 2,
+    "cores": 1,
+    "boot_order": [],  # keys of disks
     "hardware": "vmx-19",
     "power": "poweredOn",
     "tools": "guestToolsRunning",

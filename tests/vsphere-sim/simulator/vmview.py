@@ -149,7 +149,7 @@ def config(vm, snapshot=None):
             hardware=lambda: Obj(
                 "VirtualHardware",
                 numCPU=d["cpus"],
-                numCoresPerSocket=New(1),
+                numCoresPerSocket=New(d["cores"]),
                 memoryMB=d["memory_mb"],
                 device=lambda: hardware.devices(world, d, views),
             ),
@@ -171,6 +171,11 @@ def config(vm, snapshot=None):
                 efiSecureBootEnabled=New(d["secure_boot"]),
                 bootRetryEnabled=False,
                 bootRetryDelay=Long(10000),
+                bootOrder=[
+                    Obj("VirtualMachineBootOptionsBootableDiskDevice", derived=True, deviceKey=key)
+                    for key in d["boot_order"]
+                ]
+                or None,
             ),
             changeTrackingEnabled=d["cbt"],
             firmware=New(d["firmware"]),

@@ -46,6 +46,22 @@ def lists(sim):
     assert listed(sim, "nothing") == []
 
 
+@scenario("sockets, secure boot, TPM, guest system and boot order are known")
+def machine_of_a_spec(sim):
+    sim.add_vm("app01", [MiB, MiB, MiB], cpus=8, cores=4, firmware="efi", secure_boot=True,
+               vtpm=True, guest_id="windows2019srvNext_64Guest", boot_order=[2002, 2000, 7])
+    sim.add_vm("app02", [MiB], cpus=3, cores=2, secure_boot=True, guest_id="freebsd12_64Guest")
+    sim.add_vm("app03", [MiB], guest_id="otherLinux64Guest")
+    one, two, three = (vm for vm in listed(sim))
+    assert (one["cpus"], one["cores"], one["os"]) == (8, 4, "windows"), one
+    assert one["secure_boot"] is True and one["tpm"] is True
+    boot = [(d["key"], d.get("boot")) for d in one["disks"]]
+    assert boot == [(2000, 2), (2001, None), (2002, 1)], boot
+    # Flags that go with other firmware, sockets of which there is not a whole number.
+    assert "secure_boot" not in two and "tpm" not in two and "cores" not in two, two
+    assert two["os"] == "other" and three["os"] == "linux"
+
+
 @scenario("a VM whose hardware makes no sense is in the list, and is refused alone")
 def senseless(sim):
     sim.add_vm("app01", [MiB])
