@@ -5,9 +5,10 @@
 #include <strings.h>
 
 #include "commands/context.h"
+#include "job/retention.h"
 #include "size.h"
 
-enum kind { TEXT, NUMBER, BOOLEAN };
+enum kind { TEXT, NUMBER, BOOLEAN, KEEP };
 
 static const struct key {
     const char *section;
@@ -24,6 +25,8 @@ static const struct key {
     { "replicate", "connections", NUMBER, FIELD(connections), 0, 64, NULL },
     { "replicate", "verify", BOOLEAN, FIELD(verify), 0, 0, NULL },
     { "replicate", "cbt_lost", TEXT, FIELD(cbt_lost), 0, 16, "resync|full|fail" },
+    { "retention", "keep", KEEP, FIELD(keep), 0, STORE_NAME, NULL },
+    { "verify", "rate", NUMBER, FIELD(scrub_rate), 0, INT64_MAX, NULL },
     { "failover", "virt_type", TEXT, FIELD(virt_type), 0, 16, "auto|kvm|qemu" },
     { "failover", "boot_timeout", NUMBER, FIELD(boot_timeout), 1, 86400, NULL },
     { "log", "level", TEXT, FIELD(log_level), 0, 256, NULL },
@@ -73,6 +76,7 @@ static bool is_allowed(const char *allowed, const char *value)
 
 static int set_key(const struct key *key, void *field, const char *value, struct error **err)
 {
+    struct retention rules;
     uint64_t number;
 
     switch (key->kind) {
@@ -88,6 +92,10 @@ static int set_key(const struct key *key, void *field, const char *value, struct
                              (unsigned long long)key->minimum, (unsigned long long)key->maximum);
         *(uint64_t *)field = number;
         return 0;
+    case KEEP:
+        if (retention_parse(value, &rules, err) < 0)
+            return -1;
+        /* fall through */
     case TEXT:
         if (strlen(value) >= key->maximum)
             return error_set(err, "the value is too long");
@@ -144,9 +152,11 @@ int config_load(const char *path, struct config *config, struct error **err)
     bool required = true;
     int line;
 
-    *config = (struct config){
-        .parallel_disks = 2, .verify = true, .virt_type = "auto", .boot_timeout = 120
-    };
+    *config = (struct config){ .parallel_disks = 2,
+                               .verify = true,
+                               .scrub_rate = UINT64_C(50) << 20,
+                               .virt_type = "auto",
+                               .boot_timeout = 120 };
     if (!path) {
         if (default_path(found, sizeof found, &required) >= (int)sizeof found)
             return error_set_errno(err, ENAMETOOLONG, "the configuration file");

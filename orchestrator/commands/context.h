@@ -19,6 +19,8 @@ struct config {
     uint64_t connections;    /* [replicate] connections: per NBD end, 0: chosen */
     bool verify;             /* [replicate] verify: re-read what was written */
     char cbt_lost[16];       /* [replicate] cbt_lost: resync, full, fail */
+    char keep[STORE_NAME];   /* [retention] keep: of VMs without rules of their own */
+    uint64_t scrub_rate;     /* [verify] rate: bytes/s of `verify --all`, 0: unlimited */
     char virt_type[16];      /* [failover] virt_type: auto, kvm, qemu */
     uint64_t boot_timeout;   /* [failover] boot_timeout: seconds */
     char log_level[256];     /* [log] level: as --log-level; "": the default */

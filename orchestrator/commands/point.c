@@ -1,113 +1,188 @@
 /* vmferry point: the restore points of a VM. */
-#include <json.h>
+#include "commands/point.h"
+
 #include <string.h>
 
 #include "commands/command.h"
-#include "commands/context.h"
-#include "commands/human.h"
 #include "commands/options.h"
-#include "replica/point.h"
-#include "table.h"
 
 static const char help[] = "usage: vmferry point list VM [--json]\n"
+                           "       vmferry point show VM [N] [--json]\n"
+                           "       vmferry point verify VM [N] [--json]\n"
+                           "       vmferry point delete VM N [--newest]\n"
+                           "       vmferry point pin VM [N]\n"
+                           "       vmferry point unpin VM [N]\n"
+                           "       vmferry point keep VM [RULES|all|default]\n"
+                           "       vmferry point prune VM|--all [--dry-run] [--json]\n"
                            "\n"
+                           "N is the number of a restore point; default: the newest.\n"
+                           "RULES say which points stay: 'last:7 daily:14 weekly:4 monthly:6'.\n"
+                           "\n"
+                           "  --newest      delete it even if it is the newest one\n"
+                           "  --all         of all VMs\n"
+                           "  --dry-run     say what would be deleted\n"
                            "  --json        for programs\n"
                            "  --state=DIR   state directory\n";
 
-static json_object *disk_to_json(const struct store_point_disk *disk)
+struct arguments {
+    struct common_options common;
+    bool newest;
+    bool all;
+    bool dry_run;
+    const char *verb;
+    const char *vm;   /* NULL: not given */
+    const char *rest; /* the number or the rules; NULL: not given */
+};
+
+static const struct verb {
+    const char *name;
+    bool takes_rest;
+    bool needs_rest;
+} verbs[] = {
+    { "list", false, false }, { "show", true, false },   { "verify", true, false },
+    { "delete", true, true }, { "pin", true, false },    { "unpin", true, false },
+    { "keep", true, false },  { "prune", false, false },
+};
+
+static int parse_options(int argc, char *argv[], struct arguments *arguments, struct error **err)
 {
-    json_object *object = json_object_new_object();
-    char id[32];
-
-    snprintf(id, sizeof id, "disk-%d", disk->key);
-    json_object_object_add(object, "disk_id", json_object_new_string(id));
-    json_object_object_add(object, "unit", json_object_new_int(disk->unit));
-    json_object_object_add(object, "capacity", json_object_new_int64((int64_t)disk->capacity));
-    json_object_object_add(object, "sync_type", json_object_new_string(disk->sync_type));
-    json_object_object_add(object, "bytes", json_object_new_int64((int64_t)disk->bytes));
-    json_object_object_add(object, "change_id",
-                           disk->change_id[0] ? json_object_new_string(disk->change_id) : NULL);
-    json_object_object_add(object, "digest", json_object_new_string(disk->digest));
-    json_object_object_add(object, "image", json_object_new_string(disk->image));
-    json_object_object_add(object, "format", json_object_new_string(disk->format));
-    return object;
-}
-
-static void add_row(struct table *table, const struct store_point *point,
-                    const struct store_point_disk *disk)
-{
-    char bytes[HUMAN_MAX], time[TIME_TEXT];
-
-    table_cell(table, "%u", point->number);
-    table_cell(table, "%s", time_text(time, point->completed_ms));
-    table_cell(table, "disk-%d", disk->key);
-    table_cell(table, "%s", disk->sync_type);
-    table_cell(table, "%s", human_bytes(bytes, disk->bytes));
-    table_cell(table, "%s", disk->change_id);
-    table_cell(table, "%s", disk->digest);
-    table_cell(table, "%s",
-               strrchr(disk->image, '/') ? strrchr(disk->image, '/') + 1 : disk->image);
-}
-
-static int list(struct store *store, int64_t vm_id, bool json, struct error **err)
-{
-    CLEANUP_TABLE struct table table =
-        TABLE(">POINT", "COMPLETED", "DISK", "SYNC", ">MOVED", "CHANGE ID", "DIGEST", "IMAGE");
-    CLEANUP_FREE struct store_point *points = NULL;
-    json_object *array;
-    size_t count;
-
-    if (store_points(store, vm_id, &points, &count, err) < 0)
-        return -1;
-    array = json_object_new_array();
-    for (size_t i = 0; i < count; i++) {
-        CLEANUP_FREE struct store_point_disk *disks = NULL;
-        json_object *object = json_object_new_object();
-        json_object *members = json_object_new_array();
-        size_t disk_count;
-
-        json_object_array_add(array, object);
-        json_object_object_add(object, "point", json_object_new_int64(points[i].number));
-        json_object_object_add(object, "completed_ms",
-                               json_object_new_int64(points[i].completed_ms));
-        json_object_object_add(object, "job", json_object_new_int64(points[i].job_id));
-        json_object_object_add(object, "disks", members);
-        if (store_point_disks(store, points[i].id, &disks, &disk_count, err) < 0) {
-            json_object_put(array);
-            return -1;
-        }
-        for (size_t d = 0; d < disk_count; d++) {
-            json_object_array_add(members, disk_to_json(&disks[d]));
-            add_row(&table, &points[i], &disks[d]);
-        }
-    }
-    if (json)
-        return print_json(array, err);
-    json_object_put(array);
-    table_print(&table, stdout);
-    return 0;
-}
-
-int command_point(int argc, char *argv[], struct error **err)
-{
-    static const struct option options[] = { COMMON_OPTIONS };
-    CLEANUP_CONTEXT struct context context = { 0 };
-    struct common_options common = { 0 };
-    struct store_vm vm;
+    static const struct option options[] = { { "newest", no_argument, NULL, 'n' },
+                                             { "all", no_argument, NULL, 'a' },
+                                             { "dry-run", no_argument, NULL, 'd' },
+                                             COMMON_OPTIONS };
     int c;
 
     opterr = 0;
     while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (common_option(c, argv, &common, err) < 0)
+        if (c == 'n')
+            arguments->newest = true;
+        else if (c == 'a')
+            arguments->all = true;
+        else if (c == 'd')
+            arguments->dry_run = true;
+        else if (common_option(c, argv, &arguments->common, err) < 0)
             return -1;
     }
-    if (common.help)
-        return print_help(help);
-    if (optind >= argc || strcmp(argv[optind], "list") != 0)
-        return error_set_kind(err, ERROR_USAGE, "say what to do: list");
-    if (expect_arguments(argc, 2, "vmferry point list VM [--json]", err) < 0 ||
-        context_open(common.state, &context, err) < 0 ||
-        store_vm_find(context.store, argv[optind + 1], &vm, err) < 0)
+    return 0;
+}
+
+static int check_options(const struct arguments *arguments, struct error **err)
+{
+    bool prune = strcmp(arguments->verb, "prune") == 0;
+
+    if ((arguments->all || arguments->dry_run) && !prune)
+        return error_set_kind(err, ERROR_USAGE,
+                              "--all and --dry-run are for `vmferry point prune`");
+    if (arguments->newest && strcmp(arguments->verb, "delete") != 0)
+        return error_set_kind(err, ERROR_USAGE, "--newest is for `vmferry point delete`");
+    if (prune && arguments->all == (arguments->vm != NULL))
+        return error_set_kind(err, ERROR_USAGE, "usage: vmferry point prune VM|--all [--dry-run]");
+    return 0;
+}
+
+static int parse_words(int argc, char *argv[], struct arguments *arguments, struct error **err)
+{
+    const struct verb *verb = NULL;
+    int words = argc - optind;
+
+    for (size_t i = 0; words > 0 && i < sizeof verbs / sizeof verbs[0]; i++) {
+        if (strcmp(verbs[i].name, argv[optind]) == 0)
+            verb = &verbs[i];
+    }
+    if (!verb)
+        return error_set_kind(err, ERROR_USAGE,
+                              "say what to do: list, show, verify, delete, pin, unpin, keep or "
+                              "prune");
+    arguments->verb = verb->name;
+    arguments->vm = words > 1 ? argv[optind + 1] : NULL;
+    arguments->rest = words > 2 ? argv[optind + 2] : NULL;
+    if (words > 2 + verb->takes_rest || (words < 2 && !arguments->all) ||
+        (verb->needs_rest && words < 3))
+        return error_set_kind(err, ERROR_USAGE, "usage: vmferry point %s VM%s", verb->name,
+                              verb->needs_rest   ? " N"
+                              : verb->takes_rest ? " [N]"
+                                                 : "");
+    return check_options(arguments, err);
+}
+
+static int parse_number(const char *text, unsigned *number, struct error **err)
+{
+    uint64_t value;
+
+    *number = 0;
+    if (!text)
+        return 0;
+    if (text[strspn(text, "0123456789")] || parse_size(text, &value, err) < 0 || value < 1 ||
+        value > UINT32_MAX) {
+        error_clear(err);
+        return error_set_kind(err, ERROR_USAGE, "'%s' is no number of a restore point", text);
+    }
+    *number = (unsigned)value;
+    return 0;
+}
+
+static int run(struct context *context, const struct store_vm *vm,
+               const struct arguments *arguments, struct error **err)
+{
+    const char *verb = arguments->verb;
+    bool json = arguments->common.json;
+    unsigned number;
+
+    if (strcmp(verb, "keep") == 0)
+        return point_keep(context, vm, arguments->rest, json, err);
+    if (parse_number(arguments->rest, &number, err) < 0)
         return -1;
-    return list(context.store, vm.id, common.json, err);
+    if (strcmp(verb, "list") == 0)
+        return point_list(context, vm, json, err);
+    if (strcmp(verb, "show") == 0)
+        return point_show(context, vm, number, json, err);
+    if (strcmp(verb, "delete") == 0)
+        return point_delete(context, vm, number, arguments->newest, json, err);
+    if (strcmp(verb, "prune") == 0)
+        return point_prune(context, arguments->all ? NULL : vm, arguments->dry_run, json, err);
+    return point_pin(context, vm, number, strcmp(verb, "pin") == 0, json, err);
+}
+
+/* `vmferry verify VM --point=N` under another name. */
+static int verify(const struct arguments *arguments, struct error **err)
+{
+    char point[64], state[PATH_MAX + 16];
+    char *argv[6] = { (char *)"verify", (char *)arguments->vm };
+    int argc = 2;
+    unsigned number;
+
+    if (parse_number(arguments->rest, &number, err) < 0)
+        return -1;
+    if (number) {
+        snprintf(point, sizeof point, "--point=%u", number);
+        argv[argc++] = point;
+    }
+    if (arguments->common.state) {
+        snprintf(state, sizeof state, "--state=%s", arguments->common.state);
+        argv[argc++] = state;
+    }
+    if (arguments->common.json)
+        argv[argc++] = (char *)"--json";
+    optind = 0;
+    return command_verify(argc, argv, err);
+}
+
+int command_point(int argc, char *argv[], struct error **err)
+{
+    CLEANUP_CONTEXT struct context context = { 0 };
+    struct arguments arguments = { 0 };
+    struct store_vm vm = { 0 };
+
+    if (parse_options(argc, argv, &arguments, err) < 0)
+        return -1;
+    if (arguments.common.help)
+        return print_help(help);
+    if (parse_words(argc, argv, &arguments, err) < 0)
+        return -1;
+    if (strcmp(arguments.verb, "verify") == 0)
+        return verify(&arguments, err);
+    if (context_open(arguments.common.state, &context, err) < 0 ||
+        (arguments.vm && store_vm_find(context.store, arguments.vm, &vm, err) < 0))
+        return -1;
+    return run(&context, &vm, &arguments, err);
 }

@@ -68,6 +68,9 @@ int command_recover(int argc, char *argv[], struct error **err)
     if (result.failed)
         return error_set(err, "%u snapshot%s may still stand; run it again when the source answers",
                          result.failed, result.failed == 1 ? "" : "s");
+    if (result.going)
+        return error_set(err, "restore points of %u VM%s could not be deleted to the end",
+                         result.going, result.going == 1 ? "" : "s");
     printf("%u snapshot%s removed\n", result.removed, result.removed == 1 ? "" : "s");
     return 0;
 }

@@ -293,6 +293,7 @@ static int apply_config(struct arguments *arguments, const struct config *config
     arguments->job.connections =
         (unsigned)(arguments->connections ? arguments->connections : config->connections);
     arguments->job.no_verify |= !config->verify;
+    arguments->job.keep = config->keep;
     return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include "job/connect.h"
 #include "job/lock.h"
+#include "job/retire.h"
 
 struct recovery {
     struct store *store;
@@ -88,6 +89,35 @@ static void remove_all(struct recovery *recovery, const struct store_vm *vm,
     }
 }
 
+/* Points whose deletion a dead process began. */
+static void finish_points(struct recovery *recovery, const struct store_vm *vm)
+{
+    CLEANUP_ERROR struct error *problem = NULL;
+    size_t count;
+
+    if (retire_finish(recovery->store, recovery->state_dir, vm, &count, &problem) < 0) {
+        recovery->result->going++;
+        say(recovery, "'%s': %s", vm->name, error_message(problem));
+        return;
+    }
+    recovery->result->retired += (unsigned)count;
+    if (count)
+        say(recovery, "'%s': %zu restore point%s deleted, as was begun", vm->name, count,
+            count == 1 ? "" : "s");
+}
+
+static int any_going(struct recovery *recovery, const struct store_vm *vm, bool *any,
+                     struct error **err)
+{
+    CLEANUP_FREE struct store_point *going = NULL;
+    size_t count;
+
+    if (store_points_going(recovery->store, vm->id, &going, &count, err) < 0)
+        return -1;
+    *any = count > 0;
+    return 0;
+}
+
 static int recover_vm(struct recovery *recovery, const struct store_vm *vm, struct error **err)
 {
     CLEANUP_FREE struct store_job *jobs = NULL;
@@ -95,12 +125,13 @@ static int recover_vm(struct recovery *recovery, const struct store_vm *vm, stru
     CLEANUP_CLOSE int lock = -1;
     struct store_job running;
     size_t count;
-    bool found;
+    bool found, going;
 
     if (store_job_running(recovery->store, vm->id, &found, &running, err) < 0 ||
-        store_jobs_with_snapshot(recovery->store, vm->id, &jobs, &count, err) < 0)
+        store_jobs_with_snapshot(recovery->store, vm->id, &jobs, &count, err) < 0 ||
+        any_going(recovery, vm, &going, err) < 0)
         return -1;
-    if (!found && count == 0)
+    if (!found && count == 0 && !going)
         return 0;
     if (job_lock(recovery->state_dir, vm, &lock, &busy) < 0) {
         recovery->result->running++;
@@ -114,6 +145,7 @@ static int recover_vm(struct recovery *recovery, const struct store_vm *vm, stru
         return -1;
     if (count > 0)
         remove_all(recovery, vm, jobs, count);
+    finish_points(recovery, vm);
     return 0;
 }
 

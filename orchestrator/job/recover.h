@@ -11,6 +11,8 @@
 struct recover_result {
     unsigned removed; /* snapshots */
     unsigned ended;   /* jobs that were called running, and whose process had died */
+    unsigned retired; /* restore points whose deletion was finished */
+    unsigned going;   /* VMs with points whose deletion could not be finished */
     unsigned running; /* jobs that live, and were left alone */
     unsigned failed;  /* snapshots that may still stand */
 };

@@ -7,6 +7,7 @@
 #include "job/discover.h"
 #include "job/identity.h"
 #include "job/lock.h"
+#include "job/prune.h"
 #include "job/sync.h"
 
 #define CONNECT_SECONDS 30
@@ -248,6 +249,9 @@ int job_replicate(struct store *store, const char *state_dir, const struct store
         if (sync_find_leftovers(&sync, err) < 0 || sync_preflight(&sync, err) < 0 ||
             run(&sync, err) < 0)
             return -1;
+        if (!sync_is_up_to_date(&sync))
+            prune_after_sync(store, state_dir, vm, sync.job.id, options->keep, options->say,
+                             options->opaque);
     } else if (discover(&sync, err) < 0) { /* its memory or name may have changed */
         return -1;
     }

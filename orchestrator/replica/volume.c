@@ -10,13 +10,14 @@
 #include <sys/stat.h>
 
 #include "process.h"
+#include "qcow2-header.h"
 
-#define FOLDER_MODE   0700
-#define IMAGE_MODE    0600
-#define SEALED_MODE   0400
-#define QEMU_IMG_MS   60000
-#define CHECK_TRIES   50 /* a killed writer's qemu-nbd ends within moments */
-#define CHECK_WAIT_US 100000
+#define FOLDER_MODE  0700
+#define IMAGE_MODE   0600
+#define SEALED_MODE  0400
+#define QEMU_IMG_MS  60000
+#define LOCK_TRIES   50 /* a killed writer's qemu-nbd ends within moments */
+#define LOCK_WAIT_US 100000
 
 void volume_names(const char *vm_uuid, int key, unsigned number, bool base,
                   struct volume_names *names)
@@ -103,11 +104,25 @@ int volume_create_base(const char *path, uint64_t capacity, struct error **err)
     return sync_folder_of(path, err);
 }
 
+static size_t folder_length(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? (size_t)(slash - path) + 1 : 0;
+}
+
+void volume_backing_name(const char *path, const char *backing, char name[PATH_MAX])
+{
+    size_t folder = folder_length(backing);
+    bool same = folder == folder_length(path) && strncmp(path, backing, folder) == 0;
+
+    snprintf(name, PATH_MAX, "%s", same ? backing + folder : backing);
+}
+
 int volume_create_overlay(const char *path, const char *backing, const char *backing_format,
                           uint64_t capacity, struct error **err)
 {
-    const char *slash = strrchr(backing, '/');
-    char size[32];
+    char size[32], name[PATH_MAX];
     const char *argv[] = {
         "qemu-img",
         "create",
@@ -127,7 +142,8 @@ int volume_create_overlay(const char *path, const char *backing, const char *bac
 
     snprintf(size, sizeof size, "%" PRIu64, capacity);
     argv[6] = backing_format;
-    argv[8] = slash ? slash + 1 : backing;
+    volume_backing_name(path, backing, name);
+    argv[8] = name;
     argv[11] = path;
     argv[12] = size;
     if (process_run(argv, QEMU_IMG_MS, NULL, err) < 0)
@@ -137,17 +153,74 @@ int volume_create_overlay(const char *path, const char *backing, const char *bac
     return volume_sync(path, err);
 }
 
-/* qemu-img check fails while a killed writer's qemu-nbd still holds the image. */
+/* It fails while a killed process's qemu-nbd or qemu-img still holds the image. */
+static int run_when_free(const char *const argv[], struct error **err)
+{
+    for (int tries = 1; process_run(argv, -1, NULL, err) < 0; tries++) {
+        if (tries == LOCK_TRIES || !strstr(error_message(*err), "lock"))
+            return -1;
+        error_clear(err);
+        usleep(LOCK_WAIT_US);
+    }
+    return 0;
+}
+
 int volume_check_overlay(const char *path, struct error **err)
 {
     const char *argv[] = { "qemu-img", "check", "-q", "-f", "qcow2", "-r", "leaks", path, NULL };
 
-    for (int tries = 1; process_run(argv, -1, NULL, err) < 0; tries++) {
-        if (tries == CHECK_TRIES || !strstr(error_message(*err), "lock"))
-            return error_prefix(err, "checking %s", path);
-        error_clear(err);
-        usleep(CHECK_WAIT_US);
-    }
+    return run_when_free(argv, err) < 0 ? error_prefix(err, "checking %s", path) : 0;
+}
+
+int volume_set_backing(const char *path, const char *backing, const char *backing_format,
+                       struct error **err)
+{
+    char name[PATH_MAX];
+    const char *argv[] = { "qemu-img", "rebase",       "-q", "-u", "-f", "qcow2",
+                           "-F",       backing_format, "-b", name, path, NULL };
+
+    volume_backing_name(path, backing, name);
+    if (run_when_free(argv, err) < 0)
+        return error_prefix(err, "putting %s on %s", path, backing);
+    return volume_sync(path, err);
+}
+
+int volume_commit(const char *path, struct error **err)
+{
+    const char *argv[] = { "qemu-img", "commit", "-q", "-d", "-f", "qcow2", path, NULL };
+
+    return run_when_free(argv, err) < 0 ? error_prefix(err, "merging %s", path) : 0;
+}
+
+static int grow_qcow2(const char *path, uint64_t capacity, struct error **err)
+{
+    CLEANUP(qcow2_header_free) struct qcow2_header header = { 0 };
+    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char size[32];
+    const char *argv[] = { "qemu-img", "resize", "-q", "-f", "qcow2", path, size, NULL };
+
+    snprintf(size, sizeof size, "%" PRIu64, capacity);
+    if (fd < 0)
+        return error_set_errno(err, errno, "opening %s", path);
+    if (qcow2_header_read(fd, &header, err) < 0)
+        return error_prefix(err, "%s", path);
+    if (header.size < capacity && run_when_free(argv, err) < 0)
+        return error_prefix(err, "growing %s to %" PRIu64 " bytes", path, capacity);
+    return 0;
+}
+
+int volume_grow(const char *path, const char *format, uint64_t capacity, struct error **err)
+{
+    CLEANUP_CLOSE int fd = -1;
+    off_t size;
+
+    if (strcmp(format, "qcow2") == 0)
+        return grow_qcow2(path, capacity, err);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+    if (size < 0 ||
+        ((uint64_t)size < capacity && (ftruncate(fd, (off_t)capacity) < 0 || fsync(fd) < 0)))
+        return error_set_errno(err, errno, "growing %s to %" PRIu64 " bytes", path, capacity);
     return 0;
 }
 
@@ -205,11 +278,21 @@ int volume_sync(const char *path, struct error **err)
     return sync_folder_of(path, err);
 }
 
-int volume_seal(const char *path, struct error **err)
+static int set_mode(const char *path, mode_t mode, struct error **err)
 {
-    if (chmod(path, SEALED_MODE) < 0)
+    if (chmod(path, mode) < 0)
         return error_set_errno(err, errno, "changing the mode of %s", path);
     return 0;
+}
+
+int volume_seal(const char *path, struct error **err)
+{
+    return set_mode(path, SEALED_MODE, err);
+}
+
+int volume_unseal(const char *path, struct error **err)
+{
+    return set_mode(path, IMAGE_MODE, err);
 }
 
 int volume_remove(const char *path, struct error **err)

@@ -45,6 +45,17 @@ int volume_create_overlay(const char *path, const char *backing, const char *bac
  * when it is damaged beyond that, or still in use. */
 int volume_check_overlay(const char *path, struct error **err);
 
+/* How `path` names an image that it stands on: by its last part when both lie in one folder. */
+void volume_backing_name(const char *path, const char *backing, char name[PATH_MAX]);
+/* The overlay stands on `backing` from now on; its data is not looked at. */
+int volume_set_backing(const char *path, const char *backing, const char *backing_format,
+                       struct error **err);
+/* The data that the overlay holds, into the image that it stands on. The overlay stays as it
+ * is; sync the other one. */
+int volume_commit(const char *path, struct error **err);
+/* At least `capacity` bytes from now on; what is new reads as zeroes. */
+int volume_grow(const char *path, const char *format, uint64_t capacity, struct error **err);
+
 /* A copy that can be changed alone: shares its data where the file system can, and
  * is as sparse as the original elsewhere. An existing `to` is replaced. */
 int volume_clone(const char *from, const char *to, struct error **err);
@@ -53,6 +64,8 @@ int volume_clone(const char *from, const char *to, struct error **err);
 int volume_sync(const char *path, struct error **err);
 /* Nobody writes to it any more. */
 int volume_seal(const char *path, struct error **err);
+/* For us to write to it again. */
+int volume_unseal(const char *path, struct error **err);
 /* A file that is not there is no error. */
 int volume_remove(const char *path, struct error **err);
 

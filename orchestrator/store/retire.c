@@ -114,6 +114,23 @@ int store_point_disk_trade(struct store *store, const struct store_point_disk *l
     return run_on_one(&up, err) < 0 ? -1 : run_on_one(&down, err);
 }
 
+static void read_id(struct statement *s, void *id)
+{
+    *(int64_t *)id = take_int(s);
+}
+
+int store_image_is_used(struct store *store, const char *image, int64_t id, bool *used,
+                        struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s = statement(
+        store, "SELECT id FROM restore_point_disks WHERE overlay = ? AND id <> ? LIMIT 1");
+    int64_t other;
+
+    bind_text(&s, image);
+    bind_int(&s, id);
+    return read_first(&s, read_id, &other, used, err);
+}
+
 int store_point_moved(struct store *store, int64_t point_id, struct error **err)
 {
     CLEANUP_STATEMENT struct statement s =

@@ -215,6 +215,9 @@ int store_point_go(struct store *store, int64_t point_id, struct error **err);
  * image, to be removed with it. */
 int store_point_disk_trade(struct store *store, const struct store_point_disk *lower,
                            const struct store_point_disk *upper, struct error **err);
+/* Whether a row other than `id` names this image. */
+int store_image_is_used(struct store *store, const char *image, int64_t id, bool *used,
+                        struct error **err);
 /* Its data lies elsewhere now: that it was found clean there no longer counts. */
 int store_point_moved(struct store *store, int64_t point_id, struct error **err);
 /* The disk is at this row's moment, as if no later point had been. */

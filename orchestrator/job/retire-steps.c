@@ -1,0 +1,298 @@
+/* A point on its way out, step by step; see retire.h for the order. */
+#include "job/retire-steps.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "replica/export.h"
+#include "replica/merge.h"
+#include "replica/volume.h"
+
+int retire_transaction(struct store *store,
+                       int (*fn)(struct store *store, void *opaque, struct error **err),
+                       void *opaque, struct error **err)
+{
+    CLEANUP_ROLLBACK struct store *transaction = NULL;
+
+    if (store_begin(store, err) < 0)
+        return -1;
+    transaction = store;
+    if (fn(store, opaque, err) < 0)
+        return -1;
+    return store_commit(store, err);
+}
+
+/* The row of a complete point that stands on this one. */
+static int find_upper(struct store *store, const struct store_point_disk *row,
+                      struct store_point_disk *upper, bool *found, struct error **err)
+{
+    CLEANUP_FREE struct store_point_disk *on = NULL;
+    size_t count;
+
+    *found = false;
+    if (store_point_disks_on(store, row->id, &on, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        if (!on[i].complete || *found)
+            return error_set(err, "disk-%d: %s stands on %s, too: it can't be merged", row->key,
+                             on[i].image, row->image);
+        *upper = on[i];
+        *found = true;
+    }
+    return 0;
+}
+
+/* The absolute path of a row's image. */
+struct image {
+    char path[PATH_MAX];
+    struct merge_image at;
+};
+
+static int locate(const char *state_dir, const struct store_point_disk *row, struct image *image,
+                  struct error **err)
+{
+    image->at = (struct merge_image){ .path = image->path, .format = row->format };
+    return volume_path(state_dir, row->image, image->path, err);
+}
+
+int retire_check_images(struct store *store, const char *state_dir, const struct store_point *point,
+                        struct error **err)
+{
+    CLEANUP_FREE struct store_point_disk *rows = NULL;
+    size_t count;
+
+    if (store_point_disks(store, point->id, &rows, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        struct store_point_disk upper_row;
+        struct image lower, upper;
+        bool found;
+
+        if (find_upper(store, &rows[i], &upper_row, &found, err) < 0)
+            return -1;
+        if (found && (locate(state_dir, &rows[i], &lower, err) < 0 ||
+                      locate(state_dir, &upper_row, &upper, err) < 0 ||
+                      merge_check(&lower.at, &upper.at, err) < 0))
+            return error_prefix(err, "disk-%d", rows[i].key);
+    }
+    return 0;
+}
+
+/* What stands on `upper` is put on `lower`. An image that an unfinished sync has not made yet,
+ * or that died half-made, is none: the next sync makes it anew. */
+static int rebase(struct store *store, const char *state_dir, const struct store_point_disk *upper,
+                  const struct merge_image *lower, struct error **err)
+{
+    CLEANUP_FREE struct store_point_disk *on = NULL;
+    size_t count;
+
+    if (store_point_disks_on(store, upper->id, &on, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        CLEANUP_ERROR struct error *damage = NULL;
+        struct image image;
+
+        if (locate(state_dir, &on[i], &image, err) < 0)
+            return -1;
+        if (!on[i].complete &&
+            (!volume_exists(image.path) || volume_check_overlay(image.path, &damage) < 0))
+            continue;
+        if (merge_rebase(image.path, lower, on[i].complete, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int merge(struct store *store, const char *state_dir, const struct store_point_disk *row,
+                 const struct store_point_disk *upper_row, struct error **err)
+{
+    struct image lower, upper;
+
+    if (locate(state_dir, row, &lower, err) < 0 || locate(state_dir, upper_row, &upper, err) < 0 ||
+        merge_commit(&lower.at, &upper.at, upper_row->capacity, err) < 0 ||
+        rebase(store, state_dir, upper_row, &lower.at, err) < 0)
+        return error_prefix(err, "disk-%d", row->key);
+    return 0;
+}
+
+/* Which disks of a point wait for steps 2 and 3. */
+struct pairs {
+    const struct store_vm *vm;
+    struct store_point_disk *lower; /* all of the point's rows */
+    struct store_point_disk *upper; /* id 0: nothing stands on this one */
+    size_t count;
+    bool any;
+};
+
+static void free_pairs(struct pairs *pairs)
+{
+    free(pairs->lower);
+    free(pairs->upper);
+}
+
+static int load_pairs(struct store *store, const struct store_point *point, struct pairs *pairs,
+                      struct error **err)
+{
+    bool found;
+
+    if (store_point_disks(store, point->id, &pairs->lower, &pairs->count, err) < 0)
+        return -1;
+    pairs->upper = calloc(pairs->count + 1, sizeof *pairs->upper);
+    if (!pairs->upper)
+        return error_set_errno(err, ENOMEM, "deleting restore point %u", point->number);
+    for (size_t i = 0; i < pairs->count; i++) {
+        if (find_upper(store, &pairs->lower[i], &pairs->upper[i], &found, err) < 0)
+            return -1;
+        pairs->any |= found;
+    }
+    return 0;
+}
+
+/* Where the newest point's images lie is also written in the disks' rows. */
+static int tell_disks(struct store *store, const struct store_vm *vm, struct error **err)
+{
+    CLEANUP_FREE struct store_point_disk *rows = NULL;
+    struct store_point newest;
+    size_t count;
+
+    if (store_point_find(store, vm->id, 0, &newest, err) < 0 ||
+        store_point_disks(store, newest.id, &rows, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        if (store_disk_set_back(store, &rows[i], err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int trade(struct store *store, void *opaque, struct error **err)
+{
+    struct pairs *pairs = opaque;
+
+    for (size_t i = 0; i < pairs->count; i++) {
+        const struct store_point_disk *upper = &pairs->upper[i];
+
+        if (upper->id && (store_point_disk_trade(store, &pairs->lower[i], upper, err) < 0 ||
+                          store_point_moved(store, upper->point_id, err) < 0))
+            return -1;
+    }
+    return tell_disks(store, pairs->vm, err);
+}
+
+static int merge_all(struct store *store, const char *state_dir, const struct store_vm *vm,
+                     const struct store_point *point, struct error **err)
+{
+    CLEANUP(free_pairs) struct pairs pairs = { .vm = vm };
+
+    if (load_pairs(store, point, &pairs, err) < 0)
+        return -1;
+    for (size_t i = 0; i < pairs.count; i++) {
+        if (pairs.upper[i].id && merge(store, state_dir, &pairs.lower[i], &pairs.upper[i], err) < 0)
+            return -1;
+    }
+    return pairs.any ? retire_transaction(store, trade, &pairs, err) : 0;
+}
+
+static const struct store_export *export_of(const struct store_export *exports, size_t count,
+                                            int unit)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (exports[i].unit == unit)
+            return &exports[i];
+    }
+    return NULL;
+}
+
+/* The exports offer the newest point, wherever it lies. */
+static int map_anew(struct store *store, const char *state_dir, const struct store_vm *vm,
+                    struct error **err)
+{
+    CLEANUP_FREE struct store_point_disk *rows = NULL;
+    CLEANUP_FREE struct store_export *exports = NULL;
+    size_t count, export_count;
+    struct store_point newest;
+
+    if (store_point_find(store, vm->id, 0, &newest, err) < 0 ||
+        store_point_disks(store, newest.id, &rows, &count, err) < 0 ||
+        store_exports(store, vm->id, &exports, &export_count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        const struct store_export *old = export_of(exports, export_count, rows[i].unit);
+        struct export_target target = { .vm = vm,
+                                        .key = rows[i].key,
+                                        .unit = rows[i].unit,
+                                        .image = rows[i].image,
+                                        .format = rows[i].format };
+
+        if (old && !old->active && export_revoke(store, state_dir, &target, err) < 0)
+            return error_prefix(err, "disk-%d", rows[i].key);
+    }
+    return 0;
+}
+
+static int remove_file(const char *state_dir, const char *relative, struct error **err)
+{
+    char path[PATH_MAX];
+
+    return volume_path(state_dir, relative, path, err) < 0 ? -1 : volume_remove(path, err);
+}
+
+/* Read again from the store: after step 3 they name other images than before. */
+static int remove_files(struct store *store, const char *state_dir, const struct store_point *point,
+                        struct error **err)
+{
+    CLEANUP_FREE struct store_point_disk *rows = NULL;
+    size_t count;
+
+    if (store_point_disks(store, point->id, &rows, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        struct store_point_disk ignored;
+        bool stands = false, used = true;
+
+        if (find_upper(store, &rows[i], &ignored, &stands, err) < 0 ||
+            store_image_is_used(store, rows[i].image, rows[i].id, &used, err) < 0)
+            return -1;
+        if (stands || used)
+            return error_set(err, "%s is still needed by another restore point: it stays",
+                             rows[i].image);
+        if (remove_file(state_dir, rows[i].image, err) < 0 ||
+            remove_file(state_dir, rows[i].leaves, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int drop(struct store *store, void *opaque, struct error **err)
+{
+    const struct store_point *point = opaque;
+
+    return store_point_drop(store, point->id, err);
+}
+
+int retire_steps(struct store *store, const char *state_dir, const struct store_vm *vm,
+                 const struct store_point *point, struct error **err)
+{
+    struct store_point gone = *point;
+
+    if (merge_all(store, state_dir, vm, point, err) < 0 ||
+        map_anew(store, state_dir, vm, err) < 0 || remove_files(store, state_dir, point, err) < 0)
+        return -1;
+    return retire_transaction(store, drop, &gone, err);
+}
+
+int retire_unfinished(struct store *store, const char *state_dir, const struct store_vm *vm,
+                      size_t *count, struct error **err)
+{
+    CLEANUP_FREE struct store_point *going = NULL;
+
+    if (store_points_going(store, vm->id, &going, count, err) < 0)
+        return -1;
+    /* The newest first: what stands on another one may be on its way out, too. */
+    for (size_t i = 0; i < *count; i++) {
+        if (retire_steps(store, state_dir, vm, &going[i], err) < 0)
+            return error_prefix(err, "finishing the deletion of restore point %u of '%s'",
+                                going[i].number, vm->name);
+    }
+    return 0;
+}

@@ -1,0 +1,182 @@
+/* Deleting restore points: what is refused, and the order; see retire.h. */
+#include "job/retire.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "job/lock.h"
+#include "job/retire-steps.h"
+#include "replica/images-lock.h"
+
+/* A failover on the point, or on one that stands on it, has images open that a merge changes. */
+static int refuse_failover(struct store *store, const struct store_vm *vm, unsigned number,
+                           struct error **err)
+{
+    CLEANUP_FREE struct store_failover *open = NULL;
+    size_t count;
+
+    if (store_failovers(store, vm->id, true, &open, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        const struct store_failover *failover = &open[i];
+
+        if (failover->point && failover->point < number)
+            continue;
+        error_set(err,
+                  "%s failover %" PRId64 " (%s, domain %s) of '%s' stands on restore "
+                  "point %u: end it first, `vmferry failover rollback %s`",
+                  failover->kind, failover->id, failover->state,
+                  failover->domain_name[0] ? failover->domain_name : "not made", vm->name,
+                  failover->point, vm->name);
+        (*err)->errnum = EBUSY;
+        return -1;
+    }
+    return 0;
+}
+
+/* An unfinished sync has an overlay on the newest point. */
+static int refuse_unfinished(struct store *store, const struct store_vm *vm, unsigned number,
+                             struct error **err)
+{
+    struct store_point left;
+    bool found;
+
+    if (store_point_unfinished(store, vm->id, &found, &left, err) < 0)
+        return -1;
+    return !found ? 0
+                  : error_set(err,
+                              "an unfinished sync of '%s' stands on restore point %u: finish it "
+                              "first, `vmferry replicate %s`",
+                              vm->name, number, vm->name);
+}
+
+static int refuse(struct store *store, const struct store_vm *vm, const struct store_point *point,
+                  bool may_be_newest, bool *is_newest, struct error **err)
+{
+    CLEANUP_FREE struct store_point *points = NULL;
+    size_t count;
+
+    if (point->pinned)
+        return error_set(err,
+                         "restore point %u of '%s' is pinned: `vmferry point unpin %s %u` first",
+                         point->number, vm->name, vm->name, point->number);
+    if (store_points(store, vm->id, &points, &count, err) < 0)
+        return -1;
+    if (count < 2)
+        return error_set(err,
+                         "restore point %u is the last one of '%s', and the next sync would be a "
+                         "full copy: it stays. To give the whole replica up, remove the folder "
+                         "replicas/%s and the rows of the VM by hand, see vmferry-point(1)",
+                         point->number, vm->name, vm->uuid);
+    *is_newest = points[count - 1].id == point->id;
+    if (*is_newest && !may_be_newest)
+        return error_set(err,
+                         "restore point %u is the newest one of '%s': without it the replica is at "
+                         "point %u again, and the next sync starts from there. --newest deletes it",
+                         point->number, vm->name, points[count - 2].number);
+    if (*is_newest && refuse_unfinished(store, vm, point->number, err) < 0)
+        return -1;
+    return refuse_failover(store, vm, point->number, err);
+}
+
+/* The disks are at the point below again. */
+static int set_back(struct store *store, const struct store_point *point, struct error **err)
+{
+    CLEANUP_FREE struct store_point_disk *rows = NULL;
+    size_t count;
+
+    if (store_point_disks(store, point->id, &rows, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        struct store_point_disk below;
+
+        if (rows[i].parent_id == 0)
+            return error_set(err, "disk-%d has no older restore point: point %u stays", rows[i].key,
+                             point->number);
+        if (store_point_disk_get(store, rows[i].parent_id, &below, err) < 0 ||
+            store_disk_set_back(store, &below, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+struct beginning {
+    const struct store_vm *vm;
+    unsigned number;
+    bool may_be_newest;
+    struct store_point point; /* out */
+};
+
+static int begin(struct store *store, void *opaque, struct error **err)
+{
+    struct beginning *b = opaque;
+    char what[64];
+    bool is_newest;
+
+    if (store_point_find(store, b->vm->id, b->number, &b->point, err) < 0 ||
+        refuse(store, b->vm, &b->point, b->may_be_newest, &is_newest, err) < 0 ||
+        (is_newest && set_back(store, &b->point, err) < 0) ||
+        store_point_go(store, b->point.id, err) < 0)
+        return -1;
+    snprintf(what, sizeof what, "restore point %u", b->point.number);
+    return store_audit(store, "point delete", b->vm->uuid, what, NULL, err);
+}
+
+/* Nothing of it can be done while somebody has the images open: seen before it begins. */
+static int check(struct store *store, const char *state_dir, const struct store_vm *vm,
+                 unsigned number, const struct retire_options *options, struct error **err)
+{
+    struct store_point point;
+    bool is_newest;
+
+    if (store_point_find(store, vm->id, number, &point, err) < 0 ||
+        refuse(store, vm, &point, options->newest, &is_newest, err) < 0)
+        return -1;
+    return retire_check_images(store, state_dir, &point, err);
+}
+
+int retire_point(struct store *store, const char *state_dir, const struct store_vm *vm,
+                 unsigned number, const struct retire_options *options, struct error **err)
+{
+    struct beginning beginning = { .vm = vm, .number = number, .may_be_newest = options->newest };
+    CLEANUP_CLOSE int lock = -1;
+    size_t ignored;
+
+    if (images_lock(state_dir, vm, IMAGES_REWRITE, &lock, err) < 0 ||
+        retire_unfinished(store, state_dir, vm, &ignored, err) < 0 ||
+        check(store, state_dir, vm, number, options, err) < 0 ||
+        retire_transaction(store, begin, &beginning, err) < 0)
+        return -1;
+    if (retire_steps(store, state_dir, vm, &beginning.point, err) < 0)
+        return error_prefix(err,
+                            "restore point %u can't be used any more, but is not gone yet "
+                            "(`vmferry recover %s` finishes it)",
+                            beginning.point.number, vm->name);
+    return 0;
+}
+
+int retire_finish(struct store *store, const char *state_dir, const struct store_vm *vm,
+                  size_t *count, struct error **err)
+{
+    CLEANUP_FREE struct store_point *going = NULL;
+    CLEANUP_CLOSE int lock = -1;
+
+    if (store_points_going(store, vm->id, &going, count, err) < 0)
+        return -1;
+    if (*count == 0)
+        return 0;
+    if (images_lock(state_dir, vm, IMAGES_REWRITE, &lock, err) < 0)
+        return -1;
+    return retire_unfinished(store, state_dir, vm, count, err);
+}
+
+int job_retire(struct store *store, const char *state_dir, const struct store_vm *vm,
+               unsigned number, const struct retire_options *options, struct error **err)
+{
+    CLEANUP_CLOSE int lock = -1;
+
+    if (job_lock(state_dir, vm, &lock, err) < 0)
+        return -1;
+    return retire_point(store, state_dir, vm, number, options, err);
+}
