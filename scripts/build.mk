@@ -12,7 +12,7 @@
 #   tests/fuzz/*.c                 → $(BUILD)/tests/fuzz/*, libFuzzer programs (clang)
 #   bench/*.c                      → $(BUILD)/bench/*, programs of the benchmarks
 #   **/*.pod, docs/man/*.pod       → $(BUILD)/man/*.N
-#   sql/sqlite/*.sql               → a table in vmferry
+#   sql/sqlite, sql/mariadb/*.sql  → tables in vmferry
 
 FILTERS := $(patsubst filters/%/,%,$(sort $(dir $(wildcard filters/*/*.c))))
 PLUGINS := $(patsubst plugins/%/,%,$(sort $(dir $(wildcard plugins/*/*.c))))
@@ -20,7 +20,7 @@ PLUGINS := $(patsubst plugins/%/,%,$(sort $(dir $(wildcard plugins/*/*.c))))
 PACKAGES_common       := json-c
 PACKAGES_filters      := nbdkit json-c libcurl
 PACKAGES_plugins      := nbdkit json-c libnbd
-PACKAGES_orchestrator := json-c libnbd sqlite3 libxxhash inih libxml-2.0 libvirt libvirt-qemu \
+PACKAGES_orchestrator := json-c libnbd sqlite3 libmariadb libxxhash inih libxml-2.0 libvirt libvirt-qemu \
                          libcurl gnutls
 PACKAGES              := $(sort $(PACKAGES_common) $(PACKAGES_filters) $(PACKAGES_plugins) \
                            $(PACKAGES_orchestrator))
@@ -99,10 +99,10 @@ $(BUILD)/nbdkit-%-server: $$(call objects,$$(wildcard plugins/$$*/server/*.c)) $
 	$(call run,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_plugins)
 
 # The schema travels inside the program.
-MIGRATIONS := $(sort $(wildcard sql/sqlite/*.sql))
+MIGRATIONS := $(sort $(wildcard sql/*/*.sql))
 $(BUILD)/sql/migrations.c: $(MIGRATIONS) scripts/embed-sql
 	@mkdir -p $(@D)
-	$(call run,SQL)scripts/embed-sql $(MIGRATIONS) > $@.tmp && mv $@.tmp $@
+	$(call run,SQL)scripts/embed-sql sql/sqlite sql/mariadb > $@.tmp && mv $@.tmp $@
 $(BUILD)/sql/migrations.o: $(BUILD)/sql/migrations.c
 	$(call run,CC)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 

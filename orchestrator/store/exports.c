@@ -3,22 +3,16 @@
 
 #include "store/statement.h"
 
-static void read_id(struct statement *s, void *id)
-{
-    *(int64_t *)id = take_int(s);
-}
-
 int store_export_upsert(struct store *store, struct store_export *mapping, struct error **err)
 {
-    CLEANUP_STATEMENT struct statement s = statement(
-        store, "INSERT INTO vm_export_mappings (vm_id, disk_unit_number, vm_name, export_name, "
-               "device_path, identity, lease, status, created_at, updated_at) "
-               "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9) "
-               "ON CONFLICT (vm_id, disk_unit_number) DO UPDATE SET vm_name = excluded.vm_name, "
-               "export_name = excluded.export_name, device_path = excluded.device_path, "
-               "identity = excluded.identity, lease = excluded.lease, status = excluded.status, "
-               "updated_at = excluded.updated_at RETURNING id");
-    bool found;
+    static const struct upsert upsert = {
+        .table = "vm_export_mappings",
+        .columns = "vm_id, disk_unit_number, vm_name, export_name, device_path, identity, lease, "
+                   "status, created_at, updated_at",
+        .key = "vm_id, disk_unit_number",
+        .insert_only = "created_at",
+    };
+    CLEANUP_STATEMENT struct statement s = statement_upsert(store, &upsert);
 
     bind_int(&s, mapping->vm_id);
     bind_int(&s, mapping->unit);
@@ -29,7 +23,8 @@ int store_export_upsert(struct store *store, struct store_export *mapping, struc
     bind_text(&s, mapping->lease);
     bind_text(&s, mapping->active ? "active" : "inactive");
     bind_int(&s, store_now_ms());
-    return read_first(&s, read_id, &mapping->id, &found, err);
+    bind_int(&s, store_now_ms());
+    return run_insert(&s, &mapping->id, err);
 }
 
 static void read_export(struct statement *s, void *record)
@@ -62,9 +57,9 @@ int store_exports(struct store *store, int64_t vm_id, struct store_export **expo
 int store_audit(struct store *store, const char *what, const char *subject, const char *before,
                 const char *after, struct error **err)
 {
-    CLEANUP_STATEMENT struct statement s =
-        statement(store, "INSERT INTO audit_log (who, what, subject, before, after, created_at) "
-                         "VALUES (?, ?, ?, ?, ?, ?)");
+    CLEANUP_STATEMENT struct statement s = statement(
+        store, "INSERT INTO audit_log (who, what, subject, `before`, `after`, created_at) "
+               "VALUES (?, ?, ?, ?, ?, ?)");
     const char *sudo = getenv("SUDO_USER");
     char who[STORE_NAME];
 

@@ -102,9 +102,10 @@ int store_failovers(struct store *store, int64_t vm_id, bool open, struct store_
                     size_t *count, struct error **err)
 {
     CLEANUP_STATEMENT struct statement s = statement(
-        store, FAILOVER_SELECT "WHERE (?1 = 0 OR vm_id = ?1) AND (?2 = 0 OR completed_at IS NULL) "
-                               "ORDER BY id DESC");
+        store, FAILOVER_SELECT "WHERE (? = 0 OR vm_id = ?) AND (? = 0 OR completed_at IS NULL) "
+                               "ORDER BY created_at DESC, id DESC");
 
+    bind_int(&s, vm_id);
     bind_int(&s, vm_id);
     bind_int(&s, open);
     return read_all(&s, read_failover, sizeof **list, list, count, err);

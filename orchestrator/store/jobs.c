@@ -51,7 +51,7 @@ int store_job_start(struct store *store, struct store_job *job, struct error **e
     CLEANUP_STATEMENT struct statement s = statement(
         store, "INSERT INTO replication_jobs (vm_id, replication_type, sync_type, status, lease, "
                "owner_boot, owner_pid, owner_start, created_at, updated_at) "
-               "VALUES (?1, ?2, ?3, 'running', ?4, ?5, ?6, ?7, ?8, ?8)");
+               "VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?, ?)");
 
     if (end_paused(store, job->vm_id, err) < 0)
         return -1;
@@ -64,9 +64,10 @@ int store_job_start(struct store *store, struct store_job *job, struct error **e
     bind_int(&s, job->owner_pid);
     bind_int(&s, job->owner_start);
     bind_int(&s, job->created_ms);
+    bind_int(&s, job->created_ms);
     if (run_insert(&s, &job->id, err) == 0)
         return 0;
-    if (sqlite3_extended_errcode(store->db) == SQLITE_CONSTRAINT_UNIQUE) {
+    if (store_last_failure(store) == STORE_UNIQUE) {
         error_clear(err);
         return error_set(err, "another job of this VM is running");
     }
@@ -96,13 +97,14 @@ int store_job_end(struct store *store, int64_t job_id, const char *status, const
                   struct error **err)
 {
     CLEANUP_STATEMENT struct statement s =
-        statement(store, "UPDATE replication_jobs SET status = ?1, error = ?2, completed_at = ?3, "
-                         "updated_at = ?3 WHERE id = ?4");
+        statement(store, "UPDATE replication_jobs SET status = ?, error = ?, completed_at = ?, "
+                         "updated_at = ? WHERE id = ?");
     char text[STORE_TEXT];
 
     snprintf(text, sizeof text, "%s", error ? error : "");
     bind_text(&s, status);
     bind_text(&s, text);
+    bind_int(&s, store_now_ms());
     bind_int(&s, store_now_ms());
     bind_int(&s, job_id);
     return run_on_one(&s, err);
@@ -122,10 +124,11 @@ int store_job_set_snapshot(struct store *store, int64_t job_id, const char *snap
 int store_jobs_with_snapshot(struct store *store, int64_t vm_id, struct store_job **jobs,
                              size_t *count, struct error **err)
 {
-    CLEANUP_STATEMENT struct statement s =
-        statement(store, JOB_SELECT
-                  "WHERE source_snapshot IS NOT NULL AND (?1 = 0 OR vm_id = ?1) ORDER BY id");
+    CLEANUP_STATEMENT struct statement s = statement(
+        store, JOB_SELECT
+        "WHERE source_snapshot IS NOT NULL AND (? = 0 OR vm_id = ?) ORDER BY created_at, id");
 
+    bind_int(&s, vm_id);
     bind_int(&s, vm_id);
     return read_all(&s, read_job, sizeof **jobs, jobs, count, err);
 }
@@ -133,11 +136,12 @@ int store_jobs_with_snapshot(struct store *store, int64_t vm_id, struct store_jo
 int store_jobs(struct store *store, int64_t vm_id, unsigned limit, struct store_job **jobs,
                size_t *count, struct error **err)
 {
-    CLEANUP_STATEMENT struct statement s =
-        statement(store, JOB_SELECT "WHERE ?1 = 0 OR vm_id = ?1 ORDER BY id DESC LIMIT ?2");
+    CLEANUP_STATEMENT struct statement s = statement(
+        store, JOB_SELECT "WHERE ? = 0 OR vm_id = ? ORDER BY created_at DESC, id DESC LIMIT ?");
 
     bind_int(&s, vm_id);
-    bind_int(&s, limit ? (int64_t)limit : -1);
+    bind_int(&s, vm_id);
+    bind_int(&s, limit ? (int64_t)limit : INT64_MAX);
     return read_all(&s, read_job, sizeof **jobs, jobs, count, err);
 }
 
@@ -154,18 +158,23 @@ int store_job_running(struct store *store, int64_t vm_id, bool *found, struct st
 int store_step(struct store *store, int64_t job_id, int64_t disk_id, const char *step,
                const char *state, const char *detail, struct error **err)
 {
-    CLEANUP_STATEMENT struct statement s = statement(
-        store, "INSERT INTO job_steps (job_id, disk_id, step, state, started_at, completed_at, "
-               "detail) VALUES (?1, ?2, ?3, ?4, ?5, iif(?4 = 'running', NULL, ?5), ?6) "
-               "ON CONFLICT (job_id, ifnull(disk_id, 0), step) DO UPDATE SET "
-               "state = excluded.state, completed_at = excluded.completed_at, "
-               "detail = ifnull(excluded.detail, detail)");
+    static const struct upsert upsert = {
+        .table = "job_steps",
+        .columns = "job_id, disk_id, step, state, started_at, completed_at, detail",
+        .key = "job_id, disk_id, step",
+        .conflict = "job_id, ifnull(disk_id, 0), step",
+        .insert_only = "started_at",
+        .unless_null = "detail",
+    };
+    CLEANUP_STATEMENT struct statement s = statement_upsert(store, &upsert);
+    int64_t now = store_now_ms();
 
     bind_int(&s, job_id);
     bind_id(&s, disk_id);
     bind_text(&s, step);
     bind_text(&s, state);
-    bind_int(&s, store_now_ms());
+    bind_int(&s, now);
+    bind_id(&s, strcmp(state, "running") == 0 ? 0 : now);
     bind_text(&s, detail);
     return run(&s, err);
 }

@@ -44,12 +44,14 @@ int store_point_create(struct store *store, struct store_point *point, struct er
 int store_point_complete(struct store *store, int64_t point_id, struct error **err)
 {
     CLEANUP_STATEMENT struct statement s = statement(
-        store, "UPDATE restore_points SET complete = 1, completed_at = ?1 WHERE id = ?2 AND "
+        store, "UPDATE restore_points SET complete = 1, completed_at = ? WHERE id = ? AND "
                "complete = 0 AND EXISTS "
-               "(SELECT 1 FROM restore_point_disks WHERE point_id = ?2) AND NOT EXISTS "
-               "(SELECT 1 FROM restore_point_disks WHERE point_id = ?2 AND complete = 0)");
+               "(SELECT 1 FROM restore_point_disks WHERE point_id = ?) AND NOT EXISTS "
+               "(SELECT 1 FROM restore_point_disks WHERE point_id = ? AND complete = 0)");
 
     bind_int(&s, store_now_ms());
+    bind_int(&s, point_id);
+    bind_int(&s, point_id);
     bind_int(&s, point_id);
     return run_on_one(&s, err);
 }

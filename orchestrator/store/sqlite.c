@@ -1,60 +1,227 @@
-/* Opening, migrating and transactions of the SQLite store; see store.h. */
+/* SQLite behind the store: the default, a file in the state directory; see driver.h. */
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
-#include "store/migrations.h"
 #include "store/statement.h"
 
-#define BUSY_TIMEOUT_MS 10000
+#define BUSY_TIMEOUT_MS 1000 /* then the transaction is tried again, as long as patience lasts */
+#define WAL_TIMEOUT_MS  10000
 #define WAL_RETRY_MS    10
 
-int64_t store_now_ms(void)
+static const char *hint(const struct store *store)
 {
-    struct timespec ts;
+    int code = store->connection ? sqlite3_errcode(store->connection) : SQLITE_OK;
+    int errnum = store->connection ? sqlite3_system_errno(store->connection) : 0;
 
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    if (code == SQLITE_FULL || ((code & 0xff) == SQLITE_IOERR && errnum == ENOSPC))
+        return "; the disk is full: make room, and run the command again";
+    return code == SQLITE_CORRUPT || code == SQLITE_NOTADB
+               ? "; restore it from a backup, or use another --state"
+               : "";
+}
+
+static enum store_failure failure(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return STORE_BUSY;
+    case SQLITE_CONSTRAINT:
+        return code == SQLITE_CONSTRAINT_UNIQUE || code == SQLITE_CONSTRAINT_PRIMARYKEY
+                   ? STORE_UNIQUE
+                   : STORE_CONSTRAINT;
+    default:
+        return STORE_OTHER;
+    }
+}
+
+static int fail(struct store *store, struct error **err)
+{
+    sqlite3 *db = store->connection;
+
+    store->failure = failure(sqlite3_extended_errcode(db));
+    /* A full disk, for one, undoes all of the transaction. */
+    if (store->in_transaction && sqlite3_get_autocommit(db))
+        store->doomed = true;
+    return error_set(err, "%s: %s%s", store->path, sqlite3_errmsg(db), hint(store));
 }
 
 static int execute(struct store *store, const char *sql, struct error **err)
 {
-    if (sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK)
+    if (strcmp(sql, "ROLLBACK") == 0 && sqlite3_get_autocommit(store->connection))
+        return 0; /* SQLite has done so itself */
+    if (sqlite3_exec(store->connection, sql, NULL, NULL, NULL) == SQLITE_OK)
         return 0;
-    return error_set(err, "%s: %s%s", store->path, sqlite3_errmsg(store->db), damage_hint(store));
+    return fail(store, err);
 }
 
-int store_begin(struct store *store, struct error **err)
+static int start(struct statement *s, struct error **err)
 {
-    return execute(store, "BEGIN IMMEDIATE", err);
+    sqlite3_stmt *stmt;
+
+    if (sqlite3_prepare_v2(s->store->connection, s->sql, -1, &stmt, NULL) != SQLITE_OK)
+        return fail(s->store, err);
+    s->rows = stmt;
+    if (sqlite3_bind_parameter_count(stmt) != s->count) {
+        s->store->failure = STORE_OTHER;
+        return error_set(err, "%s: %d values for %d parameters: %s", s->store->path, s->count,
+                         sqlite3_bind_parameter_count(stmt), s->sql);
+    }
+    for (int i = 0; i < s->count; i++) {
+        const struct value *value = &s->values[i];
+        int r = SQLITE_OK;
+
+        switch (value->kind) {
+        case VALUE_NULL:
+            r = sqlite3_bind_null(stmt, i + 1);
+            break;
+        case VALUE_INT:
+            r = sqlite3_bind_int64(stmt, i + 1, value->number);
+            break;
+        case VALUE_DOUBLE:
+            r = sqlite3_bind_double(stmt, i + 1, value->real);
+            break;
+        case VALUE_TEXT:
+            r = sqlite3_bind_text(stmt, i + 1, value->text, -1, SQLITE_STATIC);
+            break;
+        }
+        if (r != SQLITE_OK)
+            return fail(s->store, err);
+    }
+    return 0;
 }
 
-int store_commit(struct store *store, struct error **err)
+static int step(struct statement *s, struct error **err)
 {
-    if (execute(store, "COMMIT", err) == 0)
+    switch (sqlite3_step(s->rows)) {
+    case SQLITE_ROW:
+        return 1;
+    case SQLITE_DONE:
+        s->changes = sqlite3_changes(s->store->connection);
+        s->insert_id = sqlite3_last_insert_rowid(s->store->connection);
         return 0;
-    store_rollback(store);
+    default:
+        return fail(s->store, err);
+    }
+}
+
+static void end(struct statement *s)
+{
+    sqlite3_finalize(s->rows);
+    s->rows = NULL;
+}
+
+static struct value column(const struct statement *s, int column)
+{
+    sqlite3_stmt *stmt = s->rows;
+
+    switch (sqlite3_column_type(stmt, column)) {
+    case SQLITE_INTEGER:
+        return (struct value){ .kind = VALUE_INT, .number = sqlite3_column_int64(stmt, column) };
+    case SQLITE_FLOAT:
+        return (struct value){ .kind = VALUE_DOUBLE, .real = sqlite3_column_double(stmt, column) };
+    case SQLITE_TEXT:
+    case SQLITE_BLOB:
+        return (struct value){ .kind = VALUE_TEXT,
+                               .text = (const char *)sqlite3_column_text(stmt, column) };
+    default:
+        return (struct value){ .kind = VALUE_NULL };
+    }
+}
+
+static const char *column_name(const struct statement *s, int column)
+{
+    return sqlite3_column_name(s->rows, column);
+}
+
+static int columns(const struct statement *s)
+{
+    return sqlite3_column_count(s->rows);
+}
+
+static int64_t clock_ms(struct store *store, struct error **err)
+{
+    (void)store, (void)err;
+    return store_now_ms(); /* everybody who has the file open is on this host */
+}
+
+/* Changing to WAL needs the database for itself, and SQLite does not wait for that:
+ * where several processes open a new one at once, all but one have to try again. */
+static int set_wal(struct store *store, struct error **err)
+{
+    for (int waited_ms = 0;; waited_ms += WAL_RETRY_MS) {
+        int r = sqlite3_exec(store->connection, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+
+        if (r == SQLITE_OK)
+            return 0;
+        if ((r != SQLITE_BUSY && r != SQLITE_LOCKED) || waited_ms >= WAL_TIMEOUT_MS)
+            return fail(store, err);
+        sqlite3_sleep(WAL_RETRY_MS);
+    }
+}
+
+/* Only its owner reads the database: it holds leases and the shape of every VM. */
+static int create_private(const char *path, struct error **err)
+{
+    CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return error_set_errno(err, errno, "opening %s", path);
+    return 0;
+}
+
+static int open_place(struct store *store, struct error **err)
+{
+    const char *path = store->place.database;
+
+    if (strncmp(path, "sqlite://", 9) == 0)
+        path += 9;
+    store->path = strdup(path);
+    return store->path ? 0 : error_set_errno(err, ENOMEM, "opening %s", path);
+}
+
+static void disconnect(struct store *store)
+{
+    sqlite3_close(store->connection);
+    store->connection = NULL;
+}
+
+static int connect_file(struct store *store, struct error **err)
+{
+    sqlite3 *db = NULL;
+    int r;
+
+    if (store->connection)
+        return 0;
+    store->failure = STORE_OTHER;
+    if (create_private(store->path, err) < 0)
+        return -1;
+    r = sqlite3_open_v2(store->path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX, NULL);
+    store->connection = db;
+    if (r == SQLITE_OK)
+        sqlite3_busy_timeout(db, BUSY_TIMEOUT_MS);
+    if (r != SQLITE_OK)
+        fail(store, err);
+    else if (set_wal(store, err) == 0 &&
+             execute(store, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;", err) == 0)
+        return 0;
+    disconnect(store);
     return -1;
 }
 
-void store_rollback(struct store *store)
+static void read_version(struct statement *s, void *schema)
 {
-    if (!sqlite3_get_autocommit(store->db))
-        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    ((struct store_schema *)schema)->version = (int)take_int(s);
 }
 
-static void read_version(struct statement *s, void *version)
-{
-    *(int64_t *)version = take_int(s);
-}
-
-static int schema_version(struct store *store, int64_t *version, struct error **err)
+static int schema(struct store *store, struct store_schema *schema, struct error **err)
 {
     CLEANUP_STATEMENT struct statement s = statement(store, "PRAGMA user_version");
     bool found;
 
-    return read_first(&s, read_version, version, &found, err);
+    return read_first(&s, read_version, schema, &found, err);
 }
 
 static int apply(struct store *store, const struct migration *m, struct error **err)
@@ -62,18 +229,11 @@ static int apply(struct store *store, const struct migration *m, struct error **
     char pragma[64];
 
     snprintf(pragma, sizeof pragma, "PRAGMA user_version = %d", m->number);
-    if (execute(store, m->sql, err) < 0 || execute(store, pragma, err) < 0)
-        return error_prefix(err, "migration %s", m->name);
-    return 0;
-}
-
-static int newest_migration(void)
-{
-    int newest = 0;
-
-    for (const struct migration *m = migrations; m->number; m++)
-        newest = m->number;
-    return newest;
+    for (size_t i = 0; m->statements[i]; i++) {
+        if (execute(store, m->statements[i], err) < 0)
+            return error_prefix(err, "migration %s", m->name);
+    }
+    return execute(store, pragma, err);
 }
 
 static void read_table(struct statement *s, void *name)
@@ -96,88 +256,50 @@ static int check_references(struct store *store, struct error **err)
                               store->path, table);
 }
 
-/* All missing migrations in one transaction; another process that migrates at the
- * same time makes this one wait and then find nothing to do. */
-static int migrate(struct store *store, struct error **err)
+/* Another process that migrated meanwhile leaves nothing to do. */
+static int apply_missing(struct store *store, void *opaque, struct error **err)
 {
-    CLEANUP_ROLLBACK struct store *transaction = NULL;
-    int64_t version = 0;
+    struct store_schema now = { 0 };
 
-    if (schema_version(store, &version, err) < 0)
+    (void)opaque;
+    if (schema(store, &now, err) < 0)
         return -1;
-    if (version > newest_migration())
-        return error_set(err,
-                         "%s was written by a newer vmferry (schema %d, this one knows %d): "
-                         "use that version, or another --state",
-                         store->path, (int)version, newest_migration());
-    if (version == newest_migration())
-        return 0;
-    if (store_begin(store, err) < 0)
-        return -1;
-    transaction = store;
-    if (schema_version(store, &version, err) < 0)
-        return -1;
-    for (const struct migration *m = migrations; m->number; m++) {
-        if (m->number > version && apply(store, m, err) < 0)
+    for (const struct migration *m = sqlite_migrations; m->number; m++) {
+        if (m->number > now.version && apply(store, m, err) < 0)
             return -1;
     }
-    if (check_references(store, err) < 0)
+    return check_references(store, err);
+}
+
+/* All of it in one transaction. A migration may make a table anew that others refer to. */
+static int migrate(struct store *store, struct error **err)
+{
+    int r;
+
+    if (execute(store, "PRAGMA foreign_keys = OFF", err) < 0)
         return -1;
-    return store_commit(store, err);
+    r = store_transaction(store, apply_missing, NULL, err);
+    disconnect(store); /* the next connection has them on */
+    return r;
 }
 
-/* Changing to WAL needs the database for itself, and SQLite does not wait for that:
- * where several processes open a new one at once, all but one have to try again. */
-static int set_wal(struct store *store, struct error **err)
-{
-    for (int waited_ms = 0;; waited_ms += WAL_RETRY_MS) {
-        int r = sqlite3_exec(store->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
-
-        if (r == SQLITE_OK)
-            return 0;
-        if ((r != SQLITE_BUSY && r != SQLITE_LOCKED) || waited_ms >= BUSY_TIMEOUT_MS)
-            return error_set(err, "%s: %s%s", store->path, sqlite3_errmsg(store->db),
-                             damage_hint(store));
-        sqlite3_sleep(WAL_RETRY_MS);
-    }
-}
-
-/* Only its owner reads the database: it holds leases and the shape of every VM. */
-static int create_private(const char *path, struct error **err)
-{
-    CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-
-    if (fd < 0)
-        return error_set_errno(err, errno, "opening %s", path);
-    return 0;
-}
-
-int store_open(const char *path, struct store **store, struct error **err)
-{
-    CLEANUP_STORE struct store *s = calloc(1, sizeof *s);
-
-    if (!s || !(s->path = strdup(path)))
-        return error_set_errno(err, ENOMEM, "opening %s", path);
-    if (create_private(path, err) < 0)
-        return -1;
-    if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX, NULL) !=
-        SQLITE_OK)
-        return error_set(err, "%s: %s", path, sqlite3_errmsg(s->db));
-    sqlite3_busy_timeout(s->db, BUSY_TIMEOUT_MS);
-    /* A migration may make a table anew that others refer to. */
-    if (set_wal(s, err) < 0 ||
-        execute(s, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF;", err) < 0 ||
-        migrate(s, err) < 0 || execute(s, "PRAGMA foreign_keys = ON;", err) < 0)
-        return -1;
-    *store = steal_ptr(s);
-    return 0;
-}
-
-void store_close(struct store *store)
-{
-    if (!store)
-        return;
-    sqlite3_close(store->db);
-    free(store->path);
-    free(store);
-}
+const struct driver sqlite_driver = {
+    .name = "sqlite",
+    .migrations = sqlite_migrations,
+    .begin = "BEGIN IMMEDIATE",
+    .begin_reading = "BEGIN",
+    .open = open_place,
+    .close = disconnect,
+    .connect = connect_file,
+    .disconnect = disconnect,
+    .execute = execute,
+    .start = start,
+    .step = step,
+    .end = end,
+    .column = column,
+    .column_name = column_name,
+    .columns = columns,
+    .clock_ms = clock_ms,
+    .schema = schema,
+    .migrate = migrate,
+};

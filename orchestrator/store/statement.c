@@ -2,111 +2,127 @@
 #include "store/statement.h"
 
 #include <string.h>
-
-static void stick(struct statement *s, int status)
-{
-    if (s->status == SQLITE_OK)
-        s->status = status;
-}
+#include <strings.h>
 
 struct statement statement(struct store *store, const char *sql)
 {
-    struct statement s = { .store = store, .next_parameter = 1 };
+    return (struct statement){ .store = store, .sql = sql };
+}
 
-    s.status = sqlite3_prepare_v2(store->db, sql, -1, &s.stmt, NULL);
-    return s;
+static void stop(struct statement *s)
+{
+    if (s->started)
+        s->store->driver->end(s);
+    s->started = s->has_row = false;
+    s->next_column = 0;
 }
 
 void statement_end(struct statement *s)
 {
-    sqlite3_finalize(s->stmt);
+    stop(s);
+    for (int i = 0; i < s->count; i++)
+        free((char *)s->values[i].text);
+    free(s->own_sql);
+}
+
+void bind_value(struct statement *s, const struct value *value)
+{
+    struct value *own = &s->values[s->count];
+
+    if (s->count == STATEMENT_VALUES) {
+        s->wrong = "has more values than STATEMENT_VALUES";
+        return;
+    }
+    s->count++;
+    *own = *value;
+    own->text = NULL;
+    if (value->kind == VALUE_TEXT && !(own->text = strdup(value->text)))
+        s->wrong = "is too long for the memory";
 }
 
 void bind_int(struct statement *s, int64_t value)
 {
-    stick(s, sqlite3_bind_int64(s->stmt, s->next_parameter++, value));
+    bind_value(s, &(struct value){ .kind = VALUE_INT, .number = value });
 }
 
 void bind_id(struct statement *s, int64_t id)
 {
-    if (id)
-        bind_int(s, id);
-    else
-        stick(s, sqlite3_bind_null(s->stmt, s->next_parameter++));
+    bind_value(s, &(struct value){ .kind = id ? VALUE_INT : VALUE_NULL, .number = id });
 }
 
 void bind_double(struct statement *s, double value)
 {
-    stick(s, sqlite3_bind_double(s->stmt, s->next_parameter++, value));
+    bind_value(s, &(struct value){ .kind = VALUE_DOUBLE, .real = value });
 }
 
 void bind_text(struct statement *s, const char *text)
 {
-    if (text && *text)
-        stick(s, sqlite3_bind_text(s->stmt, s->next_parameter++, text, -1, SQLITE_TRANSIENT));
-    else
-        stick(s, sqlite3_bind_null(s->stmt, s->next_parameter++));
+    bind_value(s, &(struct value){ .kind = text && *text ? VALUE_TEXT : VALUE_NULL, .text = text });
+}
+
+static struct value take(struct statement *s)
+{
+    return s->store->driver->column(s, s->next_column++);
 }
 
 int64_t take_int(struct statement *s)
 {
-    return sqlite3_column_int64(s->stmt, s->next_column++);
+    struct value value = take(s);
+
+    switch (value.kind) {
+    case VALUE_INT:
+        return value.number;
+    case VALUE_DOUBLE:
+        return (int64_t)value.real;
+    case VALUE_TEXT:
+        return strtoll(value.text, NULL, 10);
+    case VALUE_NULL:
+        break;
+    }
+    return 0;
 }
 
 double take_double(struct statement *s)
 {
-    return sqlite3_column_double(s->stmt, s->next_column++);
+    struct value value = take(s);
+
+    switch (value.kind) {
+    case VALUE_INT:
+        return (double)value.number;
+    case VALUE_DOUBLE:
+        return value.real;
+    case VALUE_TEXT:
+        return strtod(value.text, NULL);
+    case VALUE_NULL:
+        break;
+    }
+    return 0;
 }
 
 void take_text(struct statement *s, char *buf, size_t size)
 {
-    int column = s->next_column++;
-    const char *text = (const char *)sqlite3_column_text(s->stmt, column);
+    int column = s->next_column;
+    struct value value = take(s);
+    int length = 0;
 
     buf[0] = '\0';
-    if (!text)
-        return;
-    if (strlen(text) >= size)
-        s->long_column = sqlite3_column_name(s->stmt, column); /* never cut a path short */
-    else
-        strcpy(buf, text);
-}
-
-const char *damage_hint(struct store *store)
-{
-    int code = sqlite3_errcode(store->db);
-    int errnum = sqlite3_system_errno(store->db);
-
-    if (code == SQLITE_FULL || ((code & 0xff) == SQLITE_IOERR && errnum == ENOSPC))
-        return "; the disk is full: make room, and run the command again";
-    return code == SQLITE_CORRUPT || code == SQLITE_NOTADB
-               ? "; restore it from a backup, or use another --state"
-               : "";
-}
-
-static int fail(struct statement *s, struct error **err)
-{
-    return error_set(err, "%s: %s%s", s->store->path,
-                     s->status == SQLITE_NOMEM || !s->stmt || s->status == SQLITE_OK
-                         ? sqlite3_errmsg(s->store->db)
-                     : sqlite3_errcode(s->store->db) == s->status ? sqlite3_errmsg(s->store->db)
-                                                                  : sqlite3_errstr(s->status),
-                     damage_hint(s->store));
-}
-
-/* SQLITE_ROW or SQLITE_DONE, or -1 with *err set. */
-static int step(struct statement *s, struct error **err)
-{
-    int status;
-
-    if (s->status != SQLITE_OK)
-        return fail(s, err);
-    status = sqlite3_step(s->stmt);
-    s->next_column = 0;
-    if (status == SQLITE_ROW || status == SQLITE_DONE)
-        return status;
-    s->status = status;
-    return fail(s, err);
+    switch (value.kind) {
+    case VALUE_INT:
+        length = snprintf(buf, size, "%lld", (long long)value.number);
+        break;
+    case VALUE_DOUBLE:
+        length = snprintf(buf, size, "%.17g", value.real);
+        break;
+    case VALUE_TEXT:
+        length = snprintf(buf, size, "%s", value.text);
+        break;
+    case VALUE_NULL:
+        break;
+    }
+    if ((size_t)length >= size) { /* never cut a path short */
+        buf[0] = '\0';
+        s->long_column = s->store->driver->column_name(s, column);
+    }
 }
 
 static int check_columns(struct statement *s, struct error **err)
@@ -117,21 +133,106 @@ static int check_columns(struct statement *s, struct error **err)
     return 0;
 }
 
+static bool only_reads(const struct statement *s)
+{
+    return strncasecmp(s->sql, "SELECT", 6) == 0 || strncasecmp(s->sql, "PRAGMA", 6) == 0 ||
+           strncasecmp(s->sql, "SHOW", 4) == 0;
+}
+
+/* A deadlock or a lost connection undoes the whole transaction, not only its statement:
+ * what came after it would stand alone. */
+static void note_failure(struct store *store)
+{
+    if (store->in_transaction)
+        store->doomed |= store->failure == STORE_BUSY || store->failure == STORE_LOST;
+}
+
+static int start(struct store *store, void *statement, struct error **err)
+{
+    struct statement *s = statement;
+
+    stop(s);
+    if (store->doomed)
+        return error_set(err, "%s: the database has undone this transaction", store->path);
+    store->failure = STORE_FINE;
+    if (s->wrong) {
+        store->failure = STORE_OTHER;
+        return error_set(err, "%s: a statement %s", store->path, s->wrong);
+    }
+    if (!store->in_transaction && store->driver->connect(store, err) < 0)
+        return -1;
+    s->started = true;
+    if (store->driver->start(s, err) == 0) {
+        store->wrote |= !only_reads(s);
+        return 0;
+    }
+    note_failure(store);
+    return -1;
+}
+
+int read_next(struct statement *s, struct error **err)
+{
+    struct store *store = s->store;
+    int r;
+
+    if (!s->started &&
+        (store->in_transaction ? start(store, s, err) : store_retry(store, start, s, err)) < 0)
+        return -1;
+    s->next_column = 0;
+    r = store->driver->step(s, err);
+    s->has_row = r > 0;
+    if (r < 0)
+        note_failure(store);
+    return r;
+}
+
+/* Start it and go through its rows. */
+static int run_once(struct store *store, void *statement, struct error **err)
+{
+    struct statement *s = statement;
+    int64_t id = 0;
+    int r;
+
+    if (start(store, s, err) < 0)
+        return -1;
+    do {
+        s->next_column = 0;
+        r = store->driver->step(s, err);
+        s->has_row = r > 0;
+        if (s->has_row && store->driver->columns(s) == 1)
+            id = take_int(s); /* what RETURNING tells */
+    } while (r > 0);
+    if (id)
+        s->insert_id = id;
+    if (r < 0)
+        note_failure(store);
+    return r;
+}
+
 int run(struct statement *s, struct error **err)
 {
-    int status;
+    struct store *store = s->store;
 
-    do
-        status = step(s, err);
-    while (status == SQLITE_ROW);
-    return status < 0 ? -1 : 0;
+    if (store->in_transaction)
+        return run_once(store, s, err);
+    if (store->driver->needs_token && !only_reads(s))
+        return store_transaction(store, run_once, s, err);
+    return store_retry(store, run_once, s, err);
 }
 
 int run_insert(struct statement *s, int64_t *id, struct error **err)
 {
     if (run(s, err) < 0)
         return -1;
-    *id = sqlite3_last_insert_rowid(s->store->db);
+    *id = s->insert_id;
+    return 0;
+}
+
+int run_count(struct statement *s, int64_t *count, struct error **err)
+{
+    if (run(s, err) < 0)
+        return -1;
+    *count = s->changes;
     return 0;
 }
 
@@ -139,7 +240,7 @@ int run_on_one(struct statement *s, struct error **err)
 {
     if (run(s, err) < 0)
         return -1;
-    if (sqlite3_changes(s->store->db) == 0)
+    if (s->changes == 0)
         return error_set(err, "%s: the row to change is not there, or may not change",
                          s->store->path);
     return 0;
@@ -150,9 +251,9 @@ int read_all(struct statement *s, read_row read, size_t record_size, void *recor
 {
     CLEANUP_FREE char *list = NULL;
     size_t n = 0, room = 0;
-    int status;
+    int more;
 
-    while ((status = step(s, err)) == SQLITE_ROW) {
+    while ((more = read_next(s, err)) > 0) {
         if (n == room) {
             char *bigger;
 
@@ -166,7 +267,7 @@ int read_all(struct statement *s, read_row read, size_t record_size, void *recor
         read(s, list + n * record_size);
         n++;
     }
-    if (status < 0 || check_columns(s, err) < 0)
+    if (more < 0 || check_columns(s, err) < 0)
         return -1;
     *(void **)records = steal_ptr(list);
     *count = n;
@@ -175,32 +276,34 @@ int read_all(struct statement *s, read_row read, size_t record_size, void *recor
 
 int read_first(struct statement *s, read_row read, void *record, bool *found, struct error **err)
 {
-    int status = step(s, err);
+    int more = read_next(s, err);
 
-    if (status < 0)
+    if (more < 0)
         return -1;
-    *found = status == SQLITE_ROW;
+    *found = more > 0;
     if (*found)
         read(s, record);
-    /* What an INSERT … RETURNING wrote is committed by the step after its row. */
-    if (check_columns(s, err) < 0 || (*found && step(s, err) < 0))
+    if (check_columns(s, err) < 0)
         return -1;
+    stop(s);
     return 0;
 }
 
 int read_only_text(struct statement *s, char **text, struct error **err)
 {
-    const char *value;
-    int status = step(s, err);
+    struct value value = { .kind = VALUE_NULL };
+    int more = read_next(s, err);
 
-    if (status < 0)
+    if (more < 0)
         return -1;
-    value = status == SQLITE_ROW ? (const char *)sqlite3_column_text(s->stmt, 0) : NULL;
-    if (!value) {
+    if (more)
+        value = take(s);
+    if (value.kind != VALUE_TEXT) {
         error_set(err, "%s: the row is not there", s->store->path);
         (*err)->errnum = ENOENT;
         return -1;
     }
-    *text = strdup(value);
+    *text = strdup(value.text);
+    stop(s);
     return *text ? 0 : error_set_errno(err, ENOMEM, "reading %s", s->store->path);
 }

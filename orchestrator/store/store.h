@@ -1,5 +1,5 @@
-/* The store: the truth about sources, VMs, disks, points, exports and jobs. SQLite
- * is behind it now; nothing above this folder sees SQL.
+/* The store: the truth about sources, VMs, disks, points, exports and jobs. SQLite or
+ * MariaDB is behind it; nothing above this folder sees SQL.
  *
  * Records are plain structs: fixed text fields, "" where the database has NULL
  * and 0 for a missing id. Lists are arrays that the caller frees with free(), so
@@ -8,7 +8,7 @@
  * time; several processes may have the same store open.
  *
  * A finder that finds nothing is an error (errnum ENOENT) that says what is there
- * instead. Each call is a transaction of its own, unless store_begin() opened one. */
+ * instead. Each call is a transaction of its own, unless one is open. */
 #ifndef VMFERRY_STORE_H
 #define VMFERRY_STORE_H
 
@@ -26,13 +26,65 @@
 
 struct store;
 
-/* Open or make the database at `path` (its folder must exist) and bring its
- * schema up to date. A schema newer than this program is refused. */
-int store_open(const char *path, struct store **store, struct error **err);
-void store_close(struct store *store);
+/* Which database: a path, sqlite:///PATH, or mariadb://USER@HOST[:PORT][,HOST…]/NAME
+ * (vmferry.conf(5) has the details). A path's folder must exist. */
+struct store_place {
+    const char *database;
+    const char *password_file; /* NULL: $VMFERRY_DATABASE_PASSWORD, or none */
+    const char *ca;            /* who signed the server's certificate; NULL: the system's */
+};
 
-/* One transaction at a time; nothing of it is kept before the commit returns 0.
- * CLEANUP_ROLLBACK struct store *transaction = store; undoes it on early return. */
+/* Open it, or make it, and bring its schema up to date. A newer schema than this
+ * program's is refused. */
+int store_open_place(const struct store_place *place, struct store **store, struct error **err);
+/* Of a place that needs no more than its name. */
+int store_open(const char *database, struct store **store, struct error **err);
+/* A handle of its own for another thread. */
+int store_again(const struct store *store, struct store **second, struct error **err);
+/* Open it as it is, to look at its schema. */
+int store_connect(const struct store_place *place, struct store **store, struct error **err);
+void store_close(struct store *store);
+/* What messages call it; never has a secret. */
+const char *store_name(const struct store *store);
+
+struct store_schema {
+    int version;           /* of the database: its newest migration's number */
+    int newest;            /* that this program knows */
+    char name[STORE_NAME]; /* of the version, "" when it is not known */
+};
+
+int store_schema(struct store *store, struct store_schema *schema, struct error **err);
+/* "0005-jobs", or NULL. */
+const char *store_migration_name(const struct store *store, int number);
+
+/* Transactions.
+ *
+ * The work of one may be done several times, and only the last time counts: after a
+ * deadlock, a conflict with another node of a cluster, a lost connection. So it touches
+ * nothing but the store and what is its own (`opaque`), which it sets anew each time; it
+ * fails as soon as a call of the store does. Trying again ends after a minute, or what
+ * store_set_patience() said. When a transaction is open already, the work becomes a part
+ * of that. It sees no change of others while it runs; but on another node of a Galera
+ * cluster only those rows are safe from others that it writes, so a decision about a row
+ * that it only read must write that row, too. */
+typedef int (*store_work)(struct store *store, void *opaque, struct error **err);
+int store_transaction(struct store *store, store_work work, void *opaque, struct error **err);
+/* 0: as it is at first, a minute. */
+void store_set_patience(struct store *store, int64_t ms);
+
+/* Why the last call of the store failed, for callers that know what to do about it. */
+enum store_failure {
+    STORE_FINE,
+    STORE_UNIQUE,     /* a row with this name or key is there already */
+    STORE_CONSTRAINT, /* another promise of the schema would be broken */
+    STORE_BUSY,       /* the database has undone it for the sake of another one's work */
+    STORE_LOST,       /* the connection */
+    STORE_OTHER,
+};
+enum store_failure store_last_failure(const struct store *store);
+
+/* By hand, without trying again but of the begin; nothing of it is kept before the commit
+ * returns 0. CLEANUP_ROLLBACK struct store *transaction = store; undoes it on early return. */
 int store_begin(struct store *store, struct error **err);
 int store_commit(struct store *store, struct error **err);
 void store_rollback(struct store *store); /* nothing to do when none is open */
@@ -49,7 +101,9 @@ static inline void cleanup_rollback(struct store **store)
 #define CLEANUP_STORE    CLEANUP(cleanup_store)
 #define CLEANUP_ROLLBACK CLEANUP(cleanup_rollback)
 
+/* This host's clock, and the database's: leases, which hosts compare, are by the latter. */
 int64_t store_now_ms(void);
+int store_clock_ms(struct store *store, int64_t *ms, struct error **err);
 
 /* Sources (vms.c) */
 

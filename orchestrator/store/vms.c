@@ -108,26 +108,26 @@ static int delete_source(struct store *store, int64_t id, struct error **err)
     return 0;
 }
 
-int store_source_remove(struct store *store, int64_t id, struct error **err)
+static int remove_unused(struct store *store, void *id, struct error **err)
 {
     CLEANUP_STATEMENT struct statement used =
         statement(store, "SELECT name FROM vms WHERE source_id = ? AND id IN "
                          "(SELECT vm_id FROM replication_jobs)");
-    CLEANUP_ROLLBACK struct store *transaction = NULL;
     char name[STORE_NAME];
     bool found;
 
-    if (store_begin(store, err) < 0)
-        return -1;
-    transaction = store;
-    bind_int(&used, id);
+    bind_int(&used, *(int64_t *)id);
     if (read_first(&used, read_name, name, &found, err) < 0)
         return -1;
     if (found)
         return error_set(err, "its VM '%s' has been replicated: the replica needs its source",
                          name);
-    sqlite3_reset(used.stmt);
-    return delete_source(store, id, err) < 0 ? -1 : store_commit(store, err);
+    return delete_source(store, *(int64_t *)id, err);
+}
+
+int store_source_remove(struct store *store, int64_t id, struct error **err)
+{
+    return store_transaction(store, remove_unused, &id, err);
 }
 
 #define VM_COLUMNS                                                                                 \
@@ -156,12 +156,13 @@ static void read_id(struct statement *s, void *id)
 
 int store_vm_upsert(struct store *store, struct store_vm *vm, const char *spec, struct error **err)
 {
-    CLEANUP_STATEMENT struct statement s = statement(
-        store, "INSERT INTO vms (uuid, source_id, name, path, spec, created_at, updated_at) "
-               "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (uuid) DO UPDATE SET "
-               "source_id = excluded.source_id, name = excluded.name, path = excluded.path, "
-               "spec = excluded.spec, updated_at = excluded.updated_at RETURNING id");
-    bool found;
+    static const struct upsert upsert = {
+        .table = "vms",
+        .columns = "uuid, source_id, name, path, spec, created_at, updated_at",
+        .key = "uuid",
+        .insert_only = "created_at",
+    };
+    CLEANUP_STATEMENT struct statement s = statement_upsert(store, &upsert);
 
     bind_text(&s, vm->uuid);
     bind_int(&s, vm->source_id);
@@ -170,7 +171,7 @@ int store_vm_upsert(struct store *store, struct store_vm *vm, const char *spec, 
     bind_text(&s, spec);
     bind_int(&s, store_now_ms());
     bind_int(&s, store_now_ms());
-    return read_first(&s, read_id, &vm->id, &found, err);
+    return run_insert(&s, &vm->id, err);
 }
 
 int store_vm_find(struct store *store, const char *name_or_uuid, struct store_vm *vm,
@@ -178,10 +179,12 @@ int store_vm_find(struct store *store, const char *name_or_uuid, struct store_vm
 {
     CLEANUP_STATEMENT struct statement s =
         statement(store, "SELECT " VM_COLUMNS
-                         "WHERE uuid = lower(?1) OR vms.name = ?1 OR path = ?1 ORDER BY vms.id");
+                         "WHERE uuid = lower(?) OR vms.name = ? OR path = ? ORDER BY vms.id");
     CLEANUP_FREE struct store_vm *found = NULL;
     size_t count;
 
+    bind_text(&s, name_or_uuid);
+    bind_text(&s, name_or_uuid);
     bind_text(&s, name_or_uuid);
     if (read_all(&s, read_vm, sizeof *found, &found, &count, err) < 0)
         return -1;
@@ -252,19 +255,19 @@ static void read_disk(struct statement *s, void *record)
 
 int store_disk_upsert(struct store *store, struct store_disk *disk, struct error **err)
 {
-    CLEANUP_STATEMENT struct statement s = statement(
-        store, "INSERT INTO vm_disks (vm_id, disk_key, unit_number, backing_uuid, capacity) "
-               "VALUES (?, ?, ?, ?, ?) ON CONFLICT (vm_id, disk_key) DO UPDATE SET "
-               "unit_number = excluded.unit_number, backing_uuid = excluded.backing_uuid, "
-               "capacity = excluded.capacity RETURNING id");
-    bool found;
+    static const struct upsert upsert = {
+        .table = "vm_disks",
+        .columns = "vm_id, disk_key, unit_number, backing_uuid, capacity",
+        .key = "vm_id, disk_key",
+    };
+    CLEANUP_STATEMENT struct statement s = statement_upsert(store, &upsert);
 
     bind_int(&s, disk->vm_id);
     bind_int(&s, disk->key);
     bind_int(&s, disk->unit);
     bind_text(&s, disk->backing_uuid);
     bind_int(&s, (int64_t)disk->capacity);
-    return read_first(&s, read_id, &disk->id, &found, err);
+    return run_insert(&s, &disk->id, err);
 }
 
 int store_disks(struct store *store, int64_t vm_id, struct store_disk **disks, size_t *count,
