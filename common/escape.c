@@ -2,6 +2,7 @@
 #include "escape.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 #define REPLACEMENT 0xfffdU
 
@@ -114,4 +115,34 @@ void escape_terminal(FILE *out, const char *text)
         else
             put(out, text, length, code);
     }
+}
+
+void mask_secrets(char *text)
+{
+    for (char *uri = strstr(text, "://"); uri; uri = strstr(uri + 3, "://")) {
+        size_t length = strcspn(uri + 3, "/?# \t\n'\"<>");
+        char *at = memrchr(uri + 3, '@', length);
+        char *colon = at ? memchr(uri + 3, ':', (size_t)(at - uri - 3)) : NULL;
+
+        if (colon)
+            memmove(colon + 1, at, strlen(at) + 1);
+    }
+}
+
+void copy_utf8(char *buf, size_t size, const char *text)
+{
+    size_t used = 0;
+    unsigned code;
+
+    for (int length; *text && used + 4 < size; text += length) {
+        length = utf8_next(text, &code);
+        if (code == REPLACEMENT) {
+            memcpy(buf + used, "\xef\xbf\xbd", 3);
+            used += 3;
+        } else {
+            memcpy(buf + used, text, (size_t)length);
+            used += (size_t)length;
+        }
+    }
+    buf[used] = '\0';
 }

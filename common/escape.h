@@ -16,6 +16,12 @@ void escape_html(FILE *out, const char *text);
  * newline and tab stay. */
 void escape_terminal(FILE *out, const char *text);
 
+/* As much of it as fits, size > 4, in valid UTF-8. */
+void copy_utf8(char *buf, size_t size, const char *text);
+
+/* Takes the secret out of each "scheme://user:secret@host". */
+void mask_secrets(char *text);
+
 /* The next character of `text` (not at its end) in *code, 0xfffd for a byte that is no UTF-8.
  * Returns how many bytes it takes. */
 int utf8_next(const char *text, unsigned *code);

@@ -22,6 +22,7 @@ static const struct command commands[] = {
       false },
     { "failover", "boot a restore point in a test, or take the test back", command_failover,
       false },
+    { "audit", "who did what to which VM", command_audit, false },
     { "export", "serve a disk by the export map, or withdraw it", command_export, false },
     { NULL, NULL, NULL, false },
 };

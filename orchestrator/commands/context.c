@@ -62,7 +62,7 @@ static int open_state(const char *option, struct context *context, struct error 
         return error_set_errno(err, ENAMETOOLONG, "state directory %s", path);
     if (store_open(database, &context->store, err) < 0)
         return -1;
-    log_keep_start(database);
+    log_keep_start(context->store);
     return 0;
 }
 
@@ -79,7 +79,7 @@ int context_open(const char *state_option, struct context *context, struct error
 
 void context_close(struct context *context)
 {
-    log_keep_stop();
-    store_close(context->store);
+    if (log_keep_stop())
+        store_close(context->store);
     context->store = NULL;
 }

@@ -8,6 +8,7 @@
 #include "commands/source-vsphere.h"
 #include "job/connect.h"
 #include "job/discover.h"
+#include "log/log.h"
 #include "table.h"
 
 static const char help[] =
@@ -57,8 +58,8 @@ static int discover_one(struct store *store, int64_t source_id, const struct sou
     if (refused && refused->errnum != EEXIST)
         return error_move(err, &refused);
     ++*passed_over;
-    fprintf(stderr, "'%s' is passed over: %s\n", spec->path[0] ? spec->path : spec->name,
-            spec->uuid[0] ? error_message(refused) : "nothing is known of it now");
+    log_warning("source", "'%s' is passed over: %s", spec->path[0] ? spec->path : spec->name,
+                spec->uuid[0] ? error_message(refused) : "nothing is known of it now");
     return 0;
 }
 
@@ -95,12 +96,42 @@ static int refresh(const struct context *context, int64_t source_id, struct erro
     return discover(context->store, source_id, from.source, err);
 }
 
+static int write_new(struct store *store, void *source, struct error **err)
+{
+    return store_source_add(store, source, err) < 0
+               ? -1
+               : store_audit_source(store, "source add", NULL, source, err);
+}
+
+struct change {
+    const struct store_source *before, *after;
+};
+
+static int write_change(struct store *store, void *opaque, struct error **err)
+{
+    const struct change *change = opaque;
+
+    if (store_source_set_options(store, change->before->id, change->after->options, err) < 0)
+        return -1;
+    return store_audit_source(store, "source options", change->before, change->after, err);
+}
+
+static int change_options(struct store *store, const struct store_source *before,
+                          const struct store_source *after, struct error **err)
+{
+    struct change change = { .before = before, .after = after };
+
+    if (strcmp(before->options, after->options) == 0)
+        return 0;
+    return store_transaction(store, write_change, &change, err);
+}
+
 /* A source that can't be read is never added. */
 static int add_new(const struct context *context, struct store_source *source, struct error **err)
 {
     CLEANUP_ERROR struct error *ignored = NULL;
 
-    if (store_source_add(context->store, source, err) < 0)
+    if (store_transaction(context->store, write_new, source, err) < 0)
         return -1;
     if (refresh(context, source->id, err) == 0)
         return 0;
@@ -113,15 +144,17 @@ static int add_again(const struct context *context, const struct store_source *k
                      const struct store_source *source, struct error **err)
 {
     CLEANUP_ERROR struct error *ignored = NULL;
+    struct store_source changed = *known;
 
     if (strcmp(known->kind, source->kind) != 0 || strcmp(known->location, source->location) != 0)
         return error_set(err, "there is a source '%s' already, at %s", known->name,
                          known->location);
-    if (store_source_set_options(context->store, known->id, source->options, err) < 0)
+    memcpy(changed.options, source->options, sizeof changed.options);
+    if (change_options(context->store, known, &changed, err) < 0)
         return -1;
     if (refresh(context, known->id, err) == 0)
         return 0;
-    store_source_set_options(context->store, known->id, known->options, &ignored);
+    change_options(context->store, &changed, known, &ignored);
     return -1;
 }
 

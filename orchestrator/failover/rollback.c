@@ -109,7 +109,8 @@ static int say_rolled_back(struct store *store, struct store_failover *failover,
     if (store_failover_update(store, failover, err) < 0 ||
         store_vm_change_state(store, failover->vm_id, "failed_over_test", "ready_for_failover",
                               err) < 0 ||
-        store_audit(store, "failover rollback", subject, NULL, NULL, err) < 0 ||
+        store_audit_vm(store, failover->vm_id, "failover rollback", subject, failover->domain_name,
+                       FAILOVER_ROLLED_BACK, err) < 0 ||
         store_commit(store, err) < 0)
         return -1;
     transaction = NULL;

@@ -145,6 +145,18 @@ static int refuse_going(const struct test *test, struct error **err)
     return 0;
 }
 
+static int audit(const struct test *test, struct error **err)
+{
+    const struct store_failover *failover = &test->result->failover;
+    char subject[64], after[STORE_NAME + 64];
+
+    snprintf(subject, sizeof subject, "failover %lld", (long long)failover->id);
+    snprintf(after, sizeof after, "point %u as domain %s", test->point.number,
+             failover->domain_name);
+    return store_audit_vm(test->store, test->vm->id, "failover test", subject, test->vm->state,
+                          after, err);
+}
+
 /* The row that names all that will be made, and the VM's state, in one. */
 static int write_down(struct test *test, struct error **err)
 {
@@ -169,8 +181,7 @@ static int write_down(struct test *test, struct error **err)
         store_failover_create(test->store, failover, json, err) < 0 ||
         store_vm_change_state(test->store, test->vm->id, "ready_for_failover", "failed_over_test",
                               err) < 0 ||
-        store_audit(test->store, "failover test", test->vm->uuid, NULL, NULL, err) < 0 ||
-        store_commit(test->store, err) < 0)
+        audit(test, err) < 0 || store_commit(test->store, err) < 0)
         return -1;
     transaction = NULL;
     failover_console(test->state_dir, failover->id, test->result->console);

@@ -1,21 +1,10 @@
 /* One line of the log as text; see log.h. */
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 
 #include "escape.h"
+#include "json-writer.h"
 #include "log/log.h"
-
-static void print_time(FILE *out, int64_t ms)
-{
-    time_t seconds = ms / 1000;
-    char text[32] = "";
-    struct tm tm;
-
-    if (gmtime_r(&seconds, &tm))
-        strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
-    fprintf(out, "\"time\":\"%s.%03dZ\"", text, (int)(ms % 1000));
-}
 
 static void print_member(FILE *out, const char *name, const char *text)
 {
@@ -43,8 +32,9 @@ static const char *kind_name(const struct error *err)
 
 void log_print_json(FILE *out, const struct log_line *line)
 {
-    fputc('{', out);
-    print_time(out, line->time_ms);
+    char time[TIME_RFC3339];
+
+    fprintf(out, "{\"time\":\"%s\"", time_rfc3339(time, line->time_ms));
     print_member(out, "level", log_level_name(line->level));
     print_member(out, "part", line->part);
     if (line->job)

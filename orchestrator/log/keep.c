@@ -8,9 +8,10 @@
 #include "log/log.h"
 #include "store/store.h"
 
-#define QUEUE_MAX 2048 /* lines */
-#define BATCH_MAX 256  /* lines a transaction: others want to write, too */
-#define RETRY_S   1
+#define QUEUE_MAX   2048 /* lines */
+#define BATCH_MAX   256  /* lines a transaction: others want to write, too */
+#define RETRY_S     1
+#define PATIENCE_MS 3000 /* of one try */
 
 struct entry {
     struct log_line line; /* text and part are ours */
@@ -21,7 +22,7 @@ struct entry {
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    char *database; /* NULL: not started */
+    const struct store *like; /* the caller's; NULL: not started */
     pthread_t thread;
     bool running;
     bool stopping;
@@ -71,7 +72,7 @@ static void take(void *opaque, const struct log_line *line)
 {
     (void)opaque;
     LOCK_SCOPE(&keep.lock);
-    if (!keep.database)
+    if (!keep.like)
         return;
     if (keep.count + 2 > QUEUE_MAX) {
         keep.lost++;
@@ -107,13 +108,10 @@ static void drop(size_t count)
     keep.count -= count;
 }
 
-static int write_batch(struct store *store, const struct batch *batch, struct error **err)
+static int write_batch(struct store *store, void *opaque, struct error **err)
 {
-    CLEANUP_ROLLBACK struct store *transaction = NULL;
+    const struct batch *batch = opaque;
 
-    if (store_begin(store, err) < 0)
-        return -1;
-    transaction = store;
     for (size_t i = 0; i < batch->count; i++) {
         struct log_line line = batch->entries[i]->line;
 
@@ -121,17 +119,18 @@ static int write_batch(struct store *store, const struct batch *batch, struct er
         if (store_log_add(store, &line, err) < 0)
             return -1;
     }
-    return store_commit(store, err);
+    return 0;
 }
 
 /* The store's handle is made by the first call, and again after an error. */
-static int try_write(struct store **store, const char *database, const struct batch *batch)
+static int try_write(struct store **store, const struct store *like, struct batch *batch)
 {
     CLEANUP_ERROR struct error *err = NULL;
 
-    if (!*store && store_open(database, store, &err) < 0)
+    if (!*store && store_again(like, store, &err) < 0)
         return -1;
-    if (write_batch(*store, batch, &err) == 0)
+    store_set_patience(*store, PATIENCE_MS);
+    if (store_transaction(*store, write_batch, batch, &err) == 0)
         return 0;
     store_close(*store);
     *store = NULL;
@@ -150,12 +149,10 @@ static void wait_a_while(void)
 static void *write_queue(void *unused)
 {
     CLEANUP_STORE struct store *store = NULL;
-    CLEANUP_FREE char *database = NULL;
     struct batch batch;
 
     LOCK_SCOPE(&keep.lock);
-    database = strdup(keep.database);
-    while (database && (!keep.stopping || keep.count > 0)) {
+    while (!keep.stopping || keep.count > 0) {
         int r;
 
         if (keep.count == 0) {
@@ -164,7 +161,7 @@ static void *write_queue(void *unused)
         }
         peek(&batch);
         pthread_mutex_unlock(&keep.lock);
-        r = try_write(&store, database, &batch);
+        r = try_write(&store, keep.like, &batch);
         pthread_mutex_lock(&keep.lock);
         if (r == 0 || keep.stopping)
             drop(batch.count); /* who stops has no time for another try */
@@ -174,18 +171,17 @@ static void *write_queue(void *unused)
     return unused;
 }
 
-void log_keep_start(const char *database)
+void log_keep_start(const struct store *store)
 {
     {
         LOCK_SCOPE(&keep.lock);
-        if (!keep.database)
-            keep.database = strdup(database);
+        keep.like = store;
         keep.stopping = false;
     }
     log_set_keeper(take, NULL);
 }
 
-void log_keep_stop(void)
+bool log_keep_stop(void)
 {
     struct timespec until;
     bool running;
@@ -199,10 +195,10 @@ void log_keep_stop(void)
     }
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += KEEP_STOP_S;
-    /* One that hangs in the store keeps what it uses. */
     if (running && pthread_timedjoin_np(keep.thread, NULL, &until) != 0)
-        return;
+        return false;
     LOCK_SCOPE(&keep.lock);
     keep.running = false;
-    free(steal_ptr(keep.database));
+    keep.like = NULL;
+    return true;
 }

@@ -5,12 +5,17 @@
 #ifndef VMFERRY_LOG_KEEP_H
 #define VMFERRY_LOG_KEEP_H
 
-/* From now on, into this database (as store_open() takes it). The thread and its handle are
- * made by the first line. */
-void log_keep_start(const char *database);
+#include <stdbool.h>
 
-/* Write what is queued, for KEEP_STOP_S at most, and end. Nothing to do when it never began. */
+#include "store/store.h"
+
+/* From now on, into this database. The thread and its handle are made by the first line. */
+void log_keep_start(const struct store *store);
+
+/* Write what is queued, for KEEP_STOP_S at most, and end. Nothing to do when it never began.
+ * false: the store did not answer in time; the thread still waits for it, and may look at the
+ * store that log_keep_start() got. */
 #define KEEP_STOP_S 5
-void log_keep_stop(void);
+bool log_keep_stop(void);
 
 #endif

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "escape.h"
 #include "log/levels.h"
 
 /* A process has one stderr, and so one log: the one thing here that is nobody's to hand over. */
@@ -149,20 +150,6 @@ static void show(const struct log_line *line)
         state.screen(state.screen_opaque, text, format() == LOG_JSON);
     else
         fwrite(text, 1, size, stderr);
-}
-
-/* "scheme://user:secret@host": the secret is taken out. */
-static void mask_secrets(char *text)
-{
-    for (char *uri = strstr(text, "://"); uri; uri = strstr(uri + 3, "://")) {
-        size_t length = strcspn(uri + 3, "/?# \t\n'\"<>");
-        char *at = memrchr(uri + 3, '@', length);
-        char *colon = at ? memchr(uri + 3, ':', (size_t)(at - uri - 3)) : NULL;
-
-        if (!colon)
-            continue;
-        memmove(colon + 1, at, strlen(at) + 1);
-    }
 }
 
 enum { TO_SCREEN = 1, TO_KEEPER = 2 };

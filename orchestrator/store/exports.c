@@ -1,4 +1,4 @@
-/* Export mappings and the audit log; see store.h. */
+/* Export mappings; see store.h. */
 #include <string.h>
 
 #include "store/statement.h"
@@ -52,24 +52,4 @@ int store_exports(struct store *store, int64_t vm_id, struct store_export **expo
 
     bind_int(&s, vm_id);
     return read_all(&s, read_export, sizeof **exports, exports, count, err);
-}
-
-int store_audit(struct store *store, const char *what, const char *subject, const char *before,
-                const char *after, struct error **err)
-{
-    CLEANUP_STATEMENT struct statement s = statement(
-        store, "INSERT INTO audit_log (who, what, subject, `before`, `after`, created_at) "
-               "VALUES (?, ?, ?, ?, ?, ?)");
-    const char *sudo = getenv("SUDO_USER");
-    char who[STORE_NAME];
-
-    snprintf(who, sizeof who, "uid %u%s%s", (unsigned)getuid(), sudo ? ", sudo by " : "",
-             sudo ? sudo : "");
-    bind_text(&s, who);
-    bind_text(&s, what);
-    bind_text(&s, subject);
-    bind_text(&s, before);
-    bind_text(&s, after);
-    bind_int(&s, store_now_ms());
-    return run(&s, err);
 }

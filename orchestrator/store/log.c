@@ -5,27 +5,6 @@
 #include "log/log.h"
 #include "store/statement.h"
 
-/* As much of it as a line of the log may have, in valid UTF-8: MariaDB takes no other. */
-static void copy_text(char message[STORE_LOG_MESSAGE], const char *text)
-{
-    size_t used = 0;
-    unsigned code;
-
-    for (int length; *text; text += length) {
-        length = utf8_next(text, &code);
-        if (used + 4 >= STORE_LOG_MESSAGE)
-            break;
-        if (code == 0xfffd) {
-            memcpy(message + used, "\xef\xbf\xbd", 3);
-            used += 3;
-        } else {
-            memcpy(message + used, text, (size_t)length);
-            used += (size_t)length;
-        }
-    }
-    message[used] = '\0';
-}
-
 int store_log_add(struct store *store, const struct log_line *line, struct error **err)
 {
     CLEANUP_STATEMENT struct statement s =
@@ -33,7 +12,7 @@ int store_log_add(struct store *store, const struct log_line *line, struct error
                          "VALUES (?, ?, ?, ?, ?, ?)");
     char message[STORE_LOG_MESSAGE];
 
-    copy_text(message, line->text);
+    copy_utf8(message, sizeof message, line->text); /* MariaDB takes no other */
     bind_int(&s, line->job);
     bind_id(&s, line->disk_id);
     bind_text(&s, log_level_name(line->level));

@@ -421,8 +421,35 @@ int store_failovers(struct store *store, int64_t vm_id, bool open, struct store_
 int store_failover_get(struct store *store, int64_t id, struct store_failover *failover,
                        struct error **err);
 
-/* Audit: who did what to which; before and after are free text or JSON, or NULL. */
+/* Audit (audit.c): who did what to which, in the transaction that does it. `what` is the verb:
+ * "point delete". before and after are free text or JSON, or NULL; never a secret. */
+
+struct store_audit_row {
+    int64_t id;
+    char who[STORE_NAME]; /* user, uid, and who became that user */
+    char host[STORE_NAME];
+    char command[STORE_PATH]; /* the command line */
+    char what[STORE_NAME];
+    char subject[STORE_PATH];
+    char vm_uuid[STORE_UUID]; /* that it is about; "": none */
+    char vm_name[STORE_NAME]; /* at that time */
+    char before[STORE_PLACE];
+    char after[STORE_PLACE];
+    int64_t created_ms;
+};
+
+/* A subject that is a VM's uuid makes the row one about that VM. */
 int store_audit(struct store *store, const char *what, const char *subject, const char *before,
                 const char *after, struct error **err);
+/* About this VM, whatever the subject is; it may be NULL: the VM itself. */
+int store_audit_vm(struct store *store, int64_t vm_id, const char *what, const char *subject,
+                   const char *before, const char *after, struct error **err);
+/* About a source: NULL for what was, or is, not there. */
+int store_audit_source(struct store *store, const char *what, const struct store_source *before,
+                       const struct store_source *after, struct error **err);
+/* Up to `limit` rows in the order of their times, behind (after_ms, after_id). `vm`: of the VM
+ * with this uuid, or this name at that time; NULL: all. */
+int store_audits(struct store *store, const char *vm, int64_t after_ms, int64_t after_id,
+                 unsigned limit, struct store_audit_row **rows, size_t *count, struct error **err);
 
 #endif

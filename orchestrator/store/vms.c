@@ -113,6 +113,7 @@ static int remove_unused(struct store *store, void *id, struct error **err)
     CLEANUP_STATEMENT struct statement used =
         statement(store, "SELECT name FROM vms WHERE source_id = ? AND id IN "
                          "(SELECT vm_id FROM replication_jobs)");
+    struct store_source source;
     char name[STORE_NAME];
     bool found;
 
@@ -122,7 +123,10 @@ static int remove_unused(struct store *store, void *id, struct error **err)
     if (found)
         return error_set(err, "its VM '%s' has been replicated: the replica needs its source",
                          name);
-    return delete_source(store, *(int64_t *)id, err);
+    if (store_source_get(store, *(int64_t *)id, &source, err) < 0 ||
+        delete_source(store, *(int64_t *)id, err) < 0)
+        return -1;
+    return store_audit_source(store, "source remove", &source, NULL, err);
 }
 
 int store_source_remove(struct store *store, int64_t id, struct error **err)

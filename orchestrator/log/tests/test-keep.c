@@ -64,7 +64,7 @@ static void test_lines(void **context)
 
     memset(text, 'x', sizeof text - 1);
     text[sizeof text - 1] = '\0';
-    log_keep_start(database);
+    log_keep_start(*context);
     log_notice("job", "of no job");
     {
         LOG_JOB(5, "app01");
@@ -73,7 +73,7 @@ static void test_lines(void **context)
         log_info("vsphere", "%s", text);
         log_notice("job", "%s", "");
     }
-    log_keep_stop();
+    assert_true(log_keep_stop());
     assert_int_equal(read_log(*context, 5, &lines), 3);
     assert_string_equal(lines[0].level, "warning");
     assert_string_equal(lines[0].part, "copy");
@@ -89,13 +89,13 @@ static void test_pages(void **context)
     int64_t after_ms = 0, after_id = 0;
     size_t count, total = 0;
 
-    log_keep_start(database);
+    log_keep_start(*context);
     {
         LOG_JOB(5, "app01");
         for (int i = 0; i < 100; i++)
             log_notice("job", "%d", i);
     }
-    log_keep_stop();
+    assert_true(log_keep_stop());
     do {
         CLEANUP_FREE struct store_log_line *lines = NULL;
         CLEANUP_ERROR struct error *err = NULL;
@@ -120,7 +120,7 @@ static void test_nobody_waits(void **context)
     int64_t began;
     size_t count;
 
-    log_keep_start(database);
+    log_keep_start(*context);
     assert_int_equal(store_begin(*context, &err), 0);
     began = progress_now_ns();
     {
@@ -136,7 +136,7 @@ static void test_nobody_waits(void **context)
         }
         log_notice("job", "the last one");
     }
-    log_keep_stop();
+    assert_true(log_keep_stop());
     free(steal_ptr(lines));
     count = read_log(*context, 5, &lines);
     assert_string_equal(lines[0].message, "line 0");
@@ -145,18 +145,23 @@ static void test_nobody_waits(void **context)
     assert_int_equal(count - 2 + missing, 10000);
 }
 
-static void test_a_store_that_is_not_there(void **context)
+/* Somebody holds the store for good. */
+static void test_a_store_that_does_not_answer(void **context)
 {
+    CLEANUP_FREE struct store_log_line *lines = NULL;
+    CLEANUP_ERROR struct error *err = NULL;
     int64_t began = progress_now_ns();
 
-    (void)context;
-    log_keep_start("/nonexistent/vmferry.db");
+    log_keep_start(*context);
+    assert_int_equal(store_begin(*context, &err), 0);
     {
         LOG_JOB(5, "app01");
         log_notice("job", "for nobody");
     }
-    log_keep_stop();
+    assert_true(log_keep_stop());
     assert_true(progress_now_ns() - began < (KEEP_STOP_S + 1) * SECOND_NS);
+    store_rollback(*context);
+    assert_int_equal(read_log(*context, 5, &lines), 0);
 }
 
 int main(void)
@@ -165,7 +170,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_lines, begin, end),
         cmocka_unit_test_setup_teardown(test_pages, begin, end),
         cmocka_unit_test_setup_teardown(test_nobody_waits, begin, end),
-        cmocka_unit_test_setup_teardown(test_a_store_that_is_not_there, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_store_that_does_not_answer, begin, end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
