@@ -18,6 +18,7 @@ static const struct command commands[] = {
     { "job", "what a job said", command_job, false },
     { "verify", "compare a restore point with its digest, or the source", command_verify, true },
     { "point", "list the restore points of a VM", command_point, false },
+    { "pool", "add, list or remove where replicas lie", command_pool, false },
     { "recover", "remove the snapshots that dead jobs left at their sources", command_recover,
       false },
     { "failover", "boot a restore point in a test, or take the test back", command_failover,

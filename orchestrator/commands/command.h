@@ -25,6 +25,7 @@ int command_replicate(int argc, char *argv[], struct error **err);
 int command_job(int argc, char *argv[], struct error **err);
 int command_point(int argc, char *argv[], struct error **err);
 int command_verify(int argc, char *argv[], struct error **err);
+int command_pool(int argc, char *argv[], struct error **err);
 int command_export(int argc, char *argv[], struct error **err);
 int command_recover(int argc, char *argv[], struct error **err);
 int command_failover(int argc, char *argv[], struct error **err);

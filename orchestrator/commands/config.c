@@ -8,7 +8,7 @@
 #include "job/retention.h"
 #include "size.h"
 
-enum kind { TEXT, NUMBER, BOOLEAN, KEEP };
+enum kind { TEXT, NUMBER, BOOLEAN, KEEP, RESERVE };
 
 static const struct key {
     const char *section;
@@ -25,6 +25,9 @@ static const struct key {
     { "replicate", "connections", NUMBER, FIELD(connections), 0, 64, NULL },
     { "replicate", "verify", BOOLEAN, FIELD(verify), 0, 0, NULL },
     { "replicate", "cbt_lost", TEXT, FIELD(cbt_lost), 0, 16, "resync|full|fail" },
+    { "replicate", "pool", TEXT, FIELD(pool), 0, STORE_NAME, NULL },
+    { "replicate", "base", TEXT, FIELD(base), 0, 16, "raw|qcow2" },
+    { "replicate", "reserve", RESERVE, FIELD(reserve), 0, 0, NULL },
     { "retention", "keep", KEEP, FIELD(keep), 0, STORE_NAME, NULL },
     { "verify", "rate", NUMBER, FIELD(scrub_rate), 0, INT64_MAX, NULL },
     { "failover", "virt_type", TEXT, FIELD(virt_type), 0, 16, "auto|kvm|qemu" },
@@ -92,6 +95,8 @@ static int set_key(const struct key *key, void *field, const char *value, struct
                              (unsigned long long)key->minimum, (unsigned long long)key->maximum);
         *(uint64_t *)field = number;
         return 0;
+    case RESERVE:
+        return space_reserve_parse(value, field, err);
     case KEEP:
         if (retention_parse(value, &rules, err) < 0)
             return -1;
@@ -154,6 +159,7 @@ int config_load(const char *path, struct config *config, struct error **err)
 
     *config = (struct config){ .parallel_disks = 2,
                                .verify = true,
+                               .base = "raw",
                                .scrub_rate = UINT64_C(50) << 20,
                                .virt_type = "auto",
                                .boot_timeout = 120 };

@@ -1,6 +1,7 @@
 /* State directory and store; see context.h. */
 #include "commands/context.h"
 
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -66,11 +67,36 @@ static int open_state(const char *option, struct context *context, struct error 
     return 0;
 }
 
+/* SQLite maps a file of the state directory. Where that can't be written, because the
+ * file system is full (btrfs says so only then), the kernel sends SIGBUS. Nothing is lost
+ * by ending here: what a sync leaves behind is what a kill leaves behind. */
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
+    static const char text[] =
+        "vmferry: a file of the state directory can't be written (its file system is full, or its "
+        "disk fails): make room, and run the same command again\n";
+
+    (void)number;
+    (void)context;
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0 || info->si_code != BUS_ADRERR)
+        abort();
+    _exit(ERROR_PAUSED);
+}
+
+static void end_on_bus_errors(void)
+{
+    struct sigaction action = { .sa_sigaction = on_bus_error,
+                                .sa_flags = SA_SIGINFO | SA_RESETHAND };
+
+    sigaction(SIGBUS, &action, NULL);
+}
+
 int context_open(const char *state_option, struct context *context, struct error **err)
 {
     *context = (struct context){ 0 };
     if (config_load(NULL, &context->config, err) < 0)
         return -1;
+    end_on_bus_errors();
     if (context->config.log_level[0] &&
         log_set_levels(context->config.log_level, LOG_BY_CONFIG, err) < 0)
         return error_prefix(err, "vmferry.conf: [log] level");

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "job/space.h"
 #include "store/store.h"
 
 /* vmferry.conf, every key optional; vmferry.conf(5) explains them. A new key is a
@@ -18,6 +19,9 @@ struct config {
     uint64_t parallel_disks; /* [replicate] parallel_disks: copied at the same time */
     uint64_t connections;    /* [replicate] connections: per NBD end, 0: chosen */
     bool verify;             /* [replicate] verify: re-read what was written */
+    char pool[STORE_NAME];   /* [replicate] pool: of first copies, "": the state directory */
+    char base[16];           /* [replicate] base: raw, qcow2 */
+    struct space_reserve reserve; /* [replicate] reserve: of the target, stays free */
     char cbt_lost[16];       /* [replicate] cbt_lost: resync, full, fail */
     char keep[STORE_NAME];   /* [retention] keep: of VMs without rules of their own */
     uint64_t scrub_rate;     /* [verify] rate: bytes/s of `verify --all`, 0: unlimited */

@@ -54,12 +54,16 @@ static int look(struct context *context, const char *transport, const struct sto
     CLEANUP_CONNECTION struct connection from = { .settings = { .transport = transport,
                                                                 .cancel = cancel_on_signals() } };
     CLEANUP_SPEC struct vm_spec spec = { 0 };
+    struct preflight_target target = { .reserve = context->config.reserve };
 
+    if (preflight_target(context->store, context->state_dir, vm, context->config.pool, &target,
+                         err) < 0)
+        return -1;
     if (connection_open(context->store, vm->source_id, context->state_dir, &from, err) < 0)
         return -1;
     if (from.source->kind->find(from.source, vm->uuid, &spec, err) < 0)
         return error_prefix(err, "source '%s'", from.row.name);
-    return job_preflight(context->store, context->state_dir, vm, from.source, &spec, findings, err);
+    return job_preflight(context->store, &target, vm, from.source, &spec, findings, err);
 }
 
 static int print_as_json(const struct store_vm *vm, const struct findings *findings,

@@ -35,14 +35,21 @@ static const char help[] =
     "  --parallel=N        disks copied at the same time (2)\n"
     "  --connections=N     for each disk, instead of what is chosen\n"
     "  --no-verify         do not read again what was written\n"
+    "  --pool=NAME         where the replica will lie; decided by the first copy\n"
+    "  --base=raw|qcow2    format of the base that the first copy makes\n"
+    "  --device=disk-KEY=PATH\n"
+    "                      which of a block pool's devices a disk gets\n"
     "  --places-moved      the disks exchanged their URIs or files, and that is right\n"
     "  --progress=auto|json|none\n"
     "  --json              the result for programs\n"
     "  --state=DIR         state directory\n";
 
+#define DEVICES_MAX 64
+
 struct arguments {
     struct common_options common;
     struct replicate_options job;
+    const char *devices[DEVICES_MAX];
     uint64_t rate;
     uint64_t parallel;
     uint64_t connections;
@@ -103,6 +110,16 @@ static int parse_cbt_lost(const char *text, enum cbt_lost *lost, struct error **
     return 0;
 }
 
+static int parse_device(struct arguments *arguments, struct error **err)
+{
+    if (strncmp(optarg, "disk-", 5) != 0 || !strchr(optarg, '=') ||
+        arguments->job.device_count == DEVICES_MAX)
+        return error_set_kind(err, ERROR_USAGE, "--device=%s: say disk-KEY=PATH, once a disk",
+                              optarg);
+    arguments->devices[arguments->job.device_count++] = optarg;
+    return 0;
+}
+
 static int parse_option(int c, char *argv[], struct arguments *arguments, struct error **err)
 {
     switch (c) {
@@ -131,6 +148,16 @@ static int parse_option(int c, char *argv[], struct arguments *arguments, struct
         if (parse_size(optarg, &arguments->rate, err) < 0)
             return error_prefix(err, "--rate");
         return 0;
+    case 'o':
+        arguments->job.pool = optarg;
+        return 0;
+    case 'b':
+        arguments->job.base = optarg;
+        if (strcmp(optarg, "raw") != 0 && strcmp(optarg, "qcow2") != 0)
+            return error_set_kind(err, ERROR_USAGE, "--base=%s: say raw or qcow2", optarg);
+        return 0;
+    case 'd':
+        return parse_device(arguments, err);
     case 'P':
         return parse_number("parallel", 64, &arguments->parallel, err);
     case 'c':
@@ -151,6 +178,9 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
         { "quiesce", required_argument, NULL, 'q' },
         { "transport", required_argument, NULL, 't' },
         { "no-verify", no_argument, NULL, 'n' },
+        { "pool", required_argument, NULL, 'o' },
+        { "base", required_argument, NULL, 'b' },
+        { "device", required_argument, NULL, 'd' },
         { "places-moved", no_argument, NULL, 'm' },
         { "rate", required_argument, NULL, 'r' },
         { "parallel", required_argument, NULL, 'P' },
@@ -294,6 +324,11 @@ static int apply_config(struct arguments *arguments, const struct config *config
         (unsigned)(arguments->connections ? arguments->connections : config->connections);
     arguments->job.no_verify |= !config->verify;
     arguments->job.keep = config->keep;
+    arguments->job.default_pool = config->pool;
+    if (!arguments->job.base)
+        arguments->job.base = config->base;
+    arguments->job.devices = arguments->devices;
+    arguments->job.reserve = config->reserve;
     return 0;
 }
 

@@ -69,7 +69,7 @@ int check_replica(const char *state_dir, const struct replica_disk *disk,
     const struct replica_image *image = &disk->chain[0];
 
     *result = (struct check_disk){ .same_moment = true };
-    if (replica_view_open(state_dir, image->path, image->format, &view, err) < 0 ||
+    if (replica_view_open(state_dir, image->path, image->format, disk->capacity, &view, err) < 0 ||
         compare(state_dir, view.place, disk, options, result, err) < 0)
         return error_prefix(err, "disk-%d", disk->key);
     return 0;

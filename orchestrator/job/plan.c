@@ -203,7 +203,7 @@ static bool image_is_sound(struct disk_sync *disk)
 {
     CLEANUP_ERROR struct error *damage = NULL;
 
-    return disk->type == SYNC_INITIAL || volume_check_overlay(disk->image, &damage) == 0;
+    return strcmp(disk->row.format, "raw") == 0 || volume_check_overlay(disk->image, &damage) == 0;
 }
 
 /* An image that only a complete point can have, in the way of this one: somebody put an
@@ -243,14 +243,31 @@ static void choose_start(const struct sync *sync, struct disk_sync *disk)
     }
 }
 
+/* An unfinished base goes on as it was begun. */
+static void choose_format(const struct sync *sync, struct disk_sync *disk)
+{
+    const char *base = sync->options->base ? sync->options->base : "raw";
+
+    if (disk->parent.id)
+        strcpy(disk->row.format, "qcow2");
+    else if (disk->left.id && !disk->left.parent_id)
+        memcpy(disk->row.format, disk->left.format, sizeof disk->row.format);
+    else
+        snprintf(disk->row.format, sizeof disk->row.format, "%s", base);
+}
+
 static int name_files(struct sync *sync, struct disk_sync *disk, struct error **err)
 {
     struct volume_names names;
+    bool base = disk->parent.id == 0;
+    struct pool_disk place;
 
-    volume_names(sync->vm->uuid, disk->stored.key, sync->number, disk->parent.id == 0, &names);
-    snprintf(disk->row.image, sizeof disk->row.image, "%s", names.image);
+    volume_names(sync->vm->uuid, disk->stored.key, sync->number, base, &names);
     snprintf(disk->row.leaves, sizeof disk->row.leaves, "%s", names.leaves);
-    if (volume_path(sync->state_dir, names.image, disk->image, err) < 0 ||
+    choose_format(sync, disk);
+    place = sync_pool_disk(sync, disk);
+    if (pool_image(&sync->pool, &place, base ? 0 : sync->number, disk->row.image, err) < 0 ||
+        volume_path(sync->state_dir, disk->row.image, disk->image, err) < 0 ||
         volume_path(sync->state_dir, names.leaves, disk->leaves, err) < 0 ||
         volume_path(sync->state_dir, names.journal, disk->journal, err) < 0 ||
         volume_path(sync->state_dir, names.resend, disk->resend, err) < 0 ||

@@ -2,7 +2,6 @@
 #include "job/preflight.h"
 
 #include <string.h>
-#include <sys/statvfs.h>
 
 #include "job/identity.h"
 #include "job/sync.h"
@@ -24,16 +23,18 @@ static int no_memory(struct error **err)
 }
 
 /* The first copy takes what the VM uses; later ones what changes, which nobody knows now. */
-static int check_space(const char *state_dir, bool replicated, const struct vm_spec *spec,
-                       struct findings *findings, struct error **err)
+static int check_space(const struct preflight_target *target, bool replicated,
+                       const struct vm_spec *spec, struct findings *findings, struct error **err)
 {
     uint64_t capacity = 0, used = spec->inventory.used, space;
     enum finding_level level = FINDING_OK;
-    struct statvfs fs;
+    char title[POOL_TITLE];
 
-    if (statvfs(state_dir, &fs) < 0)
-        return error_set_errno(err, errno, "%s", state_dir);
-    space = (uint64_t)fs.f_bavail * fs.f_frsize;
+    /* Its overlays lie in the state directory, and nobody knows how large they get. */
+    if (replicated && !pool_keeps_overlays(&target->pool))
+        return 0;
+    if (space_room(&target->pool, &target->reserve, &space, err) < 0)
+        return -1;
     for (size_t i = 0; i < spec->disk_count; i++)
         capacity += spec->disks[i].capacity;
     if (used > capacity || used == 0)
@@ -43,10 +44,10 @@ static int check_space(const char *state_dir, bool replicated, const struct vm_s
     else if (space < (replicated ? capacity / 10 : capacity))
         level = FINDING_WARNING;
     if (findings_add(findings, level, "space",
-                     level == FINDING_OK ? NULL : "make room, or use another --state directory",
-                     "%llu MiB are free in %s; the disks hold %llu MiB, %llu MiB at most",
-                     (unsigned long long)(space / MiB), state_dir, (unsigned long long)(used / MiB),
-                     (unsigned long long)(capacity / MiB)) < 0)
+                     level == FINDING_OK ? NULL : "make room, or use another pool",
+                     "%llu MiB can be used in %s; the disks hold %llu MiB, %llu MiB at most",
+                     (unsigned long long)(space / MiB), pool_title(&target->pool, title),
+                     (unsigned long long)(used / MiB), (unsigned long long)(capacity / MiB)) < 0)
         return no_memory(err);
     return 0;
 }
@@ -102,9 +103,27 @@ static int has_points(struct store *store, const struct store_vm *vm, bool *repl
     return 0;
 }
 
-int job_preflight(struct store *store, const char *state_dir, const struct store_vm *vm,
-                  struct source *source, const struct vm_spec *spec, struct findings *findings,
-                  struct error **err)
+int preflight_target(struct store *store, const char *state_dir, const struct store_vm *vm,
+                     const char *default_pool, struct preflight_target *target, struct error **err)
+{
+    struct store_pool row = { 0 };
+    int64_t id;
+    bool has;
+
+    if (store_vm_pool(store, vm->id, &id, err) < 0 ||
+        store_vm_has_points(store, vm->id, &has, err) < 0)
+        return -1;
+    if (!has && !id && default_pool[0] && strcmp(default_pool, "state") != 0) {
+        if (store_pool_find(store, default_pool, &row, err) < 0)
+            return -1;
+        id = row.id;
+    }
+    return pool_open(store, state_dir, id, &target->pool, err);
+}
+
+int job_preflight(struct store *store, const struct preflight_target *target,
+                  const struct store_vm *vm, struct source *source, const struct vm_spec *spec,
+                  struct findings *findings, struct error **err)
 {
     bool replicated;
 
@@ -113,7 +132,18 @@ int job_preflight(struct store *store, const char *state_dir, const struct store
     if (has_points(store, vm, &replicated, err) < 0 || check_uuids(spec, findings, err) < 0 ||
         (replicated && check_identity(store, vm, source, spec, findings, err) < 0))
         return -1;
-    return check_space(state_dir, replicated, spec, findings, err);
+    return check_space(target, replicated, spec, findings, err);
+}
+
+/* Room can be made, and then it goes on. */
+static bool only_space_is_missing(const struct findings *findings)
+{
+    for (size_t i = 0; i < findings->count; i++) {
+        if (findings->list[i].level == FINDING_BLOCKER &&
+            strcmp(findings->list[i].check, "space") != 0)
+            return false;
+    }
+    return true;
 }
 
 static int list_blockers(const struct findings *findings, const char *name, struct error **err)
@@ -132,19 +162,24 @@ static int list_blockers(const struct findings *findings, const char *name, stru
                     finding->remedy[0] ? "; " : "", finding->remedy);
     }
     fclose(memory);
-    return error_set(err, "'%s' can't be replicated now; nothing was changed:%s", name,
-                     text ? text : "");
+    error_set(err, "'%s' can't be replicated now; nothing was changed:%s", name, text ? text : "");
+    if (only_space_is_missing(findings)) {
+        (*err)->kind = ERROR_PAUSED;
+        (*err)->errnum = ENOSPC;
+    }
+    return -1;
 }
 
 int sync_preflight(struct sync *sync, struct error **err)
 {
     CLEANUP_FINDINGS struct findings findings = { 0 };
+    const struct preflight_target target = { sync->pool, sync->options->reserve };
 
     /* Who goes on with a dead job's snapshot goes on behind its preflight. */
     if (!sync_is_live(sync) || sync->adopted)
         return 0;
-    if (job_preflight(sync->store, sync->state_dir, sync->vm, sync->from.source, &sync->spec,
-                      &findings, err) < 0)
+    if (job_preflight(sync->store, &target, sync->vm, sync->from.source, &sync->spec, &findings,
+                      err) < 0)
         return -1;
     if (findings_count(&findings, FINDING_BLOCKER) > 0)
         return list_blockers(&findings, sync->vm->name, err);

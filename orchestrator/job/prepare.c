@@ -23,6 +23,15 @@ struct export_target sync_target(const struct sync *sync, const struct disk_sync
                                    .format = disk->row.format };
 }
 
+static int remove_image(const struct sync *sync, const struct disk_sync *disk, struct error **err)
+{
+    struct pool_disk place = sync_pool_disk(sync, disk);
+
+    if (disk->type != SYNC_INITIAL)
+        return volume_remove(disk->image, err);
+    return disk->left.id ? pool_remove_base(&sync->pool, &place, disk->row.image, err) : 0;
+}
+
 int sync_clear(struct sync *sync, struct error **err)
 {
     for (size_t i = 0; i < sync->count; i++) {
@@ -38,7 +47,7 @@ int sync_clear(struct sync *sync, struct error **err)
         if (volume_remove(disk->leaves, err) < 0)
             return -1;
         /* A base without a row may be somebody's; ours goes when the disk has grown meanwhile. */
-        if ((disk->type != SYNC_INITIAL || disk->left.id) && volume_remove(disk->image, err) < 0)
+        if (remove_image(sync, disk, err) < 0)
             return -1;
     }
     return 0;
@@ -120,7 +129,6 @@ static int write_disk(struct sync *sync, struct disk_sync *disk, struct error **
     row->disk_id = disk->stored.id;
     row->parent_id = disk->parent.id;
     row->capacity = disk->capacity;
-    strcpy(row->format, disk->type == SYNC_INITIAL ? "raw" : "qcow2");
     snprintf(row->sync_type, sizeof row->sync_type, "%s", sync_type_name(disk->type));
     snprintf(row->change_id, sizeof row->change_id, "%s", disk->offered->change_id);
     snprintf(row->place, sizeof row->place, "%s", sync_place(sync, disk));
@@ -141,7 +149,7 @@ int sync_write_down(struct sync *sync, struct error **err)
     if (store_begin(sync->store, err) < 0)
         return -1;
     transaction = sync->store;
-    if (store_job_update(sync->store, &sync->job, err) < 0 ||
+    if (store_job_update(sync->store, &sync->job, err) < 0 || sync_keep_pool(sync, err) < 0 ||
         (sync->left.id && store_point_forget(sync->store, sync->left.id, err) < 0))
         return -1;
     sync->point = (struct store_point){ .vm_id = sync->vm->id,
@@ -164,10 +172,14 @@ static int make_image(struct sync *sync, const struct disk_sync *disk, struct er
 {
     char parent[PATH_MAX], parent_leaves[PATH_MAX];
 
-    if (volume_make_folder(disk->image, err) < 0)
+    struct pool_disk place = sync_pool_disk(sync, disk);
+
+    if (volume_make_folder(disk->leaves, err) < 0)
         return -1;
     if (disk->type == SYNC_INITIAL)
-        return volume_create_base(disk->image, disk->capacity, err);
+        return pool_create_base(&sync->pool, &place, disk->row.image, err);
+    if (volume_make_folder(disk->image, err) < 0)
+        return -1;
     if (volume_path(sync->state_dir, disk->parent.image, parent, err) < 0 ||
         volume_path(sync->state_dir, disk->parent.leaves, parent_leaves, err) < 0 ||
         volume_create_overlay(disk->image, parent, disk->parent.format, disk->capacity, err) < 0)
@@ -219,5 +231,6 @@ int sync_make_files(struct sync *sync, struct error **err)
         if (store_step(sync->store, sync->job.id, disk->stored.id, "create", "done", NULL, err) < 0)
             return -1;
     }
+    pool_changed(&sync->pool);
     return 0;
 }

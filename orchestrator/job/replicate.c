@@ -124,7 +124,8 @@ static int check_sizes(const struct sync *sync, struct error **err)
 
 static int look(struct sync *sync, struct error **err)
 {
-    if (sync_load_points(sync, err) < 0 || ask_source(sync, err) < 0 || match_disks(sync, err) < 0)
+    if (sync_load_points(sync, err) < 0 || sync_choose_pool(sync, err) < 0 ||
+        ask_source(sync, err) < 0 || match_disks(sync, err) < 0)
         return -1;
     if (sync_is_live(sync))
         return 0; /* what is to be done shows when it is frozen */
@@ -165,6 +166,8 @@ static int transfer(struct sync *sync, struct error **err)
 static int copy(struct sync *sync, struct error **err)
 {
     announce(sync);
+    if (sync_check_space(sync, err) < 0)
+        return -1;
     if (sync_serve(sync, err) < 0 || (sync_is_live(sync) && check_sizes(sync, err) < 0))
         return -1;
     if (sync_clear(sync, err) < 0 || sync_write_down(sync, err) < 0 ||
@@ -190,8 +193,10 @@ static int run(struct sync *sync, struct error **err)
     if (sync_start_job(sync, err) < 0)
         return -1;
     r = work(sync, err);
-    if (r < 0)
+    if (r < 0) {
+        sync_explain_space(sync, err);
         sync_fail(sync, *err);
+    }
     sync_thaw(sync);
     return r;
 }

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "copy/copy.h"
+#include "job/space.h"
 #include "progress.h"
 #include "source/source.h"
 #include "store/store.h"
@@ -19,19 +20,25 @@ enum cbt_lost {
 };
 
 struct replicate_options {
-    bool full;              /* compare every block of source and replica, whatever CBT says */
-    enum cbt_lost cbt_lost; /* not asked for with `full`, and not of a first copy */
-    bool no_verify;         /* do not re-read what was written */
-    bool places_moved;      /* see identity.h */
-    bool enable_tracking;   /* of a source that can, where it is off */
-    enum quiesce quiesce;   /* of a source that takes snapshots */
-    const char *transport;  /* instead of the source's own; NULL */
-    const char *keep;       /* retention of a VM without rules of its own, see retention.h; NULL:
-                               every point stays */
-    unsigned parallel;      /* disks copied at the same time; 0: 1 */
-    unsigned connections;   /* per NBD end; 0: chosen */
-    atomic_uint_fast64_t *rate; /* bytes/s over all disks, may change; NULL or 0: unlimited */
-    atomic_int *cancel;         /* non-zero: stop cleanly; NULL: never */
+    bool full;                /* compare every block of source and replica, whatever CBT says */
+    enum cbt_lost cbt_lost;   /* not asked for with `full`, and not of a first copy */
+    bool no_verify;           /* do not re-read what was written */
+    bool places_moved;        /* see identity.h */
+    bool enable_tracking;     /* of a source that can, where it is off */
+    enum quiesce quiesce;     /* of a source that takes snapshots */
+    const char *transport;    /* instead of the source's own; NULL */
+    const char *keep;         /* retention of a VM without rules of its own, see retention.h; NULL:
+                                 every point stays */
+    const char *pool;         /* of the first copy, as asked for now; NULL: as below */
+    const char *default_pool; /* the configuration's; NULL or "": the state directory */
+    const char *base;         /* format of a new base: raw, qcow2; NULL: raw */
+    const char *const *devices; /* "disk-KEY=PATH": the choice of a block pool's devices */
+    size_t device_count;
+    struct space_reserve reserve; /* what stays free of the target */
+    unsigned parallel;            /* disks copied at the same time; 0: 1 */
+    unsigned connections;         /* per NBD end; 0: chosen */
+    atomic_uint_fast64_t *rate;   /* bytes/s over all disks, may change; NULL or 0: unlimited */
+    atomic_int *cancel;           /* non-zero: stop cleanly; NULL: never */
     /* A question to the operator, true: yes; NULL: nobody can be asked, which is a no. */
     bool (*ask)(void *opaque, const char *question);
     /* Something that the operator should know: "disk-2000: change tracking was reset …". */

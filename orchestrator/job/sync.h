@@ -24,6 +24,7 @@
 #include "job/connect.h"
 #include "job/replicate.h"
 #include "replica/export.h"
+#include "replica/pool.h"
 #include "store/store.h"
 
 enum sync_type {
@@ -84,6 +85,7 @@ struct sync {
     struct store_point left;   /* unfinished; id 0: none */
     struct store_point point;  /* that this run makes */
     unsigned number;           /* of that one */
+    struct pool pool;          /* where the replica lies, or will */
     struct store_job job;      /* id 0: none yet */
     bool planned;              /* the disks' types are known */
     struct store_job *dead;    /* jobs that may have left a snapshot */
@@ -122,6 +124,22 @@ void sync_say(const struct sync *sync, const char *fmt, ...) __attribute__((form
 
 const char *sync_type_name(enum sync_type type); /* as it is stored */
 struct export_target sync_target(const struct sync *sync, const struct disk_sync *disk);
+
+/* place.c */
+/* The VM's pool, and that its devices are there. Changes at most a device's link. */
+int sync_choose_pool(struct sync *sync, struct error **err);
+struct pool_disk sync_pool_disk(const struct sync *sync, const struct disk_sync *disk);
+/* In the transaction that begins a first copy: the pool stays, and each device is one
+ * disk's. */
+int sync_keep_pool(struct sync *sync, struct error **err);
+
+/* space.c */
+/* There is room for all that this sync will write; else ERROR_PAUSED. */
+int sync_check_space(const struct sync *sync, struct error **err);
+/* Room is getting short while it is written: ERROR_PAUSED. */
+int sync_watch_space(const struct sync *sync, struct error **err);
+/* An error that came of a full target means: paused. */
+void sync_explain_space(const struct sync *sync, struct error **err);
 
 /* plan.c; neither changes anything. */
 /* newest, left and number. */

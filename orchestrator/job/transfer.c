@@ -14,6 +14,7 @@
 #define ROW_INTERVAL_MS 1000
 #define CONNECT_SECONDS 60
 #define KEEP_MS         15000
+#define SPACE_MS        1000
 
 /* One disk's figures; the lock of struct transfer protects them. */
 struct figures {
@@ -119,7 +120,8 @@ static int copy(struct transfer *transfer, struct disk_sync *disk, struct watche
     char key[SPEC_TEXT + 128];
     struct copy_options options = {
         .changes = changes_of(disk),
-        .target_zero = disk->type == SYNC_INITIAL && !disk->read_first,
+        .target_zero = disk->type == SYNC_INITIAL && !disk->read_first &&
+                       pool_reads_zero(&transfer->sync->pool),
         .connections = wishes->connections,
         .rate = &disk->rate,
         .verify = !wishes->no_verify,
@@ -299,7 +301,7 @@ static bool is_time(int64_t *last_ns, int64_t interval_ms)
 static void supervise(struct transfer *transfer, unsigned workers)
 {
     const struct replicate_options *options = transfer->sync->options;
-    int64_t row_ns = progress_now_ns(), keep_ns = row_ns;
+    int64_t row_ns = progress_now_ns(), keep_ns = row_ns, space_ns = row_ns;
 
     LOCK_SCOPE(&transfer->lock);
     while (transfer->ending < workers) {
@@ -308,6 +310,9 @@ static void supervise(struct transfer *transfer, unsigned workers)
         if (options->cancel && atomic_load(options->cancel))
             atomic_store(&transfer->cancel, 1);
         if (!atomic_load(&transfer->cancel) && export_server_keep(transfer->server, &err) < 0)
+            note_error(transfer, &err);
+        if (!atomic_load(&transfer->cancel) && is_time(&space_ns, SPACE_MS) &&
+            sync_watch_space(transfer->sync, &err) < 0)
             note_error(transfer, &err);
         share_rate(transfer);
         if (is_time(&row_ns, ROW_INTERVAL_MS))
@@ -374,7 +379,8 @@ static int read_image(struct transfer *transfer, size_t index, struct error **er
 
     watcher_init(&watcher, transfer, index);
     if (wait_for_fence(disk, err) < 0 ||
-        replica_view_open(sync->state_dir, disk->image, disk->row.format, &view, err) < 0)
+        replica_view_open(sync->state_dir, disk->image, disk->row.format, disk->capacity, &view,
+                          err) < 0)
         return -1;
     return copy_digest(view.place, disk->leaves, &options, &result, err);
 }

@@ -1,6 +1,6 @@
 /* A restore point as files: which images hold each disk at that moment. What comes
- * in is a complete point of the store; what goes out is absolute paths. Never
- * opens or changes an image. */
+ * in is a complete point of the store; what goes out is absolute paths, or rbd:… Never
+ * opens or changes an image; where a base is a device, its link is set right. */
 #ifndef VMFERRY_REPLICA_POINT_H
 #define VMFERRY_REPLICA_POINT_H
 
@@ -9,7 +9,7 @@
 #include "store/store.h"
 
 struct replica_image {
-    char path[PATH_MAX]; /* absolute */
+    char path[PATH_MAX]; /* absolute, or rbd:POOL/IMAGE */
     char format[8];      /* raw, qcow2 */
 };
 

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -56,17 +57,45 @@ static void read_reason(int fd, char *text, size_t size)
     text[strcspn(text, "\n")] = '\0';
 }
 
+/* In QEMU's option syntax a comma is written twice. */
+static char *limited_image(const char *image, uint64_t limit)
+{
+    char name[2 * PATH_MAX], *text;
+    size_t n = 0;
+
+    for (const char *p = image; *p && n < sizeof name - 2; p++) {
+        if (*p == ',')
+            name[n++] = ',';
+        name[n++] = *p;
+    }
+    name[n] = '\0';
+    if (asprintf(&text, "driver=raw,size=%llu,file.driver=host_device,file.filename=%s",
+                 (unsigned long long)limit, name) < 0)
+        return NULL;
+    return text;
+}
+
 /* Start qemu-nbd and wait until it listens, or ends. */
-static int start(const char *image, const char *format, struct replica_view *view,
+static int start(const char *image, const char *format, uint64_t limit, struct replica_view *view,
                  struct error **err)
 {
     struct process_options options = PROCESS_OPTIONS_INIT;
     CLEANUP_CLOSE int log = memfd_create("qemu-nbd", MFD_CLOEXEC);
+    CLEANUP_FREE char *limited = NULL;
     const char *argv[] = { "qemu-nbd", "--read-only", "--persistent",       "--shared=0", "-f",
                            format,     "-k",          view->socket.address, image,        NULL };
     char reason[512];
     int status;
 
+    if (limit && !(limited = limited_image(image, limit)))
+        return error_set_errno(err, ENOMEM, "%s", image);
+    if (limit) { /* --image-opts and -f don't go together */
+        argv[4] = "--image-opts";
+        argv[5] = limited;
+        argv[6] = "-k";
+        argv[7] = view->socket.address;
+        argv[8] = NULL;
+    }
     options.stderr_fd = log;
     options.die_with_parent = true;
     options.own_group = true;
@@ -88,14 +117,39 @@ static int start(const char *image, const char *format, struct replica_view *vie
     return error_set(err, "qemu-nbd %s: does not listen", image);
 }
 
+/* Whether a raw image can be read by its path as it is; else *limit says where it has to
+ * end, 0 for as it is, too. */
+static int needs_server(const char *image, uint64_t capacity, bool *needed, uint64_t *limit,
+                        struct error **err)
+{
+    uint64_t size;
+
+    *limit = 0;
+    *needed = volume_is_rbd(image);
+    if (!volume_is_device(image))
+        return 0;
+    if (volume_device_size(image, &size, err) < 0)
+        return -1;
+    if (size < capacity)
+        return error_set(err, "%s has %llu bytes, but the disk on it %llu", image,
+                         (unsigned long long)size, (unsigned long long)capacity);
+    *needed = size > capacity;
+    *limit = *needed ? capacity : 0;
+    return 0;
+}
+
 int replica_view_open(const char *state_dir, const char *image, const char *format,
-                      struct replica_view *view, struct error **err)
+                      uint64_t capacity, struct replica_view *view, struct error **err)
 {
     static atomic_uint counter;
+    bool raw = strcmp(format, "raw") == 0, served = true;
+    uint64_t limit = 0;
     char name[64];
 
     *view = (struct replica_view)REPLICA_VIEW_INIT;
-    if (strcmp(format, "raw") == 0) {
+    if (raw && needs_server(image, capacity, &served, &limit, err) < 0)
+        return -1;
+    if (!served) {
         view->place = strdup(image);
         return view->place ? 0 : error_set_errno(err, ENOMEM, "%s", image);
     }
@@ -103,7 +157,7 @@ int replica_view_open(const char *state_dir, const char *image, const char *form
     if (run_socket_open(state_dir, name, &view->socket, err) < 0)
         return -1;
     sweep(view->socket.folder);
-    for (int i = 1; start(image, format, view, err) < 0; i++) {
+    for (int i = 1; start(image, format, limit, view, err) < 0; i++) {
         if (i == START_TRIES || !strstr(error_message(*err), "lock"))
             return -1;
         error_clear(err);

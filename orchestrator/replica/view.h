@@ -1,9 +1,10 @@
-/* An image as its guest would read it, for the copy engine: a raw file by its path,
- * a qcow2 chain through a read-only qemu-nbd of our own that ends with us. Never
- * writes. */
+/* An image as its guest would read it, for the copy engine: a raw file or device by its
+ * path; a qcow2 chain, an RBD image or a device that is larger than the disk through a read-only
+ * qemu-nbd of our own that ends with us. Never writes. */
 #ifndef VMFERRY_VIEW_H
 #define VMFERRY_VIEW_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "run-socket.h"
@@ -18,9 +19,10 @@ struct replica_view {
         .pid = -1, .socket = RUN_SOCKET_INIT                                                       \
     }
 
-/* Waits a few seconds for a writer that is just ending. */
+/* `capacity`: of the disk; a device may be larger. Waits a few seconds for a writer that is
+ * just ending. */
 int replica_view_open(const char *state_dir, const char *image, const char *format,
-                      struct replica_view *view, struct error **err);
+                      uint64_t capacity, struct replica_view *view, struct error **err);
 void replica_view_close(struct replica_view *view);
 #define CLEANUP_VIEW CLEANUP(replica_view_close)
 

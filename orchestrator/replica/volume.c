@@ -11,6 +11,7 @@
 
 #include "process.h"
 #include "qcow2-header.h"
+#include "replica/rbd.h"
 
 #define FOLDER_MODE  0700
 #define IMAGE_MODE   0600
@@ -35,16 +36,38 @@ void volume_names(const char *vm_uuid, int key, unsigned number, bool base,
     snprintf(names->changes, sizeof names->changes, "%s/point-%04u.changes", folder, number);
 }
 
-int volume_path(const char *state_dir, const char *relative, char path[PATH_MAX],
-                struct error **err)
+bool volume_is_rbd(const char *path)
 {
-    if (snprintf(path, PATH_MAX, "%s/%s", state_dir, relative) >= PATH_MAX)
-        return error_set_errno(err, ENAMETOOLONG, "%s/%s", state_dir, relative);
+    return strncmp(path, "rbd:", 4) == 0;
+}
+
+bool volume_is_device(const char *path)
+{
+    struct stat st;
+
+    return !volume_is_rbd(path) && stat(path, &st) == 0 && S_ISBLK(st.st_mode);
+}
+
+int volume_device_size(const char *path, uint64_t *size, struct error **err)
+{
+    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+    if (fd < 0 || ioctl(fd, BLKGETSIZE64, size) < 0)
+        return error_set_errno(err, errno, "%s", path);
     return 0;
 }
 
-/* Its folder's entry for it is durable. */
-static int sync_folder_of(const char *path, struct error **err)
+int volume_path(const char *state_dir, const char *place, char path[PATH_MAX], struct error **err)
+{
+    bool whole = place[0] == '/' || volume_is_rbd(place);
+
+    if (snprintf(path, PATH_MAX, "%s%s%s", whole ? "" : state_dir, whole ? "" : "/", place) >=
+        PATH_MAX)
+        return error_set_errno(err, ENAMETOOLONG, "%s", place);
+    return 0;
+}
+
+int volume_sync_folder(const char *path, struct error **err)
 {
     CLEANUP_FREE char *copy = strdup(path);
     CLEANUP_CLOSE int fd = -1;
@@ -66,7 +89,7 @@ int volume_make_folder(const char *path, struct error **err)
     for (char *slash = strchr(folder + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         if (mkdir(folder, FOLDER_MODE) == 0) {
-            if (sync_folder_of(folder, err) < 0)
+            if (volume_sync_folder(folder, err) < 0)
                 return -1;
         } else if (errno != EEXIST) {
             return error_set_errno(err, errno, "making %s", folder);
@@ -80,6 +103,8 @@ bool volume_exists(const char *path)
 {
     struct stat st;
 
+    if (volume_is_rbd(path))
+        return rbd_exists(path);
     return lstat(path, &st) == 0;
 }
 
@@ -101,7 +126,50 @@ int volume_create_base(const char *path, uint64_t capacity, struct error **err)
         unlink(path);
         return -1;
     }
-    return sync_folder_of(path, err);
+    return volume_sync_folder(path, err);
+}
+
+/* qemu-img says it in words only. */
+static int note_full(struct error **err)
+{
+    if (strstr(error_message(*err), "No space left on device"))
+        (*err)->errnum = ENOSPC;
+    return -1;
+}
+
+int volume_create_qcow2(const char *path, const char *backing, const char *backing_format,
+                        uint64_t capacity, struct error **err)
+{
+    char size[32], name[PATH_MAX];
+    const char *argv[16] = { "qemu-img",
+                             "create",
+                             "-q",
+                             "-f",
+                             "qcow2",
+                             "-o",
+                             "compat=1.1,lazy_refcounts=off,preallocation=off" };
+    size_t n = 7;
+
+    if (volume_exists(path)) /* qemu-img would overwrite it */
+        return error_set_errno(err, EEXIST, "making %s", path);
+    snprintf(size, sizeof size, "%" PRIu64, capacity);
+    if (backing) {
+        argv[n++] = "-F";
+        argv[n++] = backing_format;
+        argv[n++] = "-b";
+        volume_backing_name(path, backing, name);
+        argv[n++] = name;
+    }
+    argv[n++] = path;
+    argv[n++] = size;
+    if (process_run(argv, QEMU_IMG_MS, NULL, err) < 0) {
+        note_full(err);
+        unlink(path);
+        return error_prefix(err, "making %s", path);
+    }
+    if (chmod(path, IMAGE_MODE) < 0)
+        return error_set_errno(err, errno, "making %s", path);
+    return volume_sync(path, err);
 }
 
 static size_t folder_length(const char *path)
@@ -122,35 +190,16 @@ void volume_backing_name(const char *path, const char *backing, char name[PATH_M
 int volume_create_overlay(const char *path, const char *backing, const char *backing_format,
                           uint64_t capacity, struct error **err)
 {
-    char size[32], name[PATH_MAX];
-    const char *argv[] = {
-        "qemu-img",
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-F",
-        NULL,
-        "-b",
-        NULL,
-        "-o",
-        "compat=1.1,lazy_refcounts=off",
-        NULL,
-        NULL,
-        NULL,
-    };
+    return volume_create_qcow2(path, backing, backing_format, capacity, err);
+}
 
-    snprintf(size, sizeof size, "%" PRIu64, capacity);
-    argv[6] = backing_format;
-    volume_backing_name(path, backing, name);
-    argv[8] = name;
-    argv[11] = path;
-    argv[12] = size;
-    if (process_run(argv, QEMU_IMG_MS, NULL, err) < 0)
-        return error_prefix(err, "making %s", path);
-    if (chmod(path, IMAGE_MODE) < 0)
-        return error_set_errno(err, errno, "making %s", path);
-    return volume_sync(path, err);
+uint64_t volume_allocated(const char *path)
+{
+    struct stat st;
+
+    if (volume_is_rbd(path) || stat(path, &st) < 0 || !S_ISREG(st.st_mode))
+        return 0;
+    return (uint64_t)st.st_blocks * 512;
 }
 
 /* It fails while a killed process's qemu-nbd or qemu-img still holds the image. */
@@ -209,11 +258,28 @@ static int grow_qcow2(const char *path, uint64_t capacity, struct error **err)
     return 0;
 }
 
+/* Only its owner can make it larger. */
+static int check_device(const char *path, uint64_t capacity, struct error **err)
+{
+    uint64_t size;
+
+    if (volume_device_size(path, &size, err) < 0)
+        return -1;
+    return size >= capacity
+               ? 0
+               : error_set(err, "%s has %" PRIu64 " bytes, and %" PRIu64 " are needed: enlarge it",
+                           path, size, capacity);
+}
+
 int volume_grow(const char *path, const char *format, uint64_t capacity, struct error **err)
 {
     CLEANUP_CLOSE int fd = -1;
     off_t size;
 
+    if (volume_is_rbd(path))
+        return rbd_grow(path, capacity, err);
+    if (volume_is_device(path))
+        return check_device(path, capacity, err);
     if (strcmp(format, "qcow2") == 0)
         return grow_qcow2(path, capacity, err);
     fd = open(path, O_RDWR | O_CLOEXEC);
@@ -266,20 +332,26 @@ int volume_clone(const char *from, const char *to, struct error **err)
         return error_set_errno(err, errno, "copying %s to %s", from, to);
     if (fsync(out) < 0)
         return error_set_errno(err, errno, "writing %s", to);
-    return sync_folder_of(to, err);
+    return volume_sync_folder(to, err);
 }
 
 int volume_sync(const char *path, struct error **err)
 {
-    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    CLEANUP_CLOSE int fd = -1;
+
+    if (volume_is_rbd(path)) /* the writer's flush did it */
+        return 0;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
 
     if (fd < 0 || fsync(fd) < 0)
         return error_set_errno(err, errno, "syncing %s", path);
-    return sync_folder_of(path, err);
+    return volume_sync_folder(path, err);
 }
 
 static int set_mode(const char *path, mode_t mode, struct error **err)
 {
+    if (volume_is_rbd(path) || volume_is_device(path)) /* no mode says so */
+        return 0;
     if (chmod(path, mode) < 0)
         return error_set_errno(err, errno, "changing the mode of %s", path);
     return 0;
@@ -297,7 +369,9 @@ int volume_unseal(const char *path, struct error **err)
 
 int volume_remove(const char *path, struct error **err)
 {
+    if (volume_is_rbd(path))
+        return rbd_remove(path, err);
     if (unlink(path) == 0)
-        return sync_folder_of(path, err);
+        return volume_sync_folder(path, err);
     return errno == ENOENT ? 0 : error_set_errno(err, errno, "removing %s", path);
 }

@@ -1,11 +1,11 @@
-/* The files of a replica: one raw base a disk, qcow2 overlays on it, and beside each
- * image the leaves of its digest. They lie in
+/* The files of a replica: one base a disk, qcow2 overlays on it, and for each image the
+ * leaves of its digest. They lie in
  *
  *     STATE/replicas/<vm uuid>/disk-<key>/base.raw, point-0002.qcow2,
  *                                         point-0001.leaves, point-0001.journal
  *
- * What comes in are paths and sizes; nothing here knows the store. Whatever these
- * functions make is on stable storage when they return. */
+ * or, base and overlays, in a pool (pool.h). What comes in are paths and sizes; nothing here knows
+ * the store. Whatever these functions make is on stable storage when they return. */
 #ifndef VMFERRY_VOLUME_H
 #define VMFERRY_VOLUME_H
 
@@ -26,9 +26,15 @@ struct volume_names {
 void volume_names(const char *vm_uuid, int key, unsigned number, bool base,
                   struct volume_names *names);
 
-/* "STATE/RELATIVE"; ENAMETOOLONG when it does not fit. */
-int volume_path(const char *state_dir, const char *relative, char path[PATH_MAX],
-                struct error **err);
+/* The place of an image as it stands in the store, to be opened: "STATE/RELATIVE"; what is
+ * absolute, or "rbd:POOL/IMAGE", stays. ENAMETOOLONG when it does not fit. */
+int volume_path(const char *state_dir, const char *place, char path[PATH_MAX], struct error **err);
+
+/* "rbd:…": no file. The functions below work on it as on a file where that makes sense. */
+bool volume_is_rbd(const char *path);
+/* A block device, or a link to one. */
+bool volume_is_device(const char *path);
+int volume_device_size(const char *path, uint64_t *size, struct error **err);
 
 /* Make the folders above this file. */
 int volume_make_folder(const char *path, struct error **err);
@@ -37,10 +43,14 @@ bool volume_is_sealed(const char *path);
 
 /* A sparse raw file of `capacity` bytes that reads as zeroes. It must not exist. */
 int volume_create_base(const char *path, uint64_t capacity, struct error **err);
-/* An empty qcow2 overlay on `backing`, which lies in the same folder and is named by
- * its last part, so that the state directory may move. */
+/* An empty qcow2 overlay on `backing`. */
 int volume_create_overlay(const char *path, const char *backing, const char *backing_format,
                           uint64_t capacity, struct error **err);
+/* The same without a backing file when that is NULL. errnum is ENOSPC where it is so. */
+int volume_create_qcow2(const char *path, const char *backing, const char *backing_format,
+                        uint64_t capacity, struct error **err);
+/* Bytes that it takes in its file system; 0 for devices, and for what is not there. */
+uint64_t volume_allocated(const char *path);
 /* Repair what a killed writer may leave in an overlay (leaked clusters). An error
  * when it is damaged beyond that, or still in use. */
 int volume_check_overlay(const char *path, struct error **err);
@@ -62,7 +72,9 @@ int volume_clone(const char *from, const char *to, struct error **err);
 
 /* The file and its folder are on stable storage. */
 int volume_sync(const char *path, struct error **err);
-/* Nobody writes to it any more. */
+/* The folder's entry for it is. */
+int volume_sync_folder(const char *path, struct error **err);
+/* Nobody writes to it any more. Devices and RBD images have no mode to say so. */
 int volume_seal(const char *path, struct error **err);
 /* For us to write to it again. */
 int volume_unseal(const char *path, struct error **err);

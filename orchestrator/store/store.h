@@ -298,6 +298,36 @@ int store_export_upsert(struct store *store, struct store_export *mapping, struc
 int store_exports(struct store *store, int64_t vm_id, struct store_export **exports, size_t *count,
                   struct error **err);
 
+/* Pools (pools.c): where replicas lie. */
+
+#define STORE_OPTIONS 16384
+
+struct store_pool {
+    int64_t id; /* 0: the state directory, which has no row */
+    char name[STORE_NAME];
+    char kind[16]; /* dir, libvirt, block, lvm, rbd */
+    char location[STORE_PATH];
+    char options[STORE_OPTIONS]; /* a JSON object of the kind's own; never a secret */
+    int64_t created_ms;
+};
+
+int store_pool_add(struct store *store, struct store_pool *pool, struct error **err);
+/* Only when its options still are `before`: two jobs may want the same device. */
+int store_pool_set_options(struct store *store, const struct store_pool *pool, const char *before,
+                           struct error **err);
+int store_pool_find(struct store *store, const char *name, struct store_pool *pool,
+                    struct error **err);
+int store_pool_get(struct store *store, int64_t id, struct store_pool *pool, struct error **err);
+int store_pools(struct store *store, struct store_pool **pools, size_t *count, struct error **err);
+/* Refused while a VM lies in it. */
+int store_pool_remove(struct store *store, int64_t id, struct error **err);
+/* The ids of the VMs whose replicas lie in it. */
+int store_pool_vms(struct store *store, int64_t pool_id, int64_t **vms, size_t *count,
+                   struct error **err);
+/* The pool of a VM's replica; 0: the state directory, or not decided yet. */
+int store_vm_pool(struct store *store, int64_t vm_id, int64_t *pool_id, struct error **err);
+int store_vm_set_pool(struct store *store, int64_t vm_id, int64_t pool_id, struct error **err);
+
 /* Replication jobs (jobs.c) */
 
 struct store_job {
