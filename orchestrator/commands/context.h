@@ -14,20 +14,20 @@
 /* vmferry.conf, every key optional; vmferry.conf(5) explains them. A new key is a
  * field here and a row in the table of config.c. */
 struct config {
-    char state[PATH_MAX];    /* [general] state */
-    uint64_t rate;           /* [replicate] rate: bytes/s over all disks, 0: unlimited */
-    uint64_t parallel_disks; /* [replicate] parallel_disks: copied at the same time */
-    uint64_t connections;    /* [replicate] connections: per NBD end, 0: chosen */
-    bool verify;             /* [replicate] verify: re-read what was written */
-    char pool[STORE_NAME];   /* [replicate] pool: of first copies, "": the state directory */
-    char base[16];           /* [replicate] base: raw, qcow2 */
+    char state[PATH_MAX];         /* [general] state */
+    uint64_t rate;                /* [replicate] rate: bytes/s over all disks, 0: unlimited */
+    uint64_t parallel_disks;      /* [replicate] parallel_disks: copied at the same time */
+    uint64_t connections;         /* [replicate] connections: per NBD end, 0: chosen */
+    bool verify;                  /* [replicate] verify: re-read what was written */
+    char pool[STORE_NAME];        /* [replicate] pool: of first copies, "": the state directory */
+    char base[16];                /* [replicate] base: raw, qcow2 */
     struct space_reserve reserve; /* [replicate] reserve: of the target, stays free */
-    char cbt_lost[16];       /* [replicate] cbt_lost: resync, full, fail */
-    char keep[STORE_NAME];   /* [retention] keep: of VMs without rules of their own */
-    uint64_t scrub_rate;     /* [verify] rate: bytes/s of `verify --all`, 0: unlimited */
-    char virt_type[16];      /* [failover] virt_type: auto, kvm, qemu */
-    uint64_t boot_timeout;   /* [failover] boot_timeout: seconds */
-    char log_level[256];     /* [log] level: as --log-level; "": the default */
+    char cbt_lost[16];            /* [replicate] cbt_lost: resync, full, fail */
+    char keep[STORE_NAME];        /* [retention] keep: of VMs without rules of their own */
+    uint64_t scrub_rate;          /* [verify] rate: bytes/s of `verify --all`, 0: unlimited */
+    char virt_type[16];           /* [failover] virt_type: auto, kvm, qemu */
+    uint64_t boot_timeout;        /* [failover] boot_timeout: seconds */
+    char log_level[256];          /* [log] level: as --log-level; "": the default */
 };
 
 struct context {

@@ -122,9 +122,9 @@ static uint64_t used_bytes(const struct sync *sync, const struct disk_sync *disk
 /* What this disk's image will have grown by. */
 static uint64_t image_bytes(const struct sync *sync, const struct disk_sync *disk)
 {
-    uint64_t data = disk->type == SYNC_INITIAL       ? used_bytes(sync, disk)
-                    : disk->type == SYNC_INCREMENTAL ? map_bytes(disk)
-                                                     : 0;
+    uint64_t data = disk->type == SYNC_INITIAL || disk->send_all ? used_bytes(sync, disk)
+                    : disk->type == SYNC_INCREMENTAL             ? map_bytes(disk)
+                                                                 : 0;
     uint64_t bytes = data, have = volume_allocated(disk->image);
 
     if (strcmp(disk->row.format, "qcow2") == 0)
