@@ -20,6 +20,9 @@ static const struct key {
 } keys[] = {
 #define FIELD(member) offsetof(struct config, member)
     { "general", "state", TEXT, FIELD(state), 0, PATH_MAX, NULL },
+    { "general", "database", TEXT, FIELD(database), 0, STORE_PLACE, NULL },
+    { "general", "database_password_file", TEXT, FIELD(database_password_file), 0, PATH_MAX, NULL },
+    { "general", "database_ca", TEXT, FIELD(database_ca), 0, PATH_MAX, NULL },
     { "replicate", "rate", NUMBER, FIELD(rate), 0, INT64_MAX, NULL },
     { "replicate", "parallel_disks", NUMBER, FIELD(parallel_disks), 1, 64, NULL },
     { "replicate", "connections", NUMBER, FIELD(connections), 0, 64, NULL },

@@ -46,9 +46,39 @@ static int choose(const char *option, const struct config *config, char *path, s
     return snprintf(path, size, "%s/.local/state/vmferry", home ? home : "");
 }
 
-static int open_state(const char *option, struct context *context, struct error **err)
+/* VMFERRY_DATABASE, then the configuration's, then a file in the state directory. */
+static int choose_database(const struct context *context, char *database, size_t size,
+                           struct error **err)
 {
-    char path[PATH_MAX], database[PATH_MAX];
+    const char *given = getenv("VMFERRY_DATABASE");
+
+    if (!given || !*given)
+        given = context->config.database;
+    if (*given && strncmp(given, "sqlite:///", 10) != 0 && strncmp(given, "mariadb://", 10) != 0)
+        return error_set_kind(err, ERROR_USAGE,
+                              "the database is neither sqlite:///PATH nor "
+                              "mariadb://USER@HOST[:PORT]/NAME; vmferry.conf(5) explains them");
+    if (snprintf(database, size, "%s%s", *given ? given : context->state_dir,
+                 *given ? "" : "/vmferry.db") >= (int)size)
+        return error_set_errno(err, ENAMETOOLONG, "the database");
+    return 0;
+}
+
+static int open_database(struct context *context, bool as_it_is, struct error **err)
+{
+    char database[STORE_PLACE + PATH_MAX];
+    struct store_place place = { .database = database,
+                                 .password_file = context->config.database_password_file,
+                                 .ca = context->config.database_ca };
+
+    if (choose_database(context, database, sizeof database, err) < 0)
+        return -1;
+    return (as_it_is ? store_connect : store_open_place)(&place, &context->store, err);
+}
+
+static int find_state(const char *option, struct context *context, struct error **err)
+{
+    char path[PATH_MAX];
 
     if (option && !*option)
         return error_set_kind(err, ERROR_USAGE, "--state names no directory");
@@ -58,12 +88,6 @@ static int open_state(const char *option, struct context *context, struct error 
         return error_prefix(err, "state directory %s", path);
     if (!realpath(path, context->state_dir))
         return error_set_errno(err, errno, "state directory %s", path);
-    if (snprintf(database, sizeof database, "%s/vmferry.db", context->state_dir) >=
-        (int)sizeof database)
-        return error_set_errno(err, ENAMETOOLONG, "state directory %s", path);
-    if (store_open(database, &context->store, err) < 0)
-        return -1;
-    log_keep_start(context->store);
     return 0;
 }
 
@@ -91,7 +115,7 @@ static void end_on_bus_errors(void)
     sigaction(SIGBUS, &action, NULL);
 }
 
-int context_open(const char *state_option, struct context *context, struct error **err)
+static int start(const char *state_option, struct context *context, struct error **err)
 {
     *context = (struct context){ 0 };
     if (config_load(NULL, &context->config, err) < 0)
@@ -100,7 +124,20 @@ int context_open(const char *state_option, struct context *context, struct error
     if (context->config.log_level[0] &&
         log_set_levels(context->config.log_level, LOG_BY_CONFIG, err) < 0)
         return error_prefix(err, "vmferry.conf: [log] level");
-    return open_state(state_option, context, err);
+    return find_state(state_option, context, err);
+}
+
+int context_open(const char *state_option, struct context *context, struct error **err)
+{
+    if (start(state_option, context, err) < 0 || open_database(context, false, err) < 0)
+        return -1;
+    log_keep_start(context->store);
+    return 0;
+}
+
+int context_connect(const char *state_option, struct context *context, struct error **err)
+{
+    return start(state_option, context, err) < 0 ? -1 : open_database(context, true, err);
 }
 
 void context_close(struct context *context)

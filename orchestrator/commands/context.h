@@ -14,7 +14,10 @@
 /* vmferry.conf, every key optional; vmferry.conf(5) explains them. A new key is a
  * field here and a row in the table of config.c. */
 struct config {
-    char state[PATH_MAX];         /* [general] state */
+    char state[PATH_MAX];       /* [general] state */
+    char database[STORE_PLACE]; /* [general] database: "" is a file in the state directory */
+    char database_password_file[PATH_MAX];
+    char database_ca[PATH_MAX];
     uint64_t rate;                /* [replicate] rate: bytes/s over all disks, 0: unlimited */
     uint64_t parallel_disks;      /* [replicate] parallel_disks: copied at the same time */
     uint64_t connections;         /* [replicate] connections: per NBD end, 0: chosen */
@@ -46,8 +49,11 @@ int parse_size(const char *text, uint64_t *bytes, struct error **err);
 
 /* Load the configuration and open the state directory, made when missing:
  * `state_option` (--state, or NULL), then VMFERRY_STATE, then the configuration's,
- * then /var/lib/vmferry for root and $XDG_STATE_HOME/vmferry for others. */
+ * then /var/lib/vmferry for root and $XDG_STATE_HOME/vmferry for others. Its database
+ * is VMFERRY_DATABASE, or the configuration's, or the file vmferry.db in there. */
 int context_open(const char *state_option, struct context *context, struct error **err);
+/* As context_open, but the database is not brought up to date. */
+int context_connect(const char *state_option, struct context *context, struct error **err);
 void context_close(struct context *context);
 #define CLEANUP_CONTEXT CLEANUP(context_close)
 

@@ -1,166 +1,75 @@
 /* The store's promises: migrations, constraints, transactions, ids that stay. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include <signal.h>
-#include <sqlite3.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "store/store.h"
-
-static char directory[] = "/tmp/vmferry-store.XXXXXX";
-static char path[64];
-
-static int make_directory(void **state)
-{
-    (void)state;
-    assert_non_null(mkdtemp(directory));
-    snprintf(path, sizeof path, "%s/db", directory);
-    return 0;
-}
-
-static void remove_database(void)
-{
-    static const char *const suffixes[] = { "", "-wal", "-shm" };
-    char name[80];
-
-    for (size_t i = 0; i < 3; i++) {
-        snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
-        unlink(name);
-    }
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    remove_database();
-    return rmdir(directory);
-}
-
-static struct store *open_store(void)
-{
-    CLEANUP_ERROR struct error *err = NULL;
-    struct store *store = NULL;
-
-    if (store_open(path, &store, &err) < 0)
-        fail_msg("%s", error_message(err));
-    return store;
-}
-
-static void raw_sql(const char *sql)
-{
-    sqlite3 *db;
-
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
-
-/* A VM with one disk; returns the disk. */
-static struct store_disk add_vm(struct store *store, struct store_vm *vm)
-{
-    struct error *err = NULL;
-    struct store_disk disk = { .key = 2000, .unit = 0, .capacity = 1 << 20 };
-    struct store_source source = { .name = "lab", .kind = "nbd", .location = "/x" };
-
-    assert_int_equal(store_source_add(store, &source, &err), 0);
-    *vm = (struct store_vm){ .source_id = source.id };
-    strcpy(vm->uuid, "6d7b3c52-1f0a-4c0e-9d55-0c8f5a1d2e3f");
-    strcpy(vm->name, "app01");
-    assert_int_equal(store_vm_upsert(store, vm, "{}", &err), 0);
-    disk.vm_id = vm->id;
-    strcpy(disk.backing_uuid, "b0");
-    assert_int_equal(store_disk_upsert(store, &disk, &err), 0);
-    return disk;
-}
-
-static struct store_point add_point(struct store *store, const struct store_vm *vm,
-                                    const struct store_disk *disk, struct store_job *job,
-                                    struct store_point_disk *row)
-{
-    struct error *err = NULL;
-    struct store_point point = { .vm_id = vm->id };
-
-    *job = (struct store_job){ .vm_id = vm->id, .type = "manual", .sync_type = "initial" };
-    assert_int_equal(store_job_start(store, job, &err), 0);
-    point.job_id = job->id;
-    assert_int_equal(store_point_create(store, &point, &err), 0);
-    *row = (struct store_point_disk){ .point_id = point.id,
-                                      .disk_id = disk->id,
-                                      .image = "base.raw",
-                                      .format = "raw",
-                                      .leaves = "leaves",
-                                      .sync_type = "initial" };
-    assert_int_equal(store_point_disk_create(store, row, &err), 0);
-    return point;
-}
+#include "store/tests/databases.h"
 
 static void test_private_and_reopened(void **state)
 {
     CLEANUP_ERROR struct error *err = NULL;
-    struct store *store = open_store();
+    struct database *database = *state;
+    struct store *store = database_open(database);
     struct store_vm vm;
     struct stat st;
 
-    (void)state;
     add_vm(store, &vm);
     store_close(store);
-    assert_int_equal(stat(path, &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0600);
-    store = open_store(); /* migrations are applied once */
+    if (database == &sqlite_database) {
+        assert_int_equal(stat(database->place, &st), 0);
+        assert_int_equal(st.st_mode & 0777, 0600);
+    }
+    store = database_open(*state); /* migrations are applied once */
     assert_int_equal(store_vm_find(store, "app01", &vm, &err), 0);
     assert_int_equal(store_vm_find(store, "6D7B3C52-1F0A-4C0E-9D55-0C8F5A1D2E3F", &vm, &err), 0);
     assert_int_equal(store_vm_find(store, "APP01", &vm, &err), -1);
     assert_int_equal(err->errnum, ENOENT);
     store_close(store);
-    remove_database();
 }
 
 static void test_newer_schema_is_refused(void **state)
 {
     CLEANUP_ERROR struct error *err = NULL;
-    struct store *store = open_store();
+    struct database *database = *state;
+    struct store *store = database_open(database);
 
-    (void)state;
     store_close(store);
-    raw_sql("PRAGMA user_version = 99");
-    assert_int_equal(store_open(path, &store, &err), -1);
+    database_sql(database, database == &sqlite_database
+                               ? "PRAGMA user_version = 99"
+                               : "INSERT INTO schema_migrations (number, name, statements_done) "
+                                 "VALUES (99, '0099-future', 0)");
+    assert_int_equal(store_open(database->place, &store, &err), -1);
     assert_non_null(strstr(error_message(err), "newer vmferry"));
-    remove_database();
+    assert_non_null(strstr(error_message(err), "99"));
+    if (database == &mariadb_database)
+        assert_non_null(strstr(error_message(err), "0099-future"));
 }
 
 static void test_not_a_database(void **state)
 {
     CLEANUP_ERROR struct error *err = NULL;
+    struct database *database = *state;
     struct store *store;
-    FILE *file = fopen(path, "w");
+    FILE *file = fopen(database->place, "w");
 
-    (void)state;
     for (int i = 0; i < 1000; i++)
         fputs("this is no database ", file);
     fclose(file);
-    assert_int_equal(store_open(path, &store, &err), -1);
-    assert_non_null(strstr(error_message(err), path));
-    remove_database();
+    assert_int_equal(store_open(database->place, &store, &err), -1);
+    assert_non_null(strstr(error_message(err), database->place));
 }
 
 /* Many processes open a new store at once: one migrates, all get it. */
 static void test_migrating_together(void **state)
 {
+    struct database *database = *state;
     int failed = 0;
 
-    (void)state;
     for (int i = 0; i < 8; i++) {
         if (fork() == 0) {
             CLEANUP_ERROR struct error *err = NULL;
             struct store *store = NULL;
-            int r = store_open(path, &store, &err);
+            int r = store_open(database->place, &store, &err);
 
             store_close(store);
             error_clear(&err);
@@ -174,20 +83,18 @@ static void test_migrating_together(void **state)
         failed += status != 0;
     }
     assert_int_equal(failed, 0);
-    remove_database();
 }
 
 static void test_upsert_keeps_ids(void **state)
 {
     CLEANUP_ERROR struct error *err = NULL;
     CLEANUP_FREE struct store_disk *disks = NULL;
-    struct store *store = open_store();
+    struct store *store = database_open(*state);
     struct store_vm vm, again;
     struct store_disk disk = add_vm(store, &vm);
     int64_t vm_id = vm.id, disk_id = disk.id;
     size_t count;
 
-    (void)state;
     assert_int_equal(
         store_disk_synced(store, disk.id, disk.capacity, "u/1", "base.raw", "/d", &err), 0);
     assert_int_equal(store_vm_set_state(store, vm.id, "ready_for_failover", &err), 0);
@@ -204,17 +111,15 @@ static void test_upsert_keeps_ids(void **state)
     assert_int_equal(disks[0].unit, 7);
     assert_string_equal(disks[0].change_id, "u/1");
     store_close(store);
-    remove_database();
 }
 
 static void test_one_running_job(void **state)
 {
     CLEANUP_ERROR struct error *err = NULL;
-    struct store *store = open_store();
+    struct store *store = database_open(*state);
     struct store_vm vm;
     struct store_job job = { .type = "manual", .sync_type = "initial" }, second;
 
-    (void)state;
     add_vm(store, &vm);
     job.vm_id = vm.id;
     second = job;
@@ -225,20 +130,18 @@ static void test_one_running_job(void **state)
     assert_int_equal(store_job_end(store, job.id, "failed", "why", &err), 0);
     assert_int_equal(store_job_start(store, &second, &err), 0);
     store_close(store);
-    remove_database();
 }
 
 static void test_points_are_all_or_nothing(void **state)
 {
     CLEANUP_ERROR struct error *err = NULL;
-    struct store *store = open_store();
+    struct store *store = database_open(*state);
     struct store_vm vm;
     struct store_disk disk = add_vm(store, &vm);
     struct store_job job;
     struct store_point_disk row;
     struct store_point point = add_point(store, &vm, &disk, &job, &row), found;
 
-    (void)state;
     assert_int_equal(store_point_find(store, vm.id, 0, &found, &err), -1);
     assert_int_equal(err->errnum, ENOENT);
     error_clear(&err);
@@ -257,18 +160,16 @@ static void test_points_are_all_or_nothing(void **state)
     error_clear(&err);
     assert_int_equal(store_point_disk_complete(store, &row, &err), -1);
     store_close(store);
-    remove_database();
 }
 
 /* Everything of a transaction, or nothing: also when the process dies in it. */
 static void test_transactions(void **state)
 {
     CLEANUP_ERROR struct error *err = NULL;
-    struct store *store = open_store();
+    struct store *store = database_open(*state);
     struct store_vm vm;
     int status;
 
-    (void)state;
     add_vm(store, &vm);
     {
         CLEANUP_ROLLBACK struct store *transaction = NULL;
@@ -281,29 +182,27 @@ static void test_transactions(void **state)
     assert_string_equal(vm.state, "discovered");
     store_close(store);
     if (fork() == 0) {
-        store = open_store();
+        store = database_open(*state);
         store_begin(store, &err);
         store_vm_set_state(store, vm.id, "replicating", &err);
         raise(SIGKILL);
     }
     wait(&status);
     assert_true(WIFSIGNALED(status));
-    store = open_store();
+    store = database_open(*state);
     assert_int_equal(store_vm_find(store, "app01", &vm, &err), 0);
     assert_string_equal(vm.state, "discovered");
     store_close(store);
-    remove_database();
 }
 
 static void test_constraints(void **state)
 {
     CLEANUP_ERROR struct error *err = NULL;
-    struct store *store = open_store();
+    struct store *store = database_open(*state);
     struct store_disk orphan = { .vm_id = 12345, .key = 1, .capacity = 512, .backing_uuid = "b" };
     struct store_source source = { .name = "lab", .kind = "nbd", .location = "/y" };
     struct store_vm vm;
 
-    (void)state;
     add_vm(store, &vm);
     assert_int_equal(store_disk_upsert(store, &orphan, &err), -1);
     error_clear(&err);
@@ -315,20 +214,18 @@ static void test_constraints(void **state)
     assert_int_equal(store_vm_find(store, "app01", &vm, &err), 0);
     assert_string_equal(vm.state, "discovered");
     store_close(store);
-    remove_database();
 }
 
 static void test_source_options(void **state)
 {
     CLEANUP_ERROR struct error *err = NULL;
-    struct store *store = open_store();
+    struct store *store = database_open(*state);
     struct store_source source = { .name = "vc",
                                    .kind = "vsphere",
                                    .location = "vc.example:443",
                                    .options = "{\"user\":\"backup\"}" };
     struct store_source found;
 
-    (void)state;
     assert_int_equal(store_source_add(store, &source, &err), 0);
     assert_int_equal(store_source_find(store, "vc", &found, &err), 0);
     assert_string_equal(found.options, source.options);
@@ -338,7 +235,6 @@ static void test_source_options(void **state)
     assert_string_equal(found.options, "");
     assert_int_equal(store_source_set_options(store, 999, "", &err), -1);
     store_close(store);
-    remove_database();
 }
 
 /* A job's snapshot is known from before it is made until it is known to be gone. */
@@ -346,12 +242,11 @@ static void test_job_snapshot(void **state)
 {
     CLEANUP_ERROR struct error *err = NULL;
     CLEANUP_FREE struct store_job *jobs = NULL;
-    struct store *store = open_store();
+    struct store *store = database_open(*state);
     struct store_job job = { .type = "manual", .sync_type = "initial" };
     struct store_vm vm;
     size_t count;
 
-    (void)state;
     add_vm(store, &vm);
     job.vm_id = vm.id;
     assert_int_equal(store_job_start(store, &job, &err), 0);
@@ -371,20 +266,18 @@ static void test_job_snapshot(void **state)
     assert_int_equal(store_jobs_with_snapshot(store, 0, &jobs, &count, &err), 0);
     assert_int_equal(count, 0);
     store_close(store);
-    remove_database();
 }
 
 static void test_export_is_reused(void **state)
 {
     CLEANUP_ERROR struct error *err = NULL;
     CLEANUP_FREE struct store_export *list = NULL;
-    struct store *store = open_store();
+    struct store *store = database_open(*state);
     struct store_vm vm;
     struct store_export mapping = { .unit = 0, .vm_name = "app01", .name = "migration-vm-x-disk0" };
     int64_t id;
     size_t count;
 
-    (void)state;
     add_vm(store, &vm);
     mapping.vm_id = vm.id;
     strcpy(mapping.path, "base.raw");
@@ -399,25 +292,26 @@ static void test_export_is_reused(void **state)
     assert_true(list[0].active);
     assert_string_equal(list[0].path, "point-0002.qcow2");
     store_close(store);
-    remove_database();
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_private_and_reopened),
-        cmocka_unit_test(test_newer_schema_is_refused),
-        cmocka_unit_test(test_source_options),
-        cmocka_unit_test(test_job_snapshot),
-        cmocka_unit_test(test_not_a_database),
-        cmocka_unit_test(test_migrating_together),
-        cmocka_unit_test(test_upsert_keeps_ids),
-        cmocka_unit_test(test_one_running_job),
-        cmocka_unit_test(test_points_are_all_or_nothing),
-        cmocka_unit_test(test_transactions),
-        cmocka_unit_test(test_constraints),
-        cmocka_unit_test(test_export_is_reused),
+        BOTH(test_private_and_reopened),
+        BOTH(test_newer_schema_is_refused),
+        BOTH(test_source_options),
+        BOTH(test_job_snapshot),
+        ON_SQLITE(test_not_a_database),
+        BOTH(test_migrating_together),
+        BOTH(test_upsert_keeps_ids),
+        BOTH(test_one_running_job),
+        BOTH(test_points_are_all_or_nothing),
+        BOTH(test_transactions),
+        BOTH(test_constraints),
+        BOTH(test_export_is_reused),
     };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
-    return cmocka_run_group_tests(tests, make_directory, remove_directory);
+    database_server_stop();
+    return failed;
 }
