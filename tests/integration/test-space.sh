@@ -113,7 +113,7 @@ fi
 
 place="\"uri\": \"nbd+unix:///?socket=$tmp/nbd.sock\""
 full() { # TYPE SIZE
-    local state=$1/state point image
+    local state=$1/state
     : >vmferry.conf
     rm -f map
     describe u/1

@@ -1,0 +1,300 @@
+#!/bin/bash
+# Pools: a whole chain (full, incremental, verify, a test's overlay, a merge, a grown disk)
+# in directories, libvirt's storage pools and on block devices, with raw and qcow2 bases;
+# what is refused; devices that come back under another name.
+# shellcheck source=tests/lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+cd "$tmp" || exit 1
+export VMFERRY_STATE=$tmp/state
+MiB=1048576
+
+run() {
+    status=0
+    out=$(timeout 120 vmferry "$@" 2>&1) || status=$?
+}
+
+sha() {
+    sha256sum | cut -d' ' -f1
+}
+
+# The first bytes of what a guest would read.
+view() { # IMAGE FORMAT BYTES
+    qemu-img dd -f "$2" -O raw bs=1M count=$(($3 / MiB)) if="$1" of=seen && sha <seen
+}
+
+# A VM of two disks, with files of its own.
+number=0
+new_vm() { # NAME
+    number=$((number + 1))
+    vm=$1
+    uuid=$(printf '7a0c1e52-1f0a-4c0e-9d55-0c8f5a1d%04x' $number)
+    head -c 5M /dev/urandom >"$vm-2000"
+    truncate -s 24M "$vm-2000"
+    head -c 2M /dev/urandom >"$vm-2001"
+    truncate -s 16M "$vm-2001"
+    describe u/1
+    vmferry source add nbd "$vm" --file "$vm.json" >/dev/null
+}
+
+describe() { # CHANGE-ID [OFFSET LENGTH of disk-2000]
+    local changes='' more=''
+    [ $# = 1 ] || { printf '%s %s\n' "$2" "$3" >"$vm.map"
+        changes=", \"changes\": { \"since\": \"$since\", \"map\": \"$vm.map\" }"
+        printf '%s %s\n' 0 65536 >"$vm.map2"
+        more=", \"changes\": { \"since\": \"$since\", \"map\": \"$vm.map2\" }"; }
+    since=$1
+    cat >"$vm.json" <<END
+{ "uuid": "$uuid", "name": "$vm", "firmware": "bios", "cpus": 1, "memory": 1073741824,
+  "disks": [
+    { "key": 2000, "unit": 0, "capacity": $(stat -c %s "$vm-2000"), "backing_uuid": "b-$vm-0",
+      "file": "$vm-2000", "change_id": "$1"$changes },
+    { "key": 2001, "unit": 1, "capacity": 16777216, "backing_uuid": "b-$vm-1",
+      "file": "$vm-2001", "change_id": "$1"$more } ] }
+END
+}
+
+image() { # POINT KEY: where it lies
+    local place
+    place=$(sqlite3 "$VMFERRY_STATE/vmferry.db" "SELECT overlay FROM restore_point_disks p
+        JOIN restore_points r ON r.id = point_id JOIN vms v ON v.id = r.vm_id
+        JOIN vm_disks d ON d.id = disk_id
+        WHERE v.uuid = '$uuid' AND r.number = $1 AND d.disk_key = $2")
+    case $place in /* | rbd:*) echo "$place" ;; *) echo "$VMFERRY_STATE/$place" ;; esac
+}
+
+# The whole life of a replica in a pool.
+chain() { # POOL BASE-FORMAT [OPTION…]
+    local pool=$1 format=$2 base point first
+    shift 2
+    new_vm "$pool-$format"
+    run replicate "$vm" --pool="$pool" --base="$format" "$@"
+    is "$status" 0 "$vm: full" || diag "$out"
+    base=$(image 1 2000)
+    is "$(view "$base" "$format" $((24 * MiB)))" "$(sha <"$vm-2000")" "$vm: is the source"
+    is "$(view "$(image 1 2001)" "$format" $((16 * MiB)))" "$(sha <"$vm-2001")" \
+        "$vm: so is the second disk"
+    ok vmferry verify "$vm" --source -- "$vm: verified, also with the source"
+    first=$(sha <"$vm-2000")
+
+    head -c 100000 /dev/urandom | dd of="$vm-2000" bs=1 seek=7000001 conv=notrunc status=none
+    dd if=/dev/zero of="$vm-2000" bs=1M count=1 seek=1 conv=notrunc status=none
+    describe u/2 $MiB 6100000
+    run replicate "$vm"
+    is "$status" 0 "$vm: incremental" || diag "$out"
+    like "$out" "disk-2000 +incremental" "$vm: it is one"
+    point=$(image 2 2000)
+    is "$(view "$point" qcow2 $((24 * MiB)))" "$(sha <"$vm-2000")" "$vm: is the source, zeroes too"
+    ok vmferry verify "$vm" --source -- "$vm: point 2 verified"
+    ok vmferry verify "$vm" --point 1 -- "$vm: point 1 verified"
+    is "$(view "$base" "$format" $((24 * MiB)))" "$first" "$vm: point 1 is as it was"
+
+    # A test's overlay, written to.
+    ok qemu-img create -q -f qcow2 -F qcow2 -b "$point" "$vm-test.qcow2" -- "$vm: an overlay on it"
+    ok qemu-io -f qcow2 -c "write -P 7 0 1M" "$vm-test.qcow2" -- "$vm: is written to"
+    ok vmferry verify "$vm" -- "$vm: and point 2 is as it was"
+
+    # Tracking is lost, and the points are merged.
+    head -c 65536 /dev/urandom | dd of="$vm-2000" bs=65536 seek=383 conv=notrunc status=none
+    describe u/3
+    run replicate "$vm"
+    is "$status" 0 "$vm: a resync" || diag "$out"
+    ok vmferry verify "$vm" --source -- "$vm: point 3 verified"
+    rm -f "$vm-test.qcow2"
+    ok vmferry point delete "$vm" 1 -- "$vm: point 1 is merged away"
+    ok vmferry point delete "$vm" 2 -- "$vm: point 2, too"
+    run verify "$vm" --source
+    is "$status" 0 "$vm: what is left is the source" || diag "$out"
+    ok vmferry replicate "$vm" -- "$vm: up to date"
+}
+
+# Directories
+
+mkdir files
+ok vmferry pool add dir files files -- "a directory becomes a pool"
+is "$(vmferry pool list --json | jq -r '.[] | .name + " " + .kind' | xargs)" "state state files dir" \
+    "it is listed beside the state directory"
+run pool add dir files files
+like "$out" "there is a pool 'files' already" "a name is given once"
+run pool add dir state files
+is "$status" 2 "and not the state directory's"
+run pool add dir nowhere nowhere
+is "$status" 1 "a directory that is not there"
+run pool add tape x y
+is "$status" 2 "a kind that is not there"
+chain state raw
+chain state qcow2
+like "$(image 3 2000)" "^$VMFERRY_STATE/replicas/.*/base.qcow2$" "the base is a qcow2 file"
+is "$(qemu-img info --output=json "$(image 3 2000)" | jq -r '."backing-filename"')" null \
+    "with nothing below it"
+chain files raw
+like "$(image 3 2000)" "^$tmp/files/$uuid/disk-2000/base.raw$" "images lie in the pool"
+chain files qcow2
+is "$(find state/replicas -path "*$uuid*" -name '*.qcow2' | wc -l)" 0 "all of them"
+is "$(find "state/replicas/$uuid" -name '*.leaves' | wc -l)" 2 "the leaves don't"
+run replicate "$vm" --pool=state
+is "$status" 2 "a replica stays in its pool"
+run pool remove files
+like "$out" "replicas of 2 VMs lie in pool 'files'" "a pool in use is not removed"
+mv files away && mkdir files
+describe u/4
+run replicate "$vm"
+is "$status" 1 "another directory in the pool's place: refused"
+like "$out" "is not the directory that was added" "and why"
+is "$(find files -mindepth 1 | wc -l)" 0 "nothing was written there"
+run verify "$vm"
+is "$status" 1 "nor taken for a replica"
+is "$(vmferry pool list --json | jq -r '.[1].problem' | grep -c 'not the directory')" 1 \
+    "pool list says it"
+rmdir files && mv away files
+ok vmferry replicate "$vm" -- "back again it goes on"
+
+printf '[replicate]\npool = files\nbase = qcow2\n' >vmferry.conf
+new_vm configured
+VMFERRY_CONFIG=$tmp/vmferry.conf run replicate configured
+like "$(image 1 2000)" "^$tmp/files/$uuid/disk-2000/base.qcow2$" "pool and format from vmferry.conf"
+
+# A first copy that is interrupted goes on in its pool, in its format.
+new_vm stopped
+timeout -s INT 1.5 vmferry replicate stopped --pool=files --base=qcow2 --rate=2M >/dev/null 2>&1
+is $? 124 "a first copy is interrupted"
+run replicate stopped
+is "$status" 0 "and goes on without being told where"
+like "$(image 1 2000)" "files/.*base.qcow2$" "where it was"
+ok vmferry verify stopped --source -- "to its end"
+
+# Libvirt's storage pools
+
+libvirt() {
+    virsh -q version >/dev/null 2>&1 && return
+    command -v libvirtd >/dev/null || return 1
+    libvirtd --daemon --pid-file "$tmp/libvirtd.pid" || return 1
+    at_exit "kill \$(cat '$tmp/libvirtd.pid')"
+    wait_for 60 virsh -q version
+}
+if [ "$(id -u)" = 0 ] && libvirt; then
+    lv=vmferry-test-$$
+    mkdir volumes
+    virsh -q pool-define-as "$lv" dir --target "$tmp/volumes"
+    at_exit "virsh pool-destroy $lv; virsh pool-undefine $lv"
+    run pool add libvirt vols "$lv"
+    like "$out" "does not run: virsh pool-start $lv" "a storage pool that does not run"
+    virsh -q pool-start "$lv"
+    ok vmferry pool add libvirt vols "$lv" -- "libvirt's storage pool becomes one of ours"
+    run pool add libvirt none "$lv-none"
+    is "$status" 1 "one that is not there"
+    run pool add libvirt far "$lv" --uri=qemu+ssh://elsewhere/system
+    is "$status" 2 "nor one of another machine"
+    chain vols raw
+    chain vols qcow2
+    is "$(virsh vol-list "$lv" | grep -o "$uuid-disk-2000-[^ ]*" | head -1)" \
+        "$uuid-disk-2000-base.qcow2" "virsh lists the volumes"
+    head -c 65536 /dev/urandom | dd of="$vm-2000" conv=notrunc status=none
+    describe u/5
+    ok vmferry replicate "$vm" -- "one more point"
+    like "$(virsh vol-list "$lv")" "$uuid-disk-2000-point-[0-9]+.qcow2" "virsh lists overlays, too"
+else
+    skip "libvirtd can't be started" "libvirt's storage pools"
+fi
+
+# Block devices
+
+loop() { # FILE: a device of it, in $device
+    device=$(losetup --find --show "$1") || return 1
+    at_exit "losetup -d $device"
+}
+if [ "$(id -u)" = 0 ] && truncate -s 32M dev0 && loop dev0 2>/dev/null; then
+    loop0=$device
+    head -c 20M /dev/urandom >dev1 && truncate -s 40M dev1 && loop dev1 && loop1=$device
+    ok vmferry pool add block devs --device="$loop0" --force-device="$loop1" -- "devices of the operator's"
+    like "$(vmferry pool show devs)" "$loop0 .*: free" "they are free"
+    chain devs raw
+    is "$(readlink -f "$(image 3 2000)")" "$loop0" "each disk has the smallest device that fits"
+    run pool add block again --device="$loop0"
+    is "$status" 1 "a device is in one pool only"
+    like "$(vmferry pool show devs)" "$loop0 .*: replicas/$uuid/disk-2000/base.raw" "whose a device is"
+    new_vm late
+    run replicate late --pool=devs
+    is "$status" 1 "no device is left"
+    like "$out" "no device is free for a disk" "and that is said"
+    is "$(find "state/replicas/$uuid" -name 'base*' 2>/dev/null | wc -l)" 0 "nothing was made"
+    vm=devs-raw uuid=$(sqlite3 state/vmferry.db "SELECT uuid FROM vms WHERE name = 'devs-raw'")
+
+    # Another order at the next start: loop0 and loop1 are each other's files.
+    losetup -d "$loop0" && losetup -d "$loop1"
+    losetup "$loop0" dev1 && losetup "$loop1" dev0
+    ok vmferry verify "$vm" --source -- "devices in another order are found again"
+    is "$(readlink -f "$(image 3 2000)")" "$loop1" "the base leads to its device"
+    head -c 99999 /dev/urandom | dd of="$vm-2000" bs=1 seek=5000000 conv=notrunc status=none
+    describe u/6
+    ok vmferry replicate "$vm" -- "a sync finds them, too"
+    ok vmferry verify "$vm" --source -- "and writes to the right ones"
+    losetup -d "$loop1"
+    run verify "$vm"
+    is "$status" 1 "a device that is gone"
+    like "$out" "is gone: attach it again" "is said"
+    losetup "$loop1" dev0
+    twin=$(losetup --find --show dev0)
+    run verify "$vm"
+    is "$status" 1 "two devices that match"
+    like "$out" "2 devices are the one" "are refused"
+    describe u/7
+    run replicate "$vm"
+    is "$status" 1 "also for writing"
+    losetup -d "$twin"
+    ok vmferry replicate "$vm" -- "with one it goes on"
+
+    # Larger than the disks, and chosen by the operator.
+    truncate -s 50M dev2 && loop dev2 && loop2=$device
+    truncate -s 60M dev3 && loop dev3 && loop3=$device
+    ok vmferry pool add block big --device="$loop2" --device="$loop3" -- "larger devices"
+    chain big raw --device=disk-2001="$loop2" --device=disk-2000="$loop3"
+    is "$(readlink -f "$(image 3 2000)")" "$loop3" "the operator's choice"
+
+    # Whose data it may be.
+    holds() { # NAME COMMAND…: a device that COMMAND put something on
+        local name=$1
+        shift
+        truncate -s 40M "data-$name"
+        "$@" >/dev/null 2>&1 || { skip "$1 is not here" "$name"; return; }
+        loop "data-$name"
+        run pool add block "data-$name" --device="$device"
+        is "$status" 1 "a device that holds data is refused: $name"
+        like "$out" "$device holds data" "and why: $name"
+    }
+    holds ext4 mkfs.ext4 -q data-ext4
+    holds partitions sfdisk -q --label dos data-partitions <<<',,L'
+    holds swap mkswap data-swap
+    holds lvm pvcreate -q data-lvm
+    holds unknown dd if=/dev/urandom of=data-unknown bs=64k seek=3 count=1 conv=notrunc
+    mkdir mounted && truncate -s 40M data-mounted && mkfs.ext4 -q data-mounted && loop data-mounted
+    mount "$device" mounted && at_exit "umount '$tmp/mounted'"
+    run pool add block mounted --force-device="$device"
+    is "$status" 1 "a mounted one even by force"
+    like "$out" "is in use: mounted" "and why"
+    truncate -s 40M used && loop used
+    ok vmferry pool add block used --device="$device" -- "an empty device"
+    mkfs.ext4 -q "$device"
+    new_vm used
+    head -c 1M /dev/urandom >used-2001
+    vmferry pool add block used2 --device="$device" >/dev/null 2>&1
+    run replicate used --pool=used
+    is "$status" 1 "that was used since it was given: refused"
+    ok fsck.ext4 -fn "$device" -- "and nothing was written to it"
+else
+    skip "no loop device" "block devices"
+fi
+
+# LVM
+
+if [ "$(id -u)" = 0 ] && command -v vgcreate >/dev/null && grep -q device-mapper /proc/misc &&
+    truncate -s 200M pv && loop pv && vgcreate -qq "vmferry-test-$$" "$device" 2>/dev/null; then
+    at_exit "vgremove -qq -y vmferry-test-$$"
+    ok vmferry pool add lvm group "vmferry-test-$$" -- "a volume group"
+    chain group raw
+else
+    skip "the kernel has no device-mapper" "LVM"
+fi
+run pool add lvm group no-such-group
+is "$status" 1 "a volume group that is not there"
+done_testing
