@@ -33,6 +33,7 @@ static const char help[] =
     "                      how disks are read, instead of the source's own way\n"
     "  --rate=BYTES        bytes a second at most, over all disks (50M)\n"
     "  --parallel=N        disks copied at the same time (2)\n"
+    "  --patience=SECONDS  how long a source that does not answer is waited for (90)\n"
     "  --connections=N     for each disk, instead of what is chosen\n"
     "  --no-verify         do not read again what was written\n"
     "  --pool=NAME         where the replica will lie; decided by the first copy\n"
@@ -53,6 +54,7 @@ struct arguments {
     uint64_t rate;
     uint64_t parallel;
     uint64_t connections;
+    uint64_t patience;
     bool rate_given;
     const char *cbt_lost; /* NULL: as configured */
     enum bar_style style;
@@ -162,6 +164,8 @@ static int parse_option(int c, char *argv[], struct arguments *arguments, struct
         return parse_number("parallel", 64, &arguments->parallel, err);
     case 'c':
         return parse_number("connections", 64, &arguments->connections, err);
+    case 'w':
+        return parse_number("patience", 86400, &arguments->patience, err);
     case 'p':
         return parse_bar_style(optarg, &arguments->style, err);
     default:
@@ -185,6 +189,7 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
         { "rate", required_argument, NULL, 'r' },
         { "parallel", required_argument, NULL, 'P' },
         { "connections", required_argument, NULL, 'c' },
+        { "patience", required_argument, NULL, 'w' },
         { "progress", required_argument, NULL, 'p' },
         COMMON_OPTIONS,
     };
@@ -322,6 +327,7 @@ static int apply_config(struct arguments *arguments, const struct config *config
         (unsigned)(arguments->parallel ? arguments->parallel : config->parallel_disks);
     arguments->job.connections =
         (unsigned)(arguments->connections ? arguments->connections : config->connections);
+    arguments->job.patience_s = (unsigned)arguments->patience;
     arguments->job.no_verify |= !config->verify;
     arguments->job.keep = config->keep;
     arguments->job.default_pool = config->pool;

@@ -12,12 +12,22 @@ void watch_init(struct watch *watch, struct bar *bar, unsigned row, const char *
     progress_meter_update(&watch->meter, 0, 0, progress_now_ns()); /* its clock starts */
 }
 
+static void show_trouble(struct watch *watch, const char *trouble)
+{
+    if (strcmp(watch->trouble, trouble ? trouble : "") == 0)
+        return;
+    snprintf(watch->trouble, sizeof watch->trouble, "%s", trouble ? trouble : "");
+    bar_message(watch->bar, "%s", trouble ? trouble : "it is answered again");
+}
+
 void watch_progress(void *opaque, const struct copy_progress *now)
 {
     struct watch *watch = opaque;
 
     progress_meter_update(&watch->meter, now->bytes_done, now->bytes_total, progress_now_ns());
-    bar_show(watch->bar, watch->row, &watch->meter.record, now->operation);
+    show_trouble(watch, now->trouble);
+    bar_show(watch->bar, watch->row, &watch->meter.record,
+             now->trouble ? "waiting" : now->operation);
 }
 
 void watch_finish(struct watch *watch, enum progress_state state)

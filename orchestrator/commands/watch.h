@@ -13,6 +13,7 @@ struct watch {
     struct bar *bar; /* the caller's */
     unsigned row;
     struct progress_meter meter;
+    char trouble[400]; /* that was shown last */
 };
 
 void watch_init(struct watch *watch, struct bar *bar, unsigned row, const char *label,

@@ -29,7 +29,6 @@
 #define FLUSH_BYTES_JOURNAL (UINT64_C(256) << 20)
 #define FLUSH_NS            (INT64_C(60) * 1000000000)
 #define FLUSH_NS_JOURNAL    (INT64_C(3) * 1000000000)
-#define TIMEOUT_S           60
 
 static uint64_t max(uint64_t a, uint64_t b)
 {
@@ -88,40 +87,6 @@ static int load_changes(struct run *run, struct error **err)
 }
 
 /* Ends */
-
-static struct end *open_end(struct run *run, enum end_role role, uint64_t size, struct error **err)
-{
-    bool is_source = role == END_SOURCE;
-    struct end_wants wants = {
-        .role = role,
-        .changes = is_source && run->changes_context ? run->options->changes : NULL,
-        .create = !is_source && !run_is_delta(run) && !run->options->compare,
-        .size = size,
-        .timeout_s = run->options->timeout_s ? run->options->timeout_s : TIMEOUT_S,
-        .stop = &run->stop,
-        .cancel = run->options->cancel,
-    };
-
-    return end_open(is_source ? run->src_name : run->dst_name, &wants, err);
-}
-
-static int open_ends(struct run *run, struct error **err)
-{
-    /* A source of zeroes is as long as the destination. */
-    if (strcmp(run->src_name, "null:") == 0) {
-        run->dst = open_end(run, END_DESTINATION, 0, err);
-        if (!run->dst)
-            return error_prefix(err, "destination");
-    }
-    run->src = open_end(run, END_SOURCE, run->dst ? run->dst->size : 0, err);
-    if (!run->src)
-        return error_prefix(err, "source");
-    if (!run->dst)
-        run->dst = open_end(run, END_DESTINATION, run->src->size, err);
-    if (!run->dst)
-        return error_prefix(err, "destination");
-    return 0;
-}
 
 static int check_ends(struct run *run, struct error **err)
 {
@@ -248,10 +213,10 @@ static struct plan *make_plan(struct run *run, struct error **err)
 
 /* Moving */
 
-static void report(void *opaque, uint64_t done)
+static void report(void *opaque, uint64_t done, const char *trouble)
 {
     struct run *run = opaque;
-    struct copy_progress now = { .operation = run->operation };
+    struct copy_progress now = { .operation = run->operation, .trouble = trouble };
 
     if (!run->options->progress || !run->plan)
         return;
@@ -271,8 +236,9 @@ static struct move_config move_defaults(struct run *run)
         .lanes_first = options->connections ? run->lanes : 1,
         .requests = options->requests,
         .request_size = run->request_size,
-        .retries = options->retries ? options->retries : RETRIES_DEFAULT,
-        .timeout_s = options->timeout_s ? options->timeout_s : TIMEOUT_S,
+        .retries = run_retries(options),
+        .timeout_s = run_timeout_s(options),
+        .patience_s = run_patience_s(options),
         .make_leaves = run->make_leaves,
         .expected_leaves_fd = -1,
         .rate = options->rate,
@@ -409,8 +375,8 @@ static int prepare(struct run *run, struct error **err)
 
     /* With a journal always: a later run may be asked for what an earlier was not. */
     run->make_leaves = options->leaves || options->digest || options->verify || options->journal;
-    if (check_options(options, err) < 0 || load_changes(run, err) < 0 || open_ends(run, err) < 0 ||
-        check_ends(run, err) < 0 || choose_geometry(run, err) < 0)
+    if (check_options(options, err) < 0 || load_changes(run, err) < 0 ||
+        run_open_ends(run, err) < 0 || check_ends(run, err) < 0 || choose_geometry(run, err) < 0)
         return -1;
     run->result->size = run->src->size;
     if (run_open_journal(run, err) < 0 || run_open_leaves(run, err) < 0)

@@ -18,6 +18,7 @@ struct copy_progress {
     uint64_t bytes_total; /* grows while the planner still streams extents; total_known says so */
     bool total_known;
     const char *operation; /* "copying", "flushing", "verifying" */
+    const char *trouble;   /* an end does not answer, in words; NULL: all is well */
 };
 
 /* All zero is a full copy with good defaults. Strings are the caller's and live
@@ -39,12 +40,13 @@ struct copy_options {
     bool digest;             /* say the digest of the disk, also without a leaves file */
     const char *leaves;      /* the leaves file of the digest: made by a full copy, updated in place
                                 by a delta (see digest.h). NULL: no digest */
-    bool compare;       /* resync: `leaves` describes DST now; move only the blocks that differ */
-    unsigned retries;   /* of one range, over all reconnects, before giving up; 0: chosen */
-    int timeout_s;      /* without an answer a connection counts as lost; 0: chosen */
-    bool resumable;     /* the caller goes on where this stops without a journal, too */
-    atomic_int *cancel; /* non-zero: stop cleanly, ERROR_PAUSED when it can be resumed.
-                           May be set by a signal handler. NULL: never */
+    bool compare;        /* resync: `leaves` describes DST now; move only the blocks that differ */
+    unsigned retries;    /* of one range, over all reconnects, before giving up; 0: chosen, by… */
+    unsigned patience_s; /* …how long an end that does not answer is waited for; 0: chosen */
+    int timeout_s;       /* without an answer a connection counts as lost; 0: chosen */
+    bool resumable;      /* the caller goes on where this stops without a journal, too */
+    atomic_int *cancel;  /* non-zero: stop cleanly, ERROR_PAUSED when it can be resumed.
+                            May be set by a signal handler. NULL: never */
     void (*progress)(void *opaque, const struct copy_progress *now); /* about 5 times a second,
                               and once at the end; from one thread of the engine at a time */
     void *opaque;

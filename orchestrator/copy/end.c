@@ -12,7 +12,7 @@ int64_t monotonic_ns(void)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-static bool is_nbd_uri(const char *name)
+bool end_is_remote(const char *name)
 {
     static const char *const schemes[] = { "nbd:",       "nbds:",      "nbd+unix:",
                                            "nbds+unix:", "nbd+vsock:", "nbds+vsock:" };
@@ -28,7 +28,7 @@ static bool is_nbd_uri(const char *name)
  */
 static char *display_name(const char *name)
 {
-    const char *path = is_nbd_uri(name) ? strstr(name, "://") : NULL;
+    const char *path = end_is_remote(name) ? strstr(name, "://") : NULL;
     const char *lease, *rest;
     char *shown;
 
@@ -54,7 +54,7 @@ struct end *end_open(const char *name, const struct end_wants *wants, struct err
 
     if (strcmp(name, "null:") == 0)
         end = end_null_open(wants, err);
-    else if (is_nbd_uri(name))
+    else if (end_is_remote(name))
         end = end_nbd_open(name, shown, wants, err);
     else if (name[0] == '[' && (name[1] == ' ' || name[1] == '\0'))
         end = end_command_open(name, wants, err);

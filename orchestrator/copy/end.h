@@ -147,6 +147,8 @@ struct end_wants {
 /* Open NAME, connect once, learn the facts. Errors: ERROR_USAGE for a name that is
  * wrong or a disk that cannot serve, ERROR_FAILED otherwise. */
 struct end *end_open(const char *name, const struct end_wants *wants, struct error **err);
+/* It is an NBD URI. */
+bool end_is_remote(const char *name);
 /* Every connection must be disconnected. Nothing to do on NULL. */
 void end_close(struct end *end);
 /* Nothing will be written after all: the file that was made or lengthened for it is as it

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "copy/move.h"
+#include "copy/trouble.h"
 #include "copy/window.h"
 
 #define SMALL_PIECES 16 /* so many small ones count as a whole request */
@@ -71,6 +72,7 @@ struct lane {
 
 struct mover {
     const struct move_config *config;
+    struct trouble trouble;
     pthread_mutex_t lock; /* protects err, active, pace_ns; changed is signalled with it */
     pthread_cond_t changed;
     struct error *err; /* the first */
@@ -91,6 +93,11 @@ bool mover_is_stopping(const struct mover *mover);
 void mover_wake_all(struct mover *mover);
 /* Stop everything for this reason, which becomes ours; the first one counts. */
 void mover_fail(struct mover *mover, struct error **err);
+
+static inline enum trouble_part part_of(enum side side)
+{
+    return side == SOURCE ? TROUBLE_SOURCE : TROUBLE_DESTINATION;
+}
 
 static inline enum side side_of(const struct request *req)
 {

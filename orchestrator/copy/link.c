@@ -9,6 +9,7 @@
 #include "copy/retry.h"
 
 #define SLOW_FACTOR 10 /* flushing and zeroing may take so much longer than a read */
+#define SILENT_NS   (INT64_C(10) * 1000000000)
 
 static const char *op_name(enum op op)
 {
@@ -50,6 +51,7 @@ void link_down(struct lane *lane, enum side side, struct error **why)
 {
     struct link *link = &lane->links[side];
     const struct move_config *config = lane->mover->config;
+    int64_t asked_ns = link->conn.in_flight ? link->conn.heard_ns : monotonic_ns();
     CLEANUP_ERROR struct error *err = NULL;
     uint64_t bytes = 0;
 
@@ -63,7 +65,12 @@ void link_down(struct lane *lane, enum side side, struct error **why)
         lane->plan_done = false;
     }
     window_forget(&lane->window);
-    if (++link->failures > config->retries) {
+    trouble_failed(&lane->mover->trouble, part_of(side), ++link->failures,
+                   why && *why         ? error_message(*why)
+                   : link->conn.why[0] ? link->conn.why
+                                       : "the connection was lost",
+                   asked_ns);
+    if (link->failures > config->retries) {
         if (why && *why)
             error_move(&err, why);
         else
@@ -88,6 +95,7 @@ void link_up(struct lane *lane, enum side side)
     if (conn_connect(&link->conn, &err) == 0) {
         lane->stats.reconnects += link->was_up;
         link->was_up = true;
+        trouble_over(&lane->mover->trouble, part_of(side));
         if (side == DESTINATION)
             durable_connected(lane->mover->config->durable, link->epoch, lane);
     } else if (err->kind == ERROR_USAGE) {
@@ -122,6 +130,9 @@ void link_check_all(struct lane *lane)
         } else if (link_is_stalled(lane, link, now)) {
             error_set_errno(&err, ETIMEDOUT, "%s: no answer", link->conn.end->name);
             link_down(lane, (enum side)side, &err);
+        } else if (link->conn.in_flight && !link->conn.slow_in_flight &&
+                   now - link->conn.heard_ns > SILENT_NS) {
+            trouble_silent(&lane->mover->trouble, part_of((enum side)side), link->conn.heard_ns);
         }
     }
 }
@@ -174,6 +185,10 @@ bool link_retry(struct lane *lane, struct request *req)
         fail_request(mover, req);
         return false;
     }
+    if (conn_is_alive(&link->conn))
+        trouble_failed(&mover->trouble,
+                       req->op == OP_READ ? TROUBLE_READING : part_of(side_of(req)), req->attempts,
+                       reason(req), monotonic_ns());
     wait_until(lane, req,
                conn_is_alive(&link->conn) ? monotonic_ns() + retry_delay_ns(req->attempts) : 0);
     return true;

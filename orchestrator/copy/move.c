@@ -14,6 +14,7 @@
 
 #define MEMORY_MAX (UINT64_C(32) << 20) /* all buffers of all lanes */
 #define TICK_MS    100
+#define DRAIN_NS   (INT64_C(5) * 1000000000) /* from an end that did not answer before either */
 
 bool mover_is_stopping(const struct mover *mover)
 {
@@ -147,13 +148,23 @@ static void flush_completed(struct lane *lane)
 
 /* The lane */
 
+static void note_success(struct lane *lane, const struct request *req)
+{
+    struct trouble *trouble = &lane->mover->trouble;
+
+    lane->links[side_of(req)].failures = 0;
+    trouble_over(trouble, part_of(side_of(req)));
+    if (req->op == OP_READ)
+        trouble_over(trouble, TROUBLE_READING);
+}
+
 static void complete(struct lane *lane)
 {
     struct request *req;
 
     while ((req = request_list_take(&lane->completed))) {
         if (req->errnum == 0)
-            lane->links[side_of(req)].failures = 0;
+            note_success(lane, req);
         if (req == &lane->status)
             status_completed(lane);
         else if (req == &lane->flush)
@@ -273,14 +284,17 @@ static void wait_and_dispatch(struct lane *lane)
 /* When stopping, what is in flight gets some time to complete. */
 static void limit_drain(struct lane *lane)
 {
+    int64_t limit = lane->mover->config->timeout_s * INT64_C(1000000000);
     int64_t now;
 
     if (!mover_is_stopping(lane->mover))
         return;
     now = monotonic_ns();
+    if (trouble_since(&lane->mover->trouble, now) < now && limit > DRAIN_NS)
+        limit = DRAIN_NS;
     if (lane->stopped_ns == 0)
         lane->stopped_ns = now;
-    if (now - lane->stopped_ns > lane->mover->config->timeout_s * INT64_C(1000000000)) {
+    if (now - lane->stopped_ns > limit) {
         conn_disconnect(&lane->links[SOURCE].conn, false);
         conn_disconnect(&lane->links[DESTINATION].conn, false);
     }
@@ -417,6 +431,32 @@ static void start_lanes(struct mover *mover, unsigned count)
     }
 }
 
+/* An end that is in trouble for too long is given up, however often it may still be tried. */
+static void lose_patience(struct mover *mover)
+{
+    const struct move_config *config = mover->config;
+    int64_t now = monotonic_ns();
+    int64_t seconds = (now - trouble_since(&mover->trouble, now)) / 1000000000;
+    CLEANUP_ERROR struct error *err = NULL;
+    char text[TROUBLE_TEXT];
+
+    if (!config->patience_s || seconds <= config->patience_s || mover_is_stopping(mover) ||
+        !trouble_text(&mover->trouble, now, true, text))
+        return;
+    error_set_kind(&err, ERROR_PAUSED, "gave up after %lld s: %s", (long long)seconds, text);
+    mover_fail(mover, &err);
+}
+
+static void tell(struct mover *mover)
+{
+    const struct move_config *config = mover->config;
+    char text[TROUBLE_TEXT];
+    bool trouble = trouble_text(&mover->trouble, monotonic_ns(), false, text);
+
+    if (config->progress)
+        config->progress(config->opaque, atomic_load(&mover->done), trouble ? text : NULL);
+}
+
 /* Pass on the caller's wish to stop, and tell it how far we are. */
 static void watch(struct mover *mover, struct move_stats *stats)
 {
@@ -439,8 +479,8 @@ static void watch(struct mover *mover, struct move_stats *stats)
             atomic_store(config->stop, true);
             mover_wake_all(mover);
         }
-        if (config->progress)
-            config->progress(config->opaque, atomic_load(&mover->done));
+        lose_patience(mover);
+        tell(mover);
         pthread_mutex_lock(&mover->lock);
     }
     pthread_mutex_unlock(&mover->lock);
@@ -453,8 +493,7 @@ static void run_lanes(struct mover *mover, struct move_stats *stats)
     for (unsigned i = 0; i < mover->started; i++)
         pthread_join(mover->lanes[i].thread, NULL);
     /* They may have ended before they were watched for the first time. */
-    if (mover->config->progress)
-        mover->config->progress(mover->config->opaque, atomic_load(&mover->done));
+    tell(mover);
 }
 
 static void add_stats(struct move_stats *sum, const struct move_stats *lane)
@@ -473,6 +512,8 @@ int move_run(const struct move_config *config, struct move_stats *stats, struct 
 
     *stats = (struct move_stats){ 0 };
     pthread_mutex_init(&mover.lock, NULL);
+    trouble_init(&mover.trouble, config->retries,
+                 config->src->role == END_SOURCE ? "source" : "destination");
     pthread_cond_init(&mover.changed, NULL);
     mover.lanes = calloc(config->lanes, sizeof *mover.lanes);
     if (!mover.lanes)
@@ -493,6 +534,7 @@ int move_run(const struct move_config *config, struct move_stats *stats, struct 
     else if (r == 0 && stats->cancelled)
         r = error_set_kind(err, ERROR_PAUSED, "stopped on request");
     pthread_cond_destroy(&mover.changed);
+    trouble_destroy(&mover.trouble);
     pthread_mutex_destroy(&mover.lock);
     return r;
 }

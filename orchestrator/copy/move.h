@@ -39,7 +39,9 @@ struct move_config {
     atomic_uint_fast64_t *rate; /* bytes/s; NULL or 0: unlimited */
     atomic_bool *stop;          /* of the ends; set here when there is no going on */
     atomic_int *cancel;         /* non-zero: the caller wants to stop; may be NULL */
-    void (*progress)(void *opaque, uint64_t done);
+    unsigned patience_s;        /* so long an end in trouble is waited for; 0: retries decide */
+    /* trouble: why nothing moves, NULL: all is well */
+    void (*progress)(void *opaque, uint64_t done, const char *trouble);
     void *opaque;
 };
 

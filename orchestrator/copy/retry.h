@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #define RETRIES_DEFAULT 12
+#define RETRY_LAST_S    8
 
 /* attempt: 1 for the first failure. */
 static inline int64_t retry_delay_ns(unsigned attempt)

@@ -40,6 +40,15 @@ static inline bool run_is_delta(const struct run *run)
     return run->options->changes != NULL;
 }
 
+/* What the options say, or what is chosen in their place. */
+#define PATIENCE_S 90U
+unsigned run_timeout_s(const struct copy_options *options);
+unsigned run_patience_s(const struct copy_options *options); /* 0: retries alone decide */
+unsigned run_retries(const struct copy_options *options);
+
+/* open.c */
+int run_open_ends(struct run *run, struct error **err);
+
 /* resume.c, in this order. */
 int run_open_journal(struct run *run, struct error **err);
 int run_open_leaves(struct run *run, struct error **err);

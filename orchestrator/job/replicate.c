@@ -91,12 +91,13 @@ static int match_disks(struct sync *sync, struct error **err)
 }
 
 /* Every disk answers and has the size that the description says. */
-static int check_size(const struct disk_sync *disk, struct error **err)
+static int check_size(const struct disk_sync *disk, bool *answered, struct error **err)
 {
     struct end_wants wants = { .role = END_SOURCE, .timeout_s = CONNECT_SECONDS };
     struct end *end = end_open(disk->offered->place, &wants, err);
     uint64_t size;
 
+    *answered = end != NULL;
     if (!end)
         return error_prefix(err, "disk-%d", disk->stored.key);
     size = end->size;
@@ -110,13 +111,42 @@ static int check_size(const struct disk_sync *disk, struct error **err)
                      (unsigned long long)disk->capacity);
 }
 
+/* A session that ended since the disk was served is made again, and those who serve it hear
+ * of that after a while. */
+static int check_size_patiently(const struct sync *sync, const struct disk_sync *disk,
+                                struct error **err)
+{
+    const struct source_kind *kind = sync->from.source->kind;
+    const atomic_int *cancel = sync->options->cancel;
+    int64_t until_ms = store_now_ms() + CONNECT_SECONDS * 1000;
+
+    bool answered;
+
+    while (check_size(disk, &answered, err) < 0) {
+        CLEANUP_ERROR struct error *ignored = NULL;
+
+        if (answered || !sync_is_live(sync) || !kind->keep)
+            return -1;
+        if (store_now_ms() > until_ms || (cancel && atomic_load(cancel))) {
+            (*err)->kind = ERROR_PAUSED;
+            return -1;
+        }
+        sync_say(sync, "%s: trying again", error_message(*err));
+        error_clear(err);
+        sleep(1);
+        kind->keep(sync->from.source, &ignored);
+    }
+    return 0;
+}
+
 static int check_sizes(const struct sync *sync, struct error **err)
 {
     for (size_t i = 0; i < sync->count; i++) {
         const struct disk_sync *disk = &sync->disks[i];
 
         /* Of a live source only those are served that are to be copied. */
-        if ((!sync_is_live(sync) || sync_needs_copy(disk)) && check_size(disk, err) < 0)
+        if ((!sync_is_live(sync) || sync_needs_copy(disk)) &&
+            check_size_patiently(sync, disk, err) < 0)
             return -1;
     }
     return 0;

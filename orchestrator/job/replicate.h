@@ -37,6 +37,7 @@ struct replicate_options {
     struct space_reserve reserve; /* what stays free of the target */
     unsigned parallel;            /* disks copied at the same time; 0: 1 */
     unsigned connections;         /* per NBD end; 0: chosen */
+    unsigned patience_s;          /* with ends that do not answer; 0: chosen */
     atomic_uint_fast64_t *rate;   /* bytes/s over all disks, may change; NULL or 0: unlimited */
     atomic_int *cancel;           /* non-zero: stop cleanly; NULL: never */
     /* A question to the operator, true: yes; NULL: nobody can be asked, which is a no. */

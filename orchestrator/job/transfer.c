@@ -7,13 +7,13 @@
 #include <time.h>
 
 #include "copy/end.h"
+#include "job/keeper.h"
 #include "job/sync.h"
 #include "replica/view.h"
 
 #define TICK_MS         200
 #define ROW_INTERVAL_MS 1000
 #define CONNECT_SECONDS 60
-#define KEEP_MS         15000
 #define SPACE_MS        1000
 
 /* One disk's figures; the lock of struct transfer protects them. */
@@ -35,6 +35,7 @@ struct transfer {
     struct error *error;
     struct figures *figures;
     struct progress_meter meter; /* of the whole job; the main thread's */
+    struct keeper keeper;
 };
 
 /* One disk in one thread. */
@@ -42,6 +43,7 @@ struct watcher {
     struct transfer *transfer;
     size_t index;
     struct progress_meter meter;
+    char trouble[400]; /* that was said last */
 };
 
 static void show(struct watcher *watcher, const char *operation)
@@ -53,18 +55,37 @@ static void show(struct watcher *watcher, const char *operation)
                           operation);
 }
 
+/* Each try is said. Those who serve a live source's disks know better what is wrong. */
+static void say_trouble(struct watcher *watcher, const char *trouble)
+{
+    const struct sync *sync = watcher->transfer->sync;
+    const struct source_kind *kind = sync->from.source->kind;
+    CLEANUP_ERROR struct error *text = NULL;
+
+    if (strcmp(watcher->trouble, trouble ? trouble : "") == 0)
+        return;
+    atomic_fetch_add(&watcher->transfer->keeper.hurry, !!trouble - !!watcher->trouble[0]);
+    snprintf(watcher->trouble, sizeof watcher->trouble, "%s", trouble ? trouble : "");
+    error_set(&text, "disk-%d: %s", sync->disks[watcher->index].stored.key,
+              trouble ? trouble : "it is answered again");
+    if (trouble && strstr(trouble, "source") && sync_is_live(sync) && kind->explain)
+        kind->explain(sync->from.source, &text);
+    sync_say(sync, "%s", error_message(text));
+}
+
 static void on_progress(void *opaque, const struct copy_progress *now)
 {
     struct watcher *watcher = opaque;
     struct figures *figures = &watcher->transfer->figures[watcher->index];
+    const char *operation = now->trouble ? "waiting" : now->operation;
 
     progress_meter_update(&watcher->meter, now->bytes_done, now->bytes_total, progress_now_ns());
-    show(watcher, now->operation);
+    say_trouble(watcher, now->trouble);
+    show(watcher, operation);
     LOCK_SCOPE(&watcher->transfer->lock);
     figures->done = now->bytes_done;
     figures->total = now->bytes_total;
-    snprintf(figures->operation, sizeof figures->operation, "%s",
-             now->operation ? now->operation : "");
+    snprintf(figures->operation, sizeof figures->operation, "%s", operation ? operation : "");
 }
 
 static void watcher_init(struct watcher *watcher, struct transfer *transfer, size_t index)
@@ -123,6 +144,7 @@ static int copy(struct transfer *transfer, struct disk_sync *disk, struct watche
         .target_zero = disk->type == SYNC_INITIAL && !disk->read_first &&
                        pool_reads_zero(&transfer->sync->pool),
         .connections = wishes->connections,
+        .patience_s = wishes->patience_s,
         .rate = &disk->rate,
         .verify = !wishes->no_verify,
         .digest = true,
@@ -268,22 +290,12 @@ static void wait_a_tick(struct transfer *transfer)
     pthread_cond_clockwait(&transfer->ended, &transfer->lock, CLOCK_MONOTONIC, &until);
 }
 
-/* The source's session, without the lock: it may take a while to answer. When its snapshot is
- * gone, all reading is in vain. */
-static void keep_source(struct transfer *transfer)
+static void on_gone(void *opaque, struct error **err)
 {
-    struct source *source = transfer->sync->from.source;
-    CLEANUP_ERROR struct error *ignored = NULL;
-    CLEANUP_ERROR struct error *gone = NULL;
+    struct transfer *transfer = opaque;
 
-    if (!source->kind->keep)
-        return;
-    pthread_mutex_unlock(&transfer->lock);
-    source->kind->keep(source, &ignored);
-    sync_check_moment(transfer->sync, &gone);
-    pthread_mutex_lock(&transfer->lock);
-    if (gone && gone->errnum == ESTALE)
-        note_error(transfer, &gone);
+    LOCK_SCOPE(&transfer->lock);
+    note_error(transfer, err);
 }
 
 /* True when `interval_ms` have passed; then anew. */
@@ -301,7 +313,7 @@ static bool is_time(int64_t *last_ns, int64_t interval_ms)
 static void supervise(struct transfer *transfer, unsigned workers)
 {
     const struct replicate_options *options = transfer->sync->options;
-    int64_t row_ns = progress_now_ns(), keep_ns = row_ns, space_ns = row_ns;
+    int64_t row_ns = progress_now_ns(), space_ns = row_ns;
 
     LOCK_SCOPE(&transfer->lock);
     while (transfer->ending < workers) {
@@ -317,8 +329,6 @@ static void supervise(struct transfer *transfer, unsigned workers)
         share_rate(transfer);
         if (is_time(&row_ns, ROW_INTERVAL_MS))
             update_row(transfer);
-        if (is_time(&keep_ns, KEEP_MS))
-            keep_source(transfer);
         if (transfer->ending < workers)
             wait_a_tick(transfer);
     }
@@ -348,7 +358,9 @@ static int copy_all(struct transfer *transfer, struct error **err)
     }
     if (workers > 0 && started == 0)
         return error_set_errno(err, ENOMEM, "starting a thread");
+    keeper_start(&transfer->keeper);
     supervise(transfer, started);
+    keeper_stop(&transfer->keeper);
     for (unsigned i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
     return transfer->error ? error_move(err, &transfer->error) : 0;
@@ -435,6 +447,7 @@ int sync_transfer(struct sync *sync, struct error **err)
 
     if (!figures)
         return error_set_errno(err, ENOMEM, "copying");
+    transfer.keeper = (struct keeper){ .sync = sync, .gone = on_gone, .opaque = &transfer };
     progress_meter_init(&transfer.meter, sync->vm->name, sync->job.sync_type);
     fill_others(sync);
     if (count_workers(sync) == 0)

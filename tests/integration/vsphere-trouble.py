@@ -2,9 +2,13 @@
 """What goes wrong at a source in the middle of things, and what vmferry makes of it: nobody
 can tell what changed, the source is gone for a while, or for good."""
 
+import os
 import random
+import re
 import sys
+import time
 
+from line import Line
 from vsphere_lab import Lab, MiB, ended, kill, sync_types, wait_for
 
 import tap
@@ -105,7 +109,75 @@ def lost_twice():
         tap.is_([f for f in lab.files() if "journal" in f or "resend" in f], [], "no journal stays")
 
 
-SECTIONS = (lost, lost_twice)
+def gone():
+    """The source does not answer any more in mid-copy: connections break, or nothing passes."""
+    with Lab() as lab, Line(lab.sim.port) as line:
+        vm = lab.sim.add_vm("far", [10 * MiB, 10 * MiB])
+        lab.sim.server = "127.0.0.1:%d" % line.port
+        lab.add_source()
+
+        def begin(*options):
+            for key in vm.keys():
+                vm.write(key, 0, rng.randbytes(10 * MiB))
+            before = vm.bytes_read(2000)
+            job = lab.listen("replicate", "far", "--rate=6M", *options)
+            wait_for(lambda: vm.bytes_read(2000) > before + 2 * MiB)
+            return job
+
+        for how, seconds in (("cut", 6), ("freeze", 11)):
+            job = begin("--enable-cbt")
+            getattr(line, how)()
+            began = time.monotonic()
+            said = job.wait_for_line("the source does not answer", 20)
+            tap.ok(time.monotonic() - began < 13, "%s: said within seconds" % how, said)
+            tap.ok(said.startswith("disk-200"), "of a disk", said)
+            if how == "cut":
+                said = job.wait_for_line(r"trying again \([3-9] of 12\)", 20)
+                tap.ok("nbdkit said: " in said, "each try, and why", said)
+            wait_for(lambda: operation(lab) == "waiting", 5)
+            time.sleep(max(0, began + seconds - time.monotonic()))
+            line.restore()
+            tap.is_(job.end(), 0, "it comes back: the job goes on by itself")
+            tap.ok("it is answered again" in job.text, "and says so", job.text)
+            tap.ok(lab.all_same(vm), "the replica is right")
+
+        for how in ("cut", "freeze")[: 2 if "ROUNDS" in os.environ else 1]:
+            job = begin("--patience=5")
+            getattr(line, how)()
+            began = time.monotonic()
+            tap.is_(job.end(), 3, "%s for good: the job pauses" % how)
+            took = time.monotonic() - began
+            tap.ok(took < 5 + 25, "soon after its patience ends: %d s" % took, job.text)
+            tap.ok(re.search("gave up after ([5-9]|1[01]) s: the source does not", job.text), "why", job.text)
+            tap.ok("vmferry recover" in job.text, "that its snapshot stands is said", job.text)
+            line.restore()
+            ended(lab.replicate("far"), 0, "the next one goes on")
+            tap.ok(lab.all_same(vm), "the replica is right")
+            tap.is_(lab.standing(vm), [], "no snapshot stays")
+
+
+def operation(lab):
+    return lab.query("SELECT current_operation FROM replication_jobs ORDER BY id DESC")[0][0]
+
+
+def short():
+    """Sessions that end whenever it hurts."""
+    with Lab() as lab:
+        vm = lab.sim.add_vm("short", [4 * MiB, 2 * MiB])
+        lab.add_source()
+        lab.replicate("short", "--enable-cbt")
+        for after in range(6):
+            for key in vm.keys():
+                vm.write_randomly(key, rng)
+            lab.sim.fault("folder", "expire", after=after)
+            result = lab.replicate("short")
+            ended(result, 0, "the session ends at the reader's request %d: it goes on" % (after + 1))
+            tap.ok(lab.all_same(vm), "the replica is right")
+            lab.sim.clear_faults()
+        tap.is_(lab.standing(vm), [], "no snapshot stays")
+
+
+SECTIONS = (lost, lost_twice, gone, short)
 
 if __name__ == "__main__":
     tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])

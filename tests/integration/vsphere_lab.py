@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.realpath(__file__))
@@ -100,6 +102,9 @@ class Lab:
                 found[os.path.relpath(path, self.state)] = (status.st_size, status.st_mtime_ns)
         return found
 
+    def listen(self, *words):
+        return Job(self.argv(*words), dict(os.environ, **self.environment))
+
     def query(self, sql, *values):
         db = sqlite3.connect(os.path.join(self.state, "vmferry.db"), timeout=20)
         try:
@@ -139,6 +144,46 @@ class Lab:
 
     def standing(self, vm):
         return [s["name"] for s in vm.snapshots()]
+
+
+class Job:
+    """A vmferry in the background whose words are heard while it runs."""
+
+    def __init__(self, argv, environment):
+        self.text, self.heard = "", threading.Condition()
+        self.process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        )
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stderr:
+            with self.heard:
+                self.text += line
+                self.heard.notify_all()
+
+    def wait_for_line(self, pattern, seconds):
+        """The first line that fits; "" when there is none in time."""
+
+        def found():
+            return next((l for l in self.text.splitlines() if re.search(pattern, l)), "")
+
+        with self.heard:
+            self.heard.wait_for(found, seconds)
+            return found()
+
+    def end(self):
+        status = self.process.wait(600)
+        self.reader.join()
+        self.process.stderr.close()
+        return status
 
 
 def wait_for(condition, seconds=60):

@@ -13,10 +13,11 @@
 #include "program.h"
 #include "source/vsphere/transport.h"
 
-#define CBT_FILTER     "nbdkit-cbt-filter.so"
-#define NFC_MAX        "2M"
-#define CURL_TIMEOUT_S "120"
-#define SSH_TIMEOUT_S  "60"
+#define CBT_FILTER "nbdkit-cbt-filter.so"
+#define NFC_MAX    "2M"
+/* Less than the copy engine waits, so that the reason is told. */
+#define CURL_TIMEOUT_S "50"
+#define SSH_TIMEOUT_S  "50"
 /* The file is written anew whenever we had to log in again. */
 #define COOKIE_RENEW_S "10"
 
@@ -133,8 +134,8 @@ static void add_filters(struct command_line *command)
 static void add_filter_options(struct command_line *command, const struct transport_disk *disk)
 {
     add(command, "maxdata=" NFC_MAX);
-    /* 15 seconds in all; the copy engine waits longer, and says why. */
-    add(command, "retries=4");
+    /* A lost connection is made again; the copy engine tries for longer, and says why. */
+    add(command, "retries=1");
     add(command, "retry-delay=1");
     if (!disk->map || !disk->map[0])
         return;

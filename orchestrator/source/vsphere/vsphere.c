@@ -13,6 +13,7 @@
 
 #define SERVE_TRIES    3
 #define SERVE_PAUSE_MS 1000
+#define HURRY_S        5 /* while its disks are being read, and when it did not answer before */
 
 struct vsphere {
     struct source source;
@@ -24,6 +25,7 @@ struct vsphere {
     char name[SPEC_TEXT];           /* its name, "" when there is none */
     struct moref snapshot;          /* id "": none */
     struct vsphere_devices devices; /* of the snapshot */
+    bool silent;                    /* it did not answer when it was asked last */
 };
 
 static struct vsphere *of(struct source *source)
@@ -44,6 +46,8 @@ static void close_vsphere(struct source *source)
     serving_stop(&v->serving);
     devices_free(&v->devices);
     vm_free(&v->vm);
+    if (v->silent)
+        soap_forget_cookie(v->session.soap); /* nobody is there to log out from */
     session_close(&v->session);
     free(v);
 }
@@ -234,13 +238,21 @@ static int nothing(void *opaque, const struct moref *object, const char *name, x
 
 /* Something that only who is logged in may ask (unlike the time): if the server has forgotten
  * us, this logs in again. */
+static int greet(struct vsphere *v, struct error **err)
+{
+    unsigned before = soap_hurry(v->session.soap, HURRY_S);
+    int r = session_properties(&v->session, &v->session.root, "name", nothing, NULL, err);
+
+    soap_hurry(v->session.soap, before);
+    v->silent = r < 0 && !v->session.fault[0];
+    return r;
+}
+
 static int keep(struct source *source, struct error **err)
 {
     struct vsphere *v = of(source);
 
-    if (session_properties(&v->session, &v->session.root, "name", nothing, NULL, err) < 0)
-        return -1;
-    return serving_renew_cookie(&v->serving, err);
+    return greet(v, err) < 0 ? -1 : serving_renew_cookie(&v->serving, err);
 }
 
 static void explain(struct source *source, struct error **err)
@@ -323,7 +335,8 @@ static int thaw(struct source *source, const char *uuid, const char *snapshot, s
     int r;
 
     serving_stop(&v->serving);
-    r = remove_snapshot(v, uuid, snapshot, err);
+    /* No long waiting for one that was not there a moment ago. */
+    r = v->silent && greet(v, err) < 0 ? -1 : remove_snapshot(v, uuid, snapshot, err);
     session_ignore_cancel(&v->session, ignoring);
     return r;
 }
