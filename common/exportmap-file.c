@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "qcow2-header.h"
+#include "rbd.h"
 
 #define OPEN_ATTEMPTS 100
 #define WAIT_STEP_MS  5
@@ -175,6 +176,21 @@ int exportmap_file_read(int dirfd, const char *name, struct exportmap_file *map,
     return steal_fd(fd);
 }
 
+static int probe_rbd(const char *path, struct exportmap_file *map, struct error **err)
+{
+    struct exportmap_disk disk;
+
+    if (exportmap_rbd_probe(path, &disk, err) < 0)
+        return -1;
+    *map = (struct exportmap_file){
+        .format = EXPORTMAP_RAW, .size = disk.size, .identity = disk.identity, .path = strdup(path)
+    };
+    if (map->path)
+        return 0;
+    exportmap_file_free(map);
+    return error_set_errno(err, ENOMEM, "%s", path);
+}
+
 int exportmap_file_probe(const char *path, enum exportmap_format format, struct exportmap_file *map,
                          struct error **err)
 {
@@ -182,6 +198,8 @@ int exportmap_file_probe(const char *path, enum exportmap_format format, struct 
     struct exportmap_disk disk;
 
     *map = (struct exportmap_file){ .format = format };
+    if (rbd_is_place(path) && format == EXPORTMAP_RAW)
+        return probe_rbd(path, map, err);
     if (fd < 0)
         return error_set_errno(err, errno, "%s", path);
     if (exportmap_disk_probe(fd, &disk, err) < 0)

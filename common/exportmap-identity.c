@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "rbd.h"
+
 static const struct {
     const char *name;
     bool number;
@@ -189,6 +191,20 @@ int exportmap_disk_probe(int fd, struct exportmap_disk *disk, struct error **err
     if (r < 0)
         exportmap_disk_free(disk);
     return r;
+}
+
+int exportmap_rbd_probe(const char *path, struct exportmap_disk *disk, struct error **err)
+{
+    char id[RBD_ID];
+
+    *disk = (struct exportmap_disk){ .block = true };
+    if (rbd_stat(path, &disk->size, id, err) < 0)
+        return -1;
+    if (set_value(&disk->identity, EXPORTMAP_WWID, "rbd.%s", id) == 0 &&
+        set_value(&disk->identity, EXPORTMAP_SIZE, "%" PRIu64, disk->size) == 0)
+        return 0;
+    exportmap_disk_free(disk);
+    return error_set_errno(err, ENOMEM, "%s", path);
 }
 
 static int check_sufficient(const struct exportmap_identity *wanted,

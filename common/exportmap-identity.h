@@ -45,6 +45,8 @@ bool exportmap_key_is_number(enum exportmap_key key);
 /* Returns EXPORTMAP_KEYS when there is no such key. */
 enum exportmap_key exportmap_key_find(const char *name);
 
+/* An image of Ceph RBD ("rbd:POOL/IMAGE"): its wwid is the image's id. */
+int exportmap_rbd_probe(const char *path, struct exportmap_disk *disk, struct error **err);
 /* Neither a regular file nor a block device: error. The caller frees *disk. */
 int exportmap_disk_probe(int fd, struct exportmap_disk *disk, struct error **err);
 void exportmap_disk_free(struct exportmap_disk *disk);

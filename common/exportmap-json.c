@@ -5,6 +5,7 @@
 #include <sys/sysmacros.h>
 
 #include "exportmap-file.h"
+#include "rbd.h"
 
 #define JSON_DEPTH 4
 
@@ -104,8 +105,8 @@ static int parse_path(json_object *value, struct exportmap_file *map, struct err
     map->path = take_string(value, err);
     if (!map->path)
         return -1;
-    if (map->path[0] != '/')
-        return error_set(err, "'%s' does not start with '/'", map->path);
+    if (map->path[0] != '/' && !rbd_is_place(map->path))
+        return error_set(err, "'%s' does not start with '/' or 'rbd:'", map->path);
     return 0;
 }
 

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "rbd.h"
+
 #define MAGIC                  0x514649fbU /* "QFI\xfb" */
 #define VERSION_2_LENGTH       72U
 #define VERSION_3_LENGTH       104U
@@ -163,6 +165,9 @@ static int check_link(const char *path, struct qcow2_header *header, struct erro
     if (header->external_data)
         return error_set(err, "%s: keeps its data in another file, which is not supported", path);
     if (!header->backing_file)
+        return 0;
+    if (rbd_is_place(header->backing_file) && header->backing_format &&
+        strcmp(header->backing_format, "raw") == 0)
         return 0;
     if (!is_plain_file(header->backing_file))
         return error_set(err, "%s: its backing file '%s' is not a plain file", path,

@@ -62,7 +62,10 @@ int space_room(const struct pool *pool, const struct space_reserve *reserve, uin
         return -1;
     /* Devices are given whole. */
     kept = strcmp(pool->row.kind, "block") == 0 ? 0 : space_reserve_of(reserve, space.total);
-    *room = space.free > kept ? space.free - kept : 0;
+    if (space.total == 0)
+        *room = UINT64_MAX;
+    else
+        *room = space.free > kept ? space.free - kept : 0;
     return 0;
 }
 
@@ -183,6 +186,8 @@ static int check_place(const struct sync *sync, const char *title, const struct 
 {
     uint64_t reserve = space_reserve_of(&sync->options->reserve, space->total);
 
+    if (space->total == 0) /* a cluster that does not know */
+        return 0;
     if (space->free >= reserve && space->free - reserve >= need)
         return 0;
     return pause_for(title, space->free, need, reserve, err);

@@ -2,8 +2,8 @@
 #include <json.h>
 #include <string.h>
 
+#include "rbd.h"
 #include "replica/pool-ops.h"
-#include "replica/rbd.h"
 
 /* A colon or comma would end the name in QEMU's syntax. */
 static int check_word(const char *what, const char *text, struct error **err)
@@ -18,7 +18,6 @@ static int rbd_describe(struct store_pool *row, const struct pool_wishes *wishes
                         struct error **err)
 {
     json_object *json;
-    uint64_t unused, total;
     int r;
 
     if (!wishes->location)
@@ -31,7 +30,7 @@ static int rbd_describe(struct store_pool *row, const struct pool_wishes *wishes
     if (wishes->config && wishes->config[0] != '/')
         return error_set_kind(err, ERROR_USAGE, "--config=%s: give an absolute path",
                               wishes->config);
-    if (rbd_space(wishes->location, wishes->config, wishes->user, &unused, &total, err) < 0)
+    if (rbd_check_pool(wishes->location, wishes->config, wishes->user, err) < 0)
         return -1;
     if (snprintf(row->location, sizeof row->location, "%s", wishes->location) >= 256)
         return error_set_errno(err, ENAMETOOLONG, "%s", wishes->location);

@@ -11,7 +11,7 @@
 
 #include "process.h"
 #include "qcow2-header.h"
-#include "replica/rbd.h"
+#include "rbd.h"
 
 #define FOLDER_MODE  0700
 #define IMAGE_MODE   0600
@@ -38,7 +38,7 @@ void volume_names(const char *vm_uuid, int key, unsigned number, bool base,
 
 bool volume_is_rbd(const char *path)
 {
-    return strncmp(path, "rbd:", 4) == 0;
+    return rbd_is_place(path);
 }
 
 bool volume_is_device(const char *path)

@@ -14,6 +14,7 @@
 #include "lease.h"
 #include "opened.h"
 #include "qemu.h"
+#include "rbd.h"
 #include "request.h"
 #include "skiplog.h"
 #include "standby.h"
@@ -225,7 +226,7 @@ static int take_lease(struct handle *h, struct error **err)
 
 static int open_disk(struct handle *h, const struct exportmap_file *map, struct error **err)
 {
-    if (map->format == EXPORTMAP_QCOW2)
+    if (map->format == EXPORTMAP_QCOW2 || rbd_is_place(map->path))
         h->disk = qcow2_open(map, &map_dir, h->guard.name, h->lease_fd, err);
     else
         h->disk = raw_open(map, &map_dir, h->guard.name, h->lease_fd, err);

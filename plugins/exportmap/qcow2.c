@@ -1,4 +1,4 @@
-/* A qcow2 disk, by way of its qemu-nbd (qemu.h).
+/* A qcow2 disk, or an image of Ceph RBD, by way of its qemu-nbd (qemu.h).
  *
  * nbdkit's threads send requests at once, libnbd's calls are one at a time for a
  * connection: so each client connection has a few to qemu-nbd, made when they are first
@@ -16,6 +16,7 @@
 #include "libnbd-lazy.h"
 #include "qcow2-header.h"
 #include "qemu.h"
+#include "rbd.h"
 
 #define LINKS_MAX       8
 #define DESCRIPTION_MAX 128
@@ -344,18 +345,44 @@ static int check_image(const struct exportmap_file *map, int fd, bool writable, 
     return 0;
 }
 
+/* Ceph gives an image's id to no other one. */
+static int check_rbd(const struct exportmap_file *map, bool writable, struct error **err)
+{
+    CLEANUP(exportmap_disk_free) struct exportmap_disk found = { 0 };
+
+    if (exportmap_rbd_probe(map->path, &found, err) < 0)
+        return -1;
+    if (!map->identity.value[EXPORTMAP_WWID])
+        return error_set(err, "%s: the map's identity needs the image's wwid", map->path);
+    if (exportmap_identity_check(&map->identity, &found, writable, err) < 0 ||
+        disk_check_size(found.size, map, err) < 0)
+        return error_prefix(err, "%s", map->path);
+    return 0;
+}
+
+static int check_disk(const struct exportmap_file *map, int fd, bool writable, struct error **err)
+{
+    if (rbd_is_place(map->path))
+        return check_rbd(map, writable, err);
+    if (fd < 0)
+        return error_set_errno(err, errno, "%s", map->path);
+    return check_image(map, fd, writable, err);
+}
+
 static int connect_first(struct qcow2 *q, const struct exportmap_file *map, const char *name,
                          int lease_fd, struct error **err)
 {
-    CLEANUP_CLOSE int fd = open(map->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    struct qemu_image image = {
-        .state_fd = q->state_fd, .name = name, .path = map->path, .fd = fd, .lease_fd = lease_fd
-    };
+    bool rbd = rbd_is_place(map->path);
+    CLEANUP_CLOSE int fd = rbd ? -1 : open(map->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct qemu_image image = { .state_fd = q->state_fd,
+                                .name = name,
+                                .path = map->path,
+                                .fd = fd,
+                                .id = map->identity.value[EXPORTMAP_WWID],
+                                .lease_fd = lease_fd };
     int64_t size;
 
-    if (fd < 0)
-        return error_set_errno(err, errno, "%s", map->path);
-    if (check_image(map, fd, lease_fd >= 0, err) < 0 || qemu_make_key(&image, err) < 0)
+    if (check_disk(map, fd, lease_fd >= 0, err) < 0 || qemu_make_key(&image, err) < 0)
         return -1;
     strcpy(q->key, image.key);
     if (qemu_connect(&image, greet_first, q, err) < 0) {

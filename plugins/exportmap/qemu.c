@@ -164,8 +164,13 @@ int qemu_make_key(struct qemu_image *image, struct error **err)
 
     snprintf(lock, sizeof lock, EXPORTMAP_LOCK, image->name);
     fd = openat(image->state_fd, lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0 || fstat(fd, &lock_st) < 0 || fstat(image->fd, &st) < 0)
+    if (fd < 0 || fstat(fd, &lock_st) < 0 || (image->fd >= 0 && fstat(image->fd, &st) < 0))
         return error_set_errno(err, errno, "opening lock file %s", lock);
+    if (image->fd < 0) {
+        snprintf(image->key, sizeof image->key, "qemu-%ju-%s-rbd-%.32s", (uintmax_t)lock_st.st_ino,
+                 image->lease_fd >= 0 ? "rw" : "ro", image->id);
+        return 0;
+    }
     dev = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
     snprintf(image->key, sizeof image->key, "qemu-%ju-%s-%ju-%ju", (uintmax_t)lock_st.st_ino,
              image->lease_fd >= 0 ? "rw" : "ro", (uintmax_t)dev,
@@ -330,7 +335,7 @@ static pid_t spawn(const struct qemu_image *image, int listen_fd, int lock_fd, i
     /* Written data is in the host's page cache until a flush; formats are those that the
      * image names, and qcow2_chain_check has seen that it names them. */
     const char *argv[] = { "qemu-nbd",
-                           "--format=qcow2",
+                           image->fd < 0 ? "--format=raw" : "--format=qcow2",
                            "--shared=0",
                            "--cache=writeback",
                            "--discard=unmap",
@@ -429,7 +434,7 @@ static int start(const struct qemu_image *image, int lock_fd,
     sock = steal_fd(client);
     if (greet(opaque, sock, err) < 0)
         return start_failed(pid, pipes[0], err);
-    if (!has_open(pid, image->fd)) {
+    if (image->fd >= 0 && !has_open(pid, image->fd)) {
         error_set(err, "%s was replaced while it was opened", image->path);
         return start_failed(pid, pipes[0], err);
     }

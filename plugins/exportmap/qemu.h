@@ -25,8 +25,9 @@ struct qemu_image {
     int state_fd;
     const char *name; /* of the export */
     const char *path;
-    int fd;       /* the file whose identity was checked */
-    int lease_fd; /* -1: read-only */
+    int fd;         /* the file whose identity was checked; -1: an RBD image, which is raw… */
+    const char *id; /* …and this one */
+    int lease_fd;   /* -1: read-only */
     char key[QEMU_KEY_MAX];
 };
 

@@ -1,5 +1,5 @@
 /* Images of Ceph RBD; see rbd.h. */
-#include "replica/rbd.h"
+#include "rbd.h"
 
 #include <inttypes.h>
 #include <json.h>
@@ -44,8 +44,7 @@ static int take_apart(const char *program, const char *text, struct place *place
     char *rest;
 
     *place = (struct place){ 0 };
-    if (strncmp(text, "rbd:", 4) != 0 ||
-        snprintf(place->text, sizeof place->text, "%s", text + 4) >= PLACE)
+    if (!rbd_is_place(text) || snprintf(place->text, sizeof place->text, "%s", text + 4) >= PLACE)
         return error_set(err, "%s: is no RBD image", text);
     rest = strchr(place->text, ':');
     while (rest) {
@@ -72,6 +71,11 @@ static int info(const char *text, char **json, struct error **err)
     add(&place, "--format=json");
     add(&place, place.image);
     return process_run(place.argv, RBD_MS, json, err);
+}
+
+bool rbd_is_place(const char *text)
+{
+    return strncmp(text, "rbd:", 4) == 0;
 }
 
 bool rbd_exists(const char *text)
@@ -148,6 +152,17 @@ int rbd_remove(const char *text, struct error **err)
     return process_run(place.argv, -1, NULL, err);
 }
 
+int rbd_check_pool(const char *pool, const char *config, const char *user, struct error **err)
+{
+    struct place place = { 0 };
+
+    add(&place, "rbd");
+    add_cluster(&place, config, user);
+    add(&place, "ls");
+    add(&place, pool);
+    return process_run(place.argv, RBD_MS, NULL, err);
+}
+
 /* The pool's entry of `ceph df`. */
 static json_object *stats_of(json_object *df, const char *name, size_t length)
 {
@@ -179,10 +194,12 @@ int rbd_space(const char *pool, const char *config, const char *user, uint64_t *
         return -1;
     df = json_tokener_parse(text);
     stats = stats_of(df, pool, strcspn(pool, "/"));
+    *free_bytes = *total = 0;
     if (stats) {
         *free_bytes = json_object_get_uint64(json_object_object_get(stats, "max_avail"));
         *total = *free_bytes + json_object_get_uint64(json_object_object_get(stats, "stored"));
-    } else {
+    } else if (json_object_get_uint64(
+                   json_object_object_get(json_object_object_get(df, "stats"), "total_bytes"))) {
         r = error_set(err, "the cluster has no pool '%s'", pool);
     }
     json_object_put(df);

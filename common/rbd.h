@@ -9,6 +9,7 @@
 
 #include "error.h"
 
+bool rbd_is_place(const char *text);
 bool rbd_exists(const char *place);
 /* It reads as zeroes. It must not exist. */
 int rbd_create(const char *place, uint64_t capacity, struct error **err);
@@ -18,7 +19,10 @@ int rbd_stat(const char *place, uint64_t *size, char id[RBD_ID], struct error **
 int rbd_grow(const char *place, uint64_t capacity, struct error **err);
 /* One that is not there is no error. */
 int rbd_remove(const char *place, struct error **err);
-/* What can still be written to the pool, and what it could hold in all. */
+/* The pool POOL[/NAMESPACE] answers. */
+int rbd_check_pool(const char *pool, const char *config, const char *user, struct error **err);
+/* What can still be written to the pool, and what it could hold in all; 0 and 0 when the
+ * cluster does not know (it has no manager). */
 int rbd_space(const char *pool, const char *config, const char *user, uint64_t *free_bytes,
               uint64_t *total, struct error **err);
 
