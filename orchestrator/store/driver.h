@@ -13,6 +13,8 @@
 #include "store/migrations.h"
 #include "store/store.h"
 
+#define TOKEN_SIZE 40 /* of a transaction: hexadecimal digits */
+
 enum value_kind { VALUE_NULL, VALUE_INT, VALUE_DOUBLE, VALUE_TEXT };
 
 struct value {
@@ -69,7 +71,8 @@ struct store {
     bool doomed; /* the database has undone the transaction: nothing more of it may run */
     bool wrote;  /* something, in this transaction */
     int64_t patience_ms;
-    char token[40]; /* in table transactions: of the last transaction of this handle, or "" */
+    char token[TOKEN_SIZE]; /* in table transactions: of the last transaction of this handle, or ""
+                             */
 };
 
 /* Run `work` until it succeeds, or fails for another reason than that the database was
@@ -77,6 +80,9 @@ struct store {
 int store_retry(struct store *store, store_work work, void *opaque, struct error **err);
 /* As store_transaction, but it sees one moment and changes nothing. */
 int store_reading(struct store *store, store_work work, void *opaque, struct error **err);
+
+/* Those of handles that were never closed: their processes died. */
+void store_forget_old_tokens(struct store *store);
 
 /* Refuse a newer schema, complete an older one. */
 int store_migrate(struct store *store, struct error **err);

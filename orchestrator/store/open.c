@@ -89,6 +89,8 @@ int store_open_place(const struct store_place *place, struct store **store, stru
     if (store_connect(place, &s, err) < 0 || store_migrate(s, err) < 0 ||
         s->driver->connect(s, err) < 0)
         return -1;
+    if (s->driver->needs_token)
+        store_forget_old_tokens(s);
     *store = steal_ptr(s);
     return 0;
 }

@@ -14,6 +14,7 @@
 #define PATIENCE_MS    60000
 #define FIRST_PAUSE_MS 4
 #define LAST_PAUSE_MS  1000
+#define OLD_TOKEN_MS   (7 * 86400000LL) /* nobody has been waiting for an answer that long */
 
 int64_t store_now_ms(void)
 {
@@ -114,7 +115,7 @@ void store_rollback(struct store *store)
     store->failure = failure;
 }
 
-static int new_token(char token[static 40], struct error **err)
+static int new_token(char token[static TOKEN_SIZE], struct error **err)
 {
     unsigned char random[16];
 
@@ -137,7 +138,7 @@ static int insert_token(struct store *store, char *token, int64_t time, struct e
 }
 
 /* In place of the token of this handle's last transaction: it has one row at most. */
-static int write_token(struct store *store, char *token, struct error **err)
+static int write_token(struct store *store, char *token, int64_t time, struct error **err)
 {
     CLEANUP_STATEMENT struct statement s =
         statement(store, "UPDATE transactions SET token = ?, created_at = ? WHERE token = ?");
@@ -145,12 +146,12 @@ static int write_token(struct store *store, char *token, struct error **err)
 
     if (store->token[0]) {
         bind_text(&s, token);
-        bind_int(&s, store_now_ms());
+        bind_int(&s, time);
         bind_text(&s, store->token);
         if (run_count(&s, &count, err) < 0)
             return -1;
     }
-    return count ? 0 : insert_token(store, token, store_now_ms(), err);
+    return count ? 0 : insert_token(store, token, time, err);
 }
 
 struct settling {
@@ -180,7 +181,7 @@ static int read_token(struct store *store, struct settling *settling, struct err
 
 static int write_settlement(struct store *store, struct settling *settling, struct error **err)
 {
-    if (insert_token(store, settling->token, 0, err) == 0)
+    if (write_token(store, settling->token, 0, err) == 0)
         return 0;
     if (store->failure != STORE_UNIQUE)
         return -1;
@@ -232,7 +233,7 @@ static int undone(struct store *store)
 
 int store_commit(struct store *store, struct error **err)
 {
-    char token[40] = "";
+    char token[TOKEN_SIZE] = "";
     bool counted = store->driver->needs_token && store->wrote;
 
     if (store->doomed) {
@@ -240,7 +241,8 @@ int store_commit(struct store *store, struct error **err)
                   store->path);
         return undone(store);
     }
-    if (counted && (new_token(token, err) < 0 || write_token(store, token, err) < 0))
+    if (counted &&
+        (new_token(token, err) < 0 || write_token(store, token, store_now_ms(), err) < 0))
         return undone(store);
     if (store->driver->execute(store, "COMMIT", err) == 0) {
         store->in_transaction = false;
@@ -253,6 +255,30 @@ int store_commit(struct store *store, struct error **err)
     store->in_transaction = false;
     error_clear(err);
     return settle(store, token, err);
+}
+
+static void read_old_token(struct statement *s, void *token)
+{
+    take_text(s, token, TOKEN_SIZE);
+}
+
+void store_forget_old_tokens(struct store *store)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "SELECT token FROM transactions WHERE created_at < ? LIMIT 100");
+    CLEANUP_FREE char(*tokens)[TOKEN_SIZE] = NULL;
+    CLEANUP_ERROR struct error *ignored = NULL;
+    size_t count = 0;
+
+    bind_int(&s, store_now_ms() - OLD_TOKEN_MS);
+    read_all(&s, read_old_token, sizeof *tokens, &tokens, &count, &ignored);
+    for (size_t i = 0; i < count && !ignored; i++) {
+        CLEANUP_STATEMENT struct statement delete =
+            statement(store, "DELETE FROM transactions WHERE token = ?");
+
+        bind_text(&delete, tokens[i]);
+        run(&delete, &ignored);
+    }
 }
 
 struct attempt {
