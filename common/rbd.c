@@ -13,8 +13,9 @@
 
 /* A place taken apart, and the arguments that lead to its cluster. */
 struct place {
-    char text[PLACE];
-    const char *image; /* POOL/IMAGE */
+    char image[RBD_TEXT]; /* POOL/IMAGE */
+    char config[RBD_TEXT];
+    char user[RBD_TEXT];
     const char *argv[ARGS];
     size_t argc;
 };
@@ -37,27 +38,31 @@ static void add_cluster(struct place *place, const char *config, const char *use
     }
 }
 
+void rbd_split(const char *text, char image[RBD_TEXT], char config[RBD_TEXT], char user[RBD_TEXT])
+{
+    const char *rest = text + strlen("rbd:");
+    size_t length = strcspn(rest, ":");
+
+    image[0] = config[0] = user[0] = '\0';
+    snprintf(image, RBD_TEXT, "%.*s", (int)length, rest);
+    for (rest += length; *rest == ':'; rest += length) {
+        length = strcspn(++rest, ":");
+        if (strncmp(rest, "conf=", 5) == 0)
+            snprintf(config, RBD_TEXT, "%.*s", (int)length - 5, rest + 5);
+        else if (strncmp(rest, "id=", 3) == 0)
+            snprintf(user, RBD_TEXT, "%.*s", (int)length - 3, rest + 3);
+    }
+}
+
 static int take_apart(const char *program, const char *text, struct place *place,
                       struct error **err)
 {
-    const char *config = NULL, *user = NULL;
-    char *rest;
-
     *place = (struct place){ 0 };
-    if (!rbd_is_place(text) || snprintf(place->text, sizeof place->text, "%s", text + 4) >= PLACE)
+    if (!rbd_is_place(text) || strlen(text) >= RBD_TEXT)
         return error_set(err, "%s: is no RBD image", text);
-    rest = strchr(place->text, ':');
-    while (rest) {
-        *rest++ = '\0';
-        if (strncmp(rest, "conf=", 5) == 0)
-            config = rest + 5;
-        else if (strncmp(rest, "id=", 3) == 0)
-            user = rest + 3;
-        rest = strchr(rest, ':');
-    }
-    place->image = place->text;
+    rbd_split(text, place->image, place->config, place->user);
     add(place, program);
-    add_cluster(place, config, user);
+    add_cluster(place, place->config, place->user);
     return 0;
 }
 

@@ -10,6 +10,9 @@
 #include "error.h"
 
 bool rbd_is_place(const char *text);
+/* Its parts; "" where it names none. */
+#define RBD_TEXT 1024
+void rbd_split(const char *place, char image[RBD_TEXT], char config[RBD_TEXT], char user[RBD_TEXT]);
 bool rbd_exists(const char *place);
 /* It reads as zeroes. It must not exist. */
 int rbd_create(const char *place, uint64_t capacity, struct error **err);

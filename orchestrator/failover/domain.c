@@ -7,6 +7,9 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "rbd.h"
+#include "replica/volume.h"
+
 #define OVMF_CODE "/usr/share/OVMF/OVMF_CODE_4M.fd"
 #define OVMF_VARS "/usr/share/OVMF/OVMF_VARS_4M.fd"
 
@@ -83,6 +86,47 @@ static void add_image(xmlNodePtr parent, const char *path, int key, size_t level
     add(parent, "source", "file", path, "fdgroup", group, NULL);
 }
 
+/* libvirt takes descriptors of files only. A device it makes known to QEMU by itself, in a
+ * /dev of QEMU's own, where it may change the owner; of an RBD image it knows the way. */
+enum place { PLACE_FILE, PLACE_DEVICE, PLACE_RBD };
+
+static enum place place_of(const char *path)
+{
+    if (volume_is_rbd(path))
+        return PLACE_RBD;
+    return volume_is_device(path) ? PLACE_DEVICE : PLACE_FILE;
+}
+
+static void add_rbd(xmlNodePtr parent, const char *path)
+{
+    char image[RBD_TEXT], config[RBD_TEXT], user[RBD_TEXT];
+    xmlNodePtr source;
+
+    rbd_split(path, image, config, user);
+    source = add(parent, "source", "protocol", "rbd", "name", image, NULL);
+    if (config[0])
+        add(source, "config", "file", config, NULL);
+}
+
+/* An image below the overlay, never written. */
+static xmlNodePtr add_backing(xmlNodePtr parent, const struct replica_image *image, int key,
+                              size_t level)
+{
+    static const char *const types[] = { "file", "block", "network" };
+    enum place place = place_of(image->path);
+    CLEANUP_FREE char *device = place == PLACE_DEVICE ? realpath(image->path, NULL) : NULL;
+    xmlNodePtr node = add(parent, "backingStore", "type", types[place], NULL);
+
+    add(node, "format", "type", image->format, NULL);
+    if (place == PLACE_RBD)
+        add_rbd(node, image->path);
+    else if (place == PLACE_DEVICE)
+        add(node, "source", "dev", device ? device : image->path, NULL);
+    else
+        add_image(node, image->path, key, level);
+    return node;
+}
+
 /* The whole chain is spelled out and ended, so that libvirt never opens an image to
  * find out what is below it. */
 static void add_disk(xmlNodePtr devices, const struct domain_disk *disk, size_t index)
@@ -93,11 +137,8 @@ static void add_disk(xmlNodePtr devices, const struct domain_disk *disk, size_t 
 
     add(node, "driver", "name", "qemu", "type", "qcow2", "discard", "unmap", NULL);
     add_image(node, disk->overlay, disk->key, 0);
-    for (size_t i = 0; i < disk->chain_length; i++) {
-        parent = add(parent, "backingStore", "type", "file", NULL);
-        add(parent, "format", "type", disk->chain[i].format, NULL);
-        add_image(parent, disk->chain[i].path, disk->key, i + 1);
-    }
+    for (size_t i = 0; i < disk->chain_length; i++)
+        parent = add_backing(parent, &disk->chain[i], disk->key, i + 1);
     add(parent, "backingStore", NULL);
     target_name(target, index);
     add(node, "target", "dev", target, "bus", "virtio", NULL);
@@ -194,7 +235,8 @@ static int hand_over_disk(virDomainPtr domain, const struct domain_disk *disk, s
     if (hand_over(domain, disk->overlay, O_RDWR, disk->key, 0, err) < 0)
         return -1;
     for (size_t i = 0; i < disk->chain_length; i++) {
-        if (hand_over(domain, disk->chain[i].path, O_RDONLY, disk->key, i + 1, err) < 0)
+        if (place_of(disk->chain[i].path) == PLACE_FILE &&
+            hand_over(domain, disk->chain[i].path, O_RDONLY, disk->key, i + 1, err) < 0)
             return -1;
     }
     return 0;

@@ -5,7 +5,7 @@
  * libvirt gets the disks as open file descriptors (virDomainFDAssociate). So QEMU runs
  * as libvirt's own unprivileged user, needs no permission on the state directory or
  * on any image, can't write what was opened for reading, and libvirt changes no
- * file's owner or mode. */
+ * file's owner or mode. Only bases that are devices or RBD images are named to it. */
 #ifndef VMFERRY_FAILOVER_DOMAIN_H
 #define VMFERRY_FAILOVER_DOMAIN_H
 
