@@ -23,6 +23,7 @@ static const struct command commands[] = {
       false },
     { "failover", "boot a restore point in a test, or take the test back", command_failover,
       false },
+    { "report", "all that is known of a VM's migration", command_report, false },
     { "audit", "who did what to which VM", command_audit, false },
     { "export", "serve a disk by the export map, or withdraw it", command_export, false },
     { NULL, NULL, NULL, false },

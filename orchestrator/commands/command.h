@@ -18,6 +18,7 @@ struct command {
 int command_audit(int argc, char *argv[], struct error **err);
 int command_copy(int argc, char *argv[], struct error **err);
 int command_digest(int argc, char *argv[], struct error **err);
+int command_report(int argc, char *argv[], struct error **err);
 int command_source(int argc, char *argv[], struct error **err);
 int command_vm(int argc, char *argv[], struct error **err);
 int command_preflight(int argc, char *argv[], struct error **err);

@@ -78,8 +78,6 @@ struct store {
 /* Run `work` until it succeeds, or fails for another reason than that the database was
  * busy or lost, or patience ends. Only for what may be done twice. */
 int store_retry(struct store *store, store_work work, void *opaque, struct error **err);
-/* As store_transaction, but it sees one moment and changes nothing. */
-int store_reading(struct store *store, store_work work, void *opaque, struct error **err);
 
 /* Those of handles that were never closed: their processes died. */
 void store_forget_old_tokens(struct store *store);

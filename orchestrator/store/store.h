@@ -69,6 +69,8 @@ const char *store_migration_name(const struct store *store, int number);
  * that it only read must write that row, too. */
 typedef int (*store_work)(struct store *store, void *opaque, struct error **err);
 int store_transaction(struct store *store, store_work work, void *opaque, struct error **err);
+/* As store_transaction, but it sees one moment and changes nothing; not within another. */
+int store_reading(struct store *store, store_work work, void *opaque, struct error **err);
 /* 0: as it is at first, a minute. */
 void store_set_patience(struct store *store, int64_t ms);
 

@@ -1,0 +1,159 @@
+/* vmferry report: the compliance report of a VM or a job. Arguments in, a document out. */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "commands/command.h"
+#include "commands/context.h"
+#include "commands/options.h"
+#include "report/report.h"
+
+static const char help[] =
+    "usage: vmferry report VM|JOB [--format=text|json|html] [--output=FILE]\n"
+    "\n"
+    "All that is known of the migration of a VM, or of one of its jobs: identity, hardware,\n"
+    "disks, sync history with change ids, restore points with digests and checks, failovers\n"
+    "with evidence, audit trail, versions.\n"
+    "\n"
+    "  --format=text|json|html\n"
+    "                   html is one file that needs no other one\n"
+    "  --output=FILE    instead of standard output; replaced when the report is complete\n"
+    "  --json           the same as --format=json\n"
+    "  --state=DIR      state directory\n";
+
+struct arguments {
+    struct common_options common;
+    const char *format;
+    const char *output;
+};
+
+static int parse(int argc, char *argv[], struct arguments *arguments, struct error **err)
+{
+    static const struct option options[] = { { "format", required_argument, NULL, 'f' },
+                                             { "output", required_argument, NULL, 'o' },
+                                             COMMON_OPTIONS };
+    int c;
+
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, ":f:o:", options, NULL)) != -1) {
+        if (c == 'f')
+            arguments->format = optarg;
+        else if (c == 'o')
+            arguments->output = optarg;
+        else if (common_option(c, argv, &arguments->common, err) < 0)
+            return -1;
+    }
+    if (!arguments->format)
+        arguments->format = arguments->common.json ? "json" : "text";
+    return report_check_format(arguments->format, err);
+}
+
+static int vm_of_job(struct store *store, int64_t job_id, struct store_vm *vm, struct error **err)
+{
+    CLEANUP_FREE struct store_job *jobs = NULL;
+    CLEANUP_FREE struct store_vm *vms = NULL;
+    size_t job_count, vm_count;
+
+    if (store_jobs(store, 0, 0, &jobs, &job_count, err) < 0 ||
+        store_vms(store, &vms, &vm_count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < job_count; i++) {
+        for (size_t k = 0; k < vm_count && jobs[i].id == job_id; k++) {
+            if (vms[k].id != jobs[i].vm_id)
+                continue;
+            *vm = vms[k];
+            return 0;
+        }
+    }
+    return error_set(err, "there is no job %lld, and no VM of this name", (long long)job_id);
+}
+
+/* A VM's name wins over a job's number. */
+static int find_subject(struct store *store, const char *text, struct store_vm *vm, int64_t *job_id,
+                        struct error **err)
+{
+    CLEANUP_ERROR struct error *unknown = NULL;
+    char *end;
+
+    *job_id = 0;
+    if (store_vm_find(store, text, vm, &unknown) == 0)
+        return 0;
+    *job_id = strtoll(text, &end, 10);
+    if (unknown->errnum != ENOENT || *end || *job_id <= 0)
+        return error_move(err, &unknown);
+    return vm_of_job(store, *job_id, vm, err);
+}
+
+static int copy_to_stdout(FILE *report, struct error **err)
+{
+    char buffer[65536];
+    size_t n;
+
+    rewind(report);
+    while ((n = fread(buffer, 1, sizeof buffer, report)) > 0) {
+        if (fwrite(buffer, 1, n, stdout) != n)
+            return error_set_errno(err, errno, "writing the report");
+    }
+    return ferror(report) ? error_set(err, "reading the report back failed") : 0;
+}
+
+static int write_to_stdout(const struct report_request *request, struct error **err)
+{
+    CLEANUP_FCLOSE FILE *file = tmpfile();
+
+    if (!file)
+        return error_set_errno(err, errno, "a temporary file");
+    return report_write(request, file, err) < 0 ? -1 : copy_to_stdout(file, err);
+}
+
+static int write_synced(const struct report_request *request, const char *path, struct error **err)
+{
+    CLEANUP_FCLOSE FILE *file = fopen(path, "w+xe");
+
+    if (!file)
+        return error_set_errno(err, errno, "%s", path);
+    if (report_write(request, file, err) < 0)
+        return error_prefix(err, "%s", path);
+    return fsync(fileno(file)) == 0 ? 0 : error_set_errno(err, errno, "%s", path);
+}
+
+/* Nobody sees half of it. */
+static int write_to_file(const struct report_request *request, const char *path, struct error **err)
+{
+    CLEANUP_FREE char *temporary = NULL;
+
+    if (asprintf(&temporary, "%s.%d.tmp", path, (int)getpid()) < 0)
+        return error_set_errno(err, ENOMEM, "%s", path);
+    if (write_synced(request, temporary, err) == 0) {
+        if (rename(temporary, path) == 0)
+            return 0;
+        error_set_errno(err, errno, "%s", path);
+    }
+    unlink(temporary);
+    return -1;
+}
+
+int command_report(int argc, char *argv[], struct error **err)
+{
+    CLEANUP_CONTEXT struct context context = { 0 };
+    struct arguments arguments = { 0 };
+    struct report_request request;
+    struct store_vm vm;
+    int64_t job_id;
+
+    if (parse(argc, argv, &arguments, err) < 0)
+        return -1;
+    if (arguments.common.help)
+        return print_help(help);
+    if (expect_arguments(argc, 1, "vmferry report VM|JOB [OPTIONS]", err) < 0 ||
+        context_open(arguments.common.state, &context, err) < 0 ||
+        find_subject(context.store, argv[optind], &vm, &job_id, err) < 0)
+        return -1;
+    request = (struct report_request){ .store = context.store,
+                                       .state_dir = context.state_dir,
+                                       .vm = &vm,
+                                       .job_id = job_id,
+                                       .format = arguments.format };
+    return arguments.output ? write_to_file(&request, arguments.output, err)
+                            : write_to_stdout(&request, err);
+}
