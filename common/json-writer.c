@@ -40,10 +40,10 @@ void json_close(struct json_writer *json, char bracket)
         fputc('\n', json->out);
 }
 
-void json_text(struct json_writer *json, const char *name, const char *text)
+void json_put_text(struct json_writer *json, const char *name, const char *text)
 {
     if (!text || !*text) {
-        json_null(json, name);
+        json_put_null(json, name);
         return;
     }
     begin(json, name);
@@ -52,44 +52,44 @@ void json_text(struct json_writer *json, const char *name, const char *text)
     fputc('"', json->out);
 }
 
-void json_int(struct json_writer *json, const char *name, int64_t value)
+void json_put_int(struct json_writer *json, const char *name, int64_t value)
 {
     begin(json, name);
     fprintf(json->out, "%" PRId64, value);
 }
 
-void json_size(struct json_writer *json, const char *name, uint64_t value)
+void json_put_size(struct json_writer *json, const char *name, uint64_t value)
 {
     begin(json, name);
     fprintf(json->out, "%" PRIu64, value);
 }
 
-void json_real(struct json_writer *json, const char *name, double value)
+void json_put_real(struct json_writer *json, const char *name, double value)
 {
     begin(json, name);
     fprintf(json->out, "%.3f", value);
 }
 
-void json_bool(struct json_writer *json, const char *name, bool value)
+void json_put_bool(struct json_writer *json, const char *name, bool value)
 {
     begin(json, name);
     fputs(value ? "true" : "false", json->out);
 }
 
-void json_null(struct json_writer *json, const char *name)
+void json_put_null(struct json_writer *json, const char *name)
 {
     begin(json, name);
     fputs("null", json->out);
 }
 
-void json_time(struct json_writer *json, const char *name, int64_t ms)
+void json_put_time(struct json_writer *json, const char *name, int64_t ms)
 {
     char text[TIME_RFC3339];
 
-    json_text(json, name, time_rfc3339(text, ms));
+    json_put_text(json, name, time_rfc3339(text, ms));
 }
 
-void json_raw(struct json_writer *json, const char *name, const char *document)
+void json_put_raw(struct json_writer *json, const char *name, const char *document)
 {
     begin(json, name);
     fputs(document, json->out);

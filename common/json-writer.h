@@ -4,7 +4,7 @@
  *
  *     struct json_writer json = { .out = stdout };
  *     json_open(&json, NULL, '{');
- *     json_text(&json, "name", name);       "" and NULL are null
+ *     json_put_text(&json, "name", name);       "" and NULL are null
  *     json_open(&json, "disks", '[');
  *     …
  *     json_close(&json, ']');
@@ -27,16 +27,16 @@ struct json_writer {
 void json_open(struct json_writer *json, const char *name, char bracket);
 void json_close(struct json_writer *json, char bracket);
 
-void json_text(struct json_writer *json, const char *name, const char *text);
-void json_int(struct json_writer *json, const char *name, int64_t value);
-void json_size(struct json_writer *json, const char *name, uint64_t value);
-void json_real(struct json_writer *json, const char *name, double value); /* 3 digits */
-void json_bool(struct json_writer *json, const char *name, bool value);
-void json_null(struct json_writer *json, const char *name);
+void json_put_text(struct json_writer *json, const char *name, const char *text);
+void json_put_int(struct json_writer *json, const char *name, int64_t value);
+void json_put_size(struct json_writer *json, const char *name, uint64_t value);
+void json_put_real(struct json_writer *json, const char *name, double value); /* 3 digits */
+void json_put_bool(struct json_writer *json, const char *name, bool value);
+void json_put_null(struct json_writer *json, const char *name);
 /* RFC 3339 in UTC, to the millisecond; null for 0. */
-void json_time(struct json_writer *json, const char *name, int64_t ms);
+void json_put_time(struct json_writer *json, const char *name, int64_t ms);
 /* What is JSON already, by the caller's word. */
-void json_raw(struct json_writer *json, const char *name, const char *document);
+void json_put_raw(struct json_writer *json, const char *name, const char *document);
 
 /* "2026-11-21T18:30:29.123Z". */
 #define TIME_RFC3339 32

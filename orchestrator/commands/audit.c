@@ -57,17 +57,17 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
 static void print_row_json(struct json_writer *json, const struct store_audit_row *row)
 {
     json_open(json, NULL, '{');
-    json_int(json, "id", row->id);
-    json_time(json, "time", row->created_ms);
-    json_text(json, "who", row->who);
-    json_text(json, "host", row->host);
-    json_text(json, "command", row->command);
-    json_text(json, "what", row->what);
-    json_text(json, "subject", row->subject);
-    json_text(json, "vm", row->vm_name);
-    json_text(json, "vm_uuid", row->vm_uuid);
-    json_text(json, "before", row->before);
-    json_text(json, "after", row->after);
+    json_put_int(json, "id", row->id);
+    json_put_time(json, "time", row->created_ms);
+    json_put_text(json, "who", row->who);
+    json_put_text(json, "host", row->host);
+    json_put_text(json, "command", row->command);
+    json_put_text(json, "what", row->what);
+    json_put_text(json, "subject", row->subject);
+    json_put_text(json, "vm", row->vm_name);
+    json_put_text(json, "vm_uuid", row->vm_uuid);
+    json_put_text(json, "before", row->before);
+    json_put_text(json, "after", row->after);
     json_close(json, '}');
 }
 

@@ -1,11 +1,11 @@
-/* Cells as people read them; see table.h. */
+/* Cells as people read them; see columns.h. */
 #include <inttypes.h>
 #include <json.h>
 #include <stdarg.h>
 #include <string.h>
 #include <time.h>
 
-#include "report/table.h"
+#include "report/columns.h"
 
 static char *format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static char *format(const char *fmt, ...)

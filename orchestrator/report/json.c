@@ -22,11 +22,11 @@ static void write_document(struct json_writer *json, const char *name, const cha
     json_object *object = document ? json_tokener_parse(document) : NULL;
 
     if (object)
-        json_raw(json, name,
-                 json_object_to_json_string_ext(object, JSON_C_TO_STRING_SPACED |
-                                                            JSON_C_TO_STRING_NOSLASHESCAPE));
+        json_put_raw(json, name,
+                     json_object_to_json_string_ext(object, JSON_C_TO_STRING_SPACED |
+                                                                JSON_C_TO_STRING_NOSLASHESCAPE));
     else
-        json_null(json, name);
+        json_put_null(json, name);
     json_object_put(object);
 }
 
@@ -36,31 +36,31 @@ static void write_cell(struct json_writer *json, const struct report_column *col
     char disk[24];
 
     if (cell->is_null) {
-        json_null(json, column->name);
+        json_put_null(json, column->name);
         return;
     }
     switch (column->kind) {
     case CELL_NUMBER:
     case CELL_BYTES:
     case CELL_DURATION:
-        json_int(json, column->name, cell->number);
+        json_put_int(json, column->name, cell->number);
         break;
     case CELL_TIME:
-        json_time(json, column->name, cell->number);
+        json_put_time(json, column->name, cell->number);
         break;
     case CELL_FLAG:
-        json_bool(json, column->name, cell->number != 0);
+        json_put_bool(json, column->name, cell->number != 0);
         break;
     case CELL_DISK:
         snprintf(disk, sizeof disk, "disk-%lld", (long long)cell->number);
-        json_text(json, column->name, disk);
+        json_put_text(json, column->name, disk);
         break;
     case CELL_JSON:
         write_document(json, column->name, cell->text);
         break;
     case CELL_TEXT:
     case CELL_ID:
-        json_text(json, column->name, cell->text);
+        json_put_text(json, column->name, cell->text);
         break;
     case CELL_IMAGE: /* its file is named */
         break;
@@ -80,7 +80,7 @@ static void end_table(struct report_writer *writer)
     if (!writer->table->single)
         json_close(&writer->json, ']');
     else if (writer->rows == 0)
-        json_null(&writer->json, writer->table->name);
+        json_put_null(&writer->json, writer->table->name);
 }
 
 static void end(struct report_writer *writer)

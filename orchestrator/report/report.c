@@ -106,13 +106,6 @@ static void write_head(struct making *making)
 {
     const struct report_request *request = making->request;
     char title[STORE_NAME + 64], host[STORE_NAME] = "";
-    const struct store_cell cells[] = {
-        cell_text(request->job_id ? "job" : "vm"),
-        cell_positive(request->job_id),
-        cell_number(store_now_ms()),
-        cell_text(host),
-        cell_text(store_name(request->store)),
-    };
 
     gethostname(host, sizeof host - 1);
     if (request->job_id)
@@ -122,7 +115,14 @@ static void write_head(struct making *making)
         snprintf(title, sizeof title, "Replication of %s", request->vm->name);
     making->writer.format->begin(&making->writer, title);
     report_begin_table(&making->writer, &report_table_report);
-    report_row(&making->writer, cells);
+    report_row(&making->writer, (const struct store_cell[]){
+                                    cell_number(REPORT_LAYOUT),
+                                    cell_text(request->job_id ? "job" : "vm"),
+                                    cell_positive(request->job_id),
+                                    cell_number(store_now_ms()),
+                                    cell_text(host),
+                                    cell_text(store_name(request->store)),
+                                });
     report_end_table(&making->writer);
 }
 

@@ -52,7 +52,7 @@ int report_software(struct report_writer *writer, struct store *store, struct er
         return -1;
     report_begin_table(writer, &report_table_software);
     write_version(writer, "vmferry", VMFERRY_VERSION);
-    write_version(writer, "database schema", schema.name);
+    write_version(writer, "database schema", store_migration_name(store, schema.version));
     write_libraries(writer);
     ask_program(writer, "nbdkit");
     ask_program(writer, "qemu-img");

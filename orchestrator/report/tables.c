@@ -1,6 +1,6 @@
-/* The columns of all tables; see table.h. A name that is written once is for ever: programs
+/* The columns of all tables; see columns.h. A name that is written once is for ever: programs
  * read it (vmferry-report(1)). */
-#include "report/table.h"
+#include "report/columns.h"
 
 #define TEXT(name, label)                                                                          \
     {                                                                                              \
@@ -157,9 +157,9 @@ const struct report_table report_table_report = {
     "Report",
     NULL,
     true,
-    5,
-    { TEXT("about", "About"), NUMBER("job", "Job"), TIME("generated", "Made"),
-      TEXT("host", "On host"), TEXT("database", "From database") }
+    6,
+    { NUMBER("layout", "Layout"), TEXT("about", "About"), NUMBER("job", "Job"),
+      TIME("generated", "Made"), TEXT("host", "On host"), TEXT("database", "From database") }
 };
 
 /* What the source said last. */
@@ -173,7 +173,7 @@ const struct report_table report_table_hardware = {
       NUMBER("cpus", "CPUs"), NUMBER("cores_per_socket", "Cores of a socket"),
       BYTES("memory", "Memory, bytes"), TEXT("os", "Family of guest"), TEXT("guest", "Guest"),
       TEXT("tools", "Guest tools"), TEXT("tracking", "Change tracking"),
-      TEXT("hardware", "Hardware version"), TEXT("id", "Source's own id") }
+      TEXT("hardware_version", "Hardware version"), TEXT("source_id", "Source's own id") }
 };
 
 const struct report_table report_table_nics = { "nics",

@@ -16,8 +16,15 @@ static void begin_table(struct report_writer *writer)
     const struct report_table *table = writer->table;
 
     fprintf(writer->out, "\n%s\n", table->title);
-    for (size_t i = 0; i < table->count; i++)
-        writer->heads[i] = table->columns[i].label;
+    for (size_t i = 0; i < table->count; i++) {
+        const struct report_column *column = &table->columns[i];
+        bool right = column->kind == CELL_NUMBER || column->kind == CELL_BYTES ||
+                     column->kind == CELL_DURATION;
+
+        snprintf(writer->head_texts[i], sizeof writer->head_texts[i], "?%s%s", right ? ">" : "",
+                 column->label);
+        writer->heads[i] = writer->head_texts[i];
+    }
     writer->text = (struct table){ .heads = writer->heads, .columns = table->count };
 }
 
@@ -50,7 +57,7 @@ static void row(struct report_writer *writer, const struct store_cell *cells)
         if (!table->single)
             table_cell(&writer->text, "%s", text ? text : "");
         else if (text && *text)
-            fprintf(writer->out, "  %-28s %s\n", table->columns[i].label, text);
+            fprintf(writer->out, "  %-30s %s\n", table->columns[i].label, text);
     }
 }
 

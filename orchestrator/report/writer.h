@@ -4,7 +4,7 @@
 #define VMFERRY_REPORT_WRITER_H
 
 #include "json-writer.h"
-#include "report/table.h"
+#include "report/columns.h"
 #include "table.h"
 
 struct report_writer;
@@ -28,6 +28,7 @@ struct report_writer {
     struct json_writer json;          /* report_json's */
     struct table text;                /* report_text's */
     const char *heads[REPORT_COLUMNS_MAX];
+    char head_texts[REPORT_COLUMNS_MAX][48];
 };
 
 #endif

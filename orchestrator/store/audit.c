@@ -147,9 +147,9 @@ static char *source_json(const struct store_source *source)
     if (!out)
         return NULL;
     json_open(&json, NULL, '{');
-    json_text(&json, "kind", source->kind);
-    json_text(&json, "location", source->location);
-    json_raw(&json, "options", source->options[0] ? source->options : "null");
+    json_put_text(&json, "kind", source->kind);
+    json_put_text(&json, "location", source->location);
+    json_put_raw(&json, "options", source->options[0] ? source->options : "null");
     json_close(&json, '}');
     fclose(out);
     return text;

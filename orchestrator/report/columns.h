@@ -1,7 +1,7 @@
 /* The tables of a report: one description that all formats share. What a format writes of a
  * cell depends on its kind alone. */
-#ifndef VMFERRY_REPORT_TABLE_H
-#define VMFERRY_REPORT_TABLE_H
+#ifndef VMFERRY_REPORT_COLUMNS_H
+#define VMFERRY_REPORT_COLUMNS_H
 
 #include "store/report.h"
 
@@ -25,6 +25,8 @@ struct report_column {
 };
 
 #define REPORT_COLUMNS_MAX 24
+/* Grows when a name goes or changes its meaning; not when one is added. */
+#define REPORT_LAYOUT 1
 
 struct report_table {
     const char *name;
