@@ -303,8 +303,10 @@ struct bar *bar_open(FILE *out, enum bar_style style)
         bar->output = OUTPUT_NONE;
     else if (style == BAR_JSON)
         bar->output = OUTPUT_JSON;
+    else if (is_terminal(out))
+        bar->output = OUTPUT_BARS;
     else
-        bar->output = is_terminal(out) ? OUTPUT_BARS : OUTPUT_LINES;
+        bar->output = log_get_format() == LOG_JSON ? OUTPUT_JSON : OUTPUT_LINES;
     if (out == stderr)
         log_set_screen(show_log_line, bar);
     return bar;

@@ -1,7 +1,8 @@
 /* The progress of a command, as people and programs want to see it:
  *
  *   on a terminal     one bar a row, drawn in place, 10 times a second at most
- *   without one       a line a row every 5 seconds, and one at its end
+ *   without one       a line a row every 5 seconds, and one at its end; JSON lines when the
+ *                     log is JSON
  *   BAR_JSON          the record as a JSON line every second, and at its end
  *   BAR_QUIET         nothing
  *

@@ -9,6 +9,7 @@
 #include "commands/options.h"
 #include "failover/failover.h"
 #include "failover/virt.h"
+#include "log/log.h"
 #include "size.h"
 #include "table.h"
 
@@ -91,7 +92,7 @@ static const char *wanted_virt_type(const struct arguments *arguments, const str
 
 static void say(const char *line)
 {
-    fprintf(stderr, "%s\n", line);
+    log_notice("failover", "%s", line);
 }
 
 /* A line that is written over, on a terminal: a boot may take a minute. */

@@ -5,6 +5,7 @@
 #include "commands/options.h"
 #include "commands/task-line.h"
 #include "commands/watch.h"
+#include "log/log.h"
 #include "progress.h"
 
 static const char help[] =
@@ -26,7 +27,7 @@ static void show_task(void *opaque, const char *what, unsigned percent)
     struct task_line *line = opaque;
 
     if (task_line_is_due(line, what, percent, progress_now_ns()))
-        fprintf(stderr, "%s: %u %%\n", what, percent);
+        log_info("source", "%s: %u %%", what, percent);
 }
 
 static int parse(int argc, char *argv[], struct common_options *common, struct error **err)

@@ -129,6 +129,12 @@ static enum log_format format(void)
     return state.format;
 }
 
+enum log_format log_get_format(void)
+{
+    LOCK_SCOPE(&state.lock);
+    return format();
+}
+
 /* With the lock held. */
 static void show(const struct log_line *line)
 {

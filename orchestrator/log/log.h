@@ -81,6 +81,7 @@ void log_leave(struct log_scope *scope);
 enum log_format { LOG_PLAIN, LOG_JOURNAL, LOG_JSON };
 /* When nobody calls it: LOG_JOURNAL when stderr is the journal's stream, else LOG_PLAIN. */
 void log_set_format(enum log_format format);
+enum log_format log_get_format(void);
 
 /* "info,vsphere=debug": for all parts, and for one. Of several settings the strongest counts:
  * ERROR_USAGE when it can't be understood. */

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "log/log.h"
+
 #define NEWEST_VERSION "6.7" /* of the API: all that we call is in it */
 #define CLOSE_S        10
 
@@ -144,6 +146,8 @@ int session_login(struct session *session, struct error **err)
     if (!soap_cookie(session->soap)[0])
         return error_set(err, "logging in to %s: it gives no session cookie",
                          soap_url(session->soap));
+    log_write(session->logins > 1 ? LEVEL_INFO : LEVEL_DEBUG, "vsphere", "logged in to %s%s",
+              soap_url(session->soap), session->logins > 1 ? " again" : "");
     return 0;
 }
 

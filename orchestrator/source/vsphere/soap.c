@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "log/log.h"
 #include "source/vsphere/capture.h"
 #include "source/vsphere/certificate.h"
 #include "source/vsphere/envelope.h"
@@ -212,6 +213,7 @@ static int post_repeatedly(struct soap *soap, const struct exchange *exchange,
             return 0;
         if (!repeat || soap->hurry_s || try == TRIES || now_ms() >= deadline)
             return error_move(err, &why);
+        log_problem(LEVEL_INFO, "vsphere", why, "%s is sent again", exchange->op);
         if (soap_pause(soap, pause_ms, err) < 0)
             return -1;
         pause_ms *= 2;
@@ -226,6 +228,7 @@ int soap_call(struct soap *soap, const struct moref *self, const char *op, const
     struct exchange exchange = { .op = op,
                                  .safe = safe,
                                  .secret = arguments && strstr(arguments, "<password>") };
+    int64_t began;
 
     *answer = (struct soap_answer){ 0 };
     if (envelope_write(&writer, self, op, arguments, err) < 0)
@@ -240,8 +243,11 @@ int soap_call(struct soap *soap, const struct moref *self, const char *op, const
         .wait_s = wait_s,
         .once = !safe,
     };
+    began = now_ms();
     if (post_repeatedly(soap, &exchange, answer, err) < 0)
         return error_prefix(err, "%s", op);
+    log_debug("vsphere", "%s: %s, %lld ms", op, answer->fault[0] ? answer->fault : "done",
+              (long long)(now_ms() - began));
     return 0;
 }
 
