@@ -71,7 +71,7 @@ make_certs=$top/scripts/vmferry-make-certs
 "$make_certs" "$tmp/pki2" localhost 127.0.0.1
 start_server --map="$map" --spares=3 --tls-certificates="$tmp/pki/server"
 wait_for 20 settled 3
-uri=nbds://127.0.0.1:$port/disk?tls-certificates=$tmp
+uri="nbds://127.0.0.1:$port/disk?tls-certificates=$tmp"
 is "$(nbdinfo --size "$uri/pki/client")" 2097152 "over TLS"
 wait_for 20 settled 3
 cp "$tmp/pki2/server/"* "$tmp/pki/server"
