@@ -25,7 +25,8 @@ static const struct command commands[] = {
       false },
     { "report", "all that is known of a VM's migration", command_report, false },
     { "audit", "who did what to which VM", command_audit, false },
-    { "export", "serve a disk by the export map, or withdraw it", command_export, false },
+    { "export", "how disks are mapped to exports: list, check, repair; or map one by hand",
+      command_export, false },
     { NULL, NULL, NULL, false },
 };
 

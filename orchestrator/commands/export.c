@@ -1,15 +1,21 @@
-/* vmferry export: map files by hand, for nbdkit-exportmap-plugin. */
-#include <getopt.h>
+/* vmferry export: map files by hand, for nbdkit-exportmap-plugin; and the replicas' own map, which
+ * export-map.c looks after. */
 #include <stdio.h>
 #include <string.h>
 
 #include "commands/command.h"
+#include "commands/export-map.h"
+#include "commands/options.h"
 #include "exportmap-file.h"
 
 #define WITHDRAW_WAIT_MS 5000
 
 static const char help[] =
-    "usage: vmferry export put --map=DIR [OPTIONS] NAME DISK   add or replace an export\n"
+    "usage: vmferry export list [VM] [--json]       the replicas' disks and how they are mapped\n"
+    "       vmferry export show EXPORT [--json]     one of them\n"
+    "       vmferry export check [VM] [--json]      what rows, map files and disks disagree in\n"
+    "       vmferry export repair [VM] [--json]     mend what is safe\n"
+    "       vmferry export put --map=DIR [OPTIONS] NAME DISK   add or replace an export\n"
     "       vmferry export remove --map=DIR NAME               withdraw it\n"
     "       vmferry export probe [--format=raw|qcow2] DISK     print a map file for it\n"
     "\n"
@@ -17,7 +23,9 @@ static const char help[] =
     "  --format=raw|qcow2   what the disk is (default: raw)\n"
     "  --mode=ro|rw         default: ro\n"
     "  --lease=TOKEN        who may write; default: anyone where the mode is rw\n"
-    "  --description=TEXT\n";
+    "  --description=TEXT\n"
+    "  --json               for programs\n"
+    "  --state=DIR          state directory\n";
 
 struct options {
     const char *dir;
@@ -25,19 +33,18 @@ struct options {
     bool writable;
     const char *lease;
     const char *description;
+    struct common_options common;
 };
 
-enum { OPT_MAP = 1000, OPT_FORMAT, OPT_MODE, OPT_LEASE, OPT_DESCRIPTION, OPT_HELP };
+enum { OPT_MAP = 1, OPT_FORMAT, OPT_MODE, OPT_LEASE, OPT_DESCRIPTION };
 
-static const struct option long_options[] = {
-    { "map", required_argument, NULL, OPT_MAP },
-    { "format", required_argument, NULL, OPT_FORMAT },
-    { "mode", required_argument, NULL, OPT_MODE },
-    { "lease", required_argument, NULL, OPT_LEASE },
-    { "description", required_argument, NULL, OPT_DESCRIPTION },
-    { "help", no_argument, NULL, OPT_HELP },
-    { NULL, 0, NULL, 0 },
-};
+static const struct option long_options[] = { { "map", required_argument, NULL, OPT_MAP },
+                                              { "format", required_argument, NULL, OPT_FORMAT },
+                                              { "mode", required_argument, NULL, OPT_MODE },
+                                              { "lease", required_argument, NULL, OPT_LEASE },
+                                              { "description", required_argument, NULL,
+                                                OPT_DESCRIPTION },
+                                              COMMON_OPTIONS };
 
 static int parse_format(const char *text, enum exportmap_format *format, struct error **err)
 {
@@ -58,12 +65,12 @@ static int parse_mode(const char *text, bool *writable, struct error **err)
     return 0;
 }
 
-/* Returns 1 when help was asked for. */
 static int parse_options(int argc, char *argv[], struct options *options, struct error **err)
 {
     int c;
 
-    while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
         int r = 0;
 
         switch (c) {
@@ -82,10 +89,8 @@ static int parse_options(int argc, char *argv[], struct options *options, struct
         case OPT_DESCRIPTION:
             options->description = optarg;
             break;
-        case OPT_HELP:
-            return 1;
         default:
-            r = error_set_kind(err, ERROR_USAGE, "see `vmferry export --help`");
+            r = common_option(c, argv, &options->common, err);
         }
         if (r < 0)
             return -1;
@@ -168,10 +173,10 @@ int command_export(int argc, char *argv[], struct error **err)
 
     if (r < 0)
         return -1;
-    if (r > 0) {
-        fputs(help, stdout);
-        return 0;
-    }
+    if (options.common.help)
+        return print_help(help);
+    if (n > 0 && export_map_knows(args[0]))
+        return export_map_run(args[0], n - 1, args + 1, &options.common, err);
     if (n == 2 && strcmp(args[0], "probe") == 0)
         return probe(&options, args[1], err);
     if (n > 0 && strcmp(args[0], "probe") != 0 && !options.dir)

@@ -5,6 +5,7 @@
 #include "commands/options.h"
 #include "commands/task-line.h"
 #include "commands/watch.h"
+#include "job/exports.h"
 #include "log/log.h"
 #include "progress.h"
 
@@ -64,6 +65,7 @@ int command_recover(int argc, char *argv[], struct error **err)
         context_open(common.state, &context, err) < 0 ||
         (one && store_vm_find(context.store, argv[optind], &vm, err) < 0))
         return -1;
+    job_settle_exports(context.store, context.state_dir, one ? &vm : NULL, false);
     if (job_recover(context.store, context.state_dir, one ? &vm : NULL, &options, &result, err) < 0)
         return -1;
     if (result.failed)

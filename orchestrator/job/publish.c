@@ -3,6 +3,7 @@
  * change ids and history. A change id is never stored before its data is durable. */
 #include <string.h>
 
+#include "job/exports.h"
 #include "job/sync.h"
 #include "replica/volume.h"
 
@@ -102,6 +103,7 @@ void sync_tidy(const struct sync *sync)
         if (disk->parent.id)
             tidy(sync, &disk->parent, disk->stored.key, sync->newest.number);
     }
+    job_settle_exports(sync->store, sync->state_dir, sync->vm, true);
 }
 
 int sync_publish(struct sync *sync, struct error **err)

@@ -12,6 +12,7 @@
 #include "exportmap-file.h"
 #include "process.h"
 #include "program.h"
+#include "replica/exportrow.h"
 #include "replica/volume.h"
 
 #define SERVER       "nbdkit-exportmap-server"
@@ -44,6 +45,11 @@ static int make_folder(const char *state_dir, const char *name, char path[PATH_M
     return 0;
 }
 
+int export_folder(const char *state_dir, char path[PATH_MAX], struct error **err)
+{
+    return make_folder(state_dir, "exports", path, err);
+}
+
 /* The disk as it is now, with the mode and lease it is to have. */
 static int describe(const char *state_dir, const struct export_target *target, const char *lease,
                     struct exportmap_file *map, struct error **err)
@@ -66,7 +72,6 @@ static int describe(const char *state_dir, const struct export_target *target, c
 static int write_row(struct store *store, const struct export_target *target, const char *name,
                      const struct exportmap_file *map, const char *lease, struct error **err)
 {
-    CLEANUP_FREE char *identity = exportmap_file_terms(map);
     struct store_export row = { .vm_id = target->vm->id,
                                 .unit = target->unit,
                                 .active = lease != NULL };
@@ -75,7 +80,8 @@ static int write_row(struct store *store, const struct export_target *target, co
     snprintf(row.name, sizeof row.name, "%s", name);
     snprintf(row.path, sizeof row.path, "%s", target->image);
     snprintf(row.lease, sizeof row.lease, "%s", lease ? lease : "");
-    snprintf(row.identity, sizeof row.identity, "%s", identity ? identity : "");
+    if (exportrow_describe(&row, map, err) < 0)
+        return -1;
     return store_export_upsert(store, &row, err);
 }
 
@@ -86,7 +92,7 @@ static int put(struct store *store, const char *state_dir, const struct export_t
     char folder[PATH_MAX], name[STORE_NAME];
 
     export_name(target, name);
-    if (make_folder(state_dir, "exports", folder, err) < 0 ||
+    if (export_folder(state_dir, folder, err) < 0 ||
         describe(state_dir, target, lease, &map, err) < 0 ||
         write_row(store, target, name, &map, lease, err) < 0)
         return -1;
@@ -186,7 +192,7 @@ int export_server_start(const char *state_dir, const struct store_vm *vm,
 
     *server = (struct export_server)EXPORT_SERVER_INIT;
     snprintf(name, sizeof name, "%.40s.sock", vm->uuid);
-    if (make_folder(state_dir, "exports", server->exports, err) < 0 ||
+    if (export_folder(state_dir, server->exports, err) < 0 ||
         run_socket_open(state_dir, name, &server->socket, err) < 0)
         return -1;
     server->log = memfd_create("export.log", MFD_CLOEXEC);

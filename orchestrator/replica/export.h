@@ -22,9 +22,12 @@ struct export_target {
     const struct store_vm *vm;
     int key;
     int unit;
-    const char *image; /* relative to the state directory */
+    const char *image; /* relative to the state directory, or absolute */
     const char *format;
 };
+
+/* The map's folder, made when it is missing. */
+int export_folder(const char *state_dir, char path[PATH_MAX], struct error **err);
 
 /* Only `lease` may write from now on; other writers are cut off by the plugin. */
 int export_grant(struct store *store, const char *state_dir, const struct export_target *target,

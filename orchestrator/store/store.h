@@ -290,15 +290,26 @@ struct store_export {
     int unit;
     char vm_name[STORE_NAME];
     char name[STORE_NAME];
-    char path[STORE_PATH]; /* relative to the state directory */
-    char identity[STORE_TEXT];
-    char lease[STORE_NAME]; /* "" when nobody may write */
+    char path[STORE_PATH];     /* relative to the state directory, or absolute */
+    char identity[STORE_TEXT]; /* which disk that is: see replica/exportrow.h */
+    char lease[STORE_NAME];    /* "" when nobody may write */
     bool active;
+    int64_t created_ms; /* read only, as is the next */
+    int64_t updated_ms;
 };
 
 int store_export_upsert(struct store *store, struct store_export *mapping, struct error **err);
+/* In the order of VMs and units; vm_id 0: of all VMs. */
 int store_exports(struct store *store, int64_t vm_id, struct store_export **exports, size_t *count,
                   struct error **err);
+
+/* Lock the row, until the transaction ends. */
+int store_export_touch(struct store *store, int64_t id, struct error **err);
+/* A row without a disk: what has gone can't be served. Its VM and unit keep their name. */
+int store_export_withdraw(struct store *store, int64_t id, struct error **err);
+/* The device of this mapping has another path now: the mapping, the disk and its points say so. */
+int store_export_move(struct store *store, const struct store_export *mapping, const char *path,
+                      struct error **err);
 
 /* Pools (pools.c): where replicas lie. */
 
