@@ -9,10 +9,13 @@
 #include "failover/domain.h"
 #include "failover/job.h"
 #include "failover/network.h"
+#include "failover/overdue.h"
 #include "failover/virt.h"
 #include "process.h"
 
 #define QEMU_IMG_TIMEOUT_MS 60000
+#define LIBVIRT_LATE_S      5 /* more than one look takes */
+#define STEP_LATE_S         15
 
 /* Everything about one test while it is prepared. */
 struct test {
@@ -268,9 +271,16 @@ static int set_state(struct test *test, const char *state, struct error **err)
 static int run_steps(struct test *test, struct error **err)
 {
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        struct overdue late;
+        int r;
+
         if (set_state(test, steps[i].state, err) < 0)
             return -1;
-        if (steps[i].run(test, err) < 0)
+        overdue_start(&late, STEP_LATE_S, test->options->say,
+                      "libvirt takes long to answer: waiting for it");
+        r = steps[i].run(test, err);
+        overdue_stop(&late);
+        if (r < 0)
             return error_prefix(err, "%s", steps[i].state);
     }
     return set_state(test, FAILOVER_BOOTING, err);
@@ -279,13 +289,17 @@ static int run_steps(struct test *test, struct error **err)
 static void watch(struct test *test)
 {
     const struct failover_options *options = test->options;
+    struct overdue late;
 
     say(test, "%s runs as domain %s (%s); waiting at most %u s for %s%s", test->vm->name,
         test->result->failover.domain_name, test->result->virt_type, options->timeout_s,
         test->expects ? "its console to say " : "its guest agent",
         test->expects ? options->expect : "");
+    overdue_start(&late, options->timeout_s + LIBVIRT_LATE_S, options->say,
+                  "the time for the boot is over, but libvirt does not answer: waiting for it");
     evidence_watch(test->domain, test->result->console, test->expects ? &test->expect : NULL,
                    options->timeout_s, options->tick, &test->result->evidence);
+    overdue_stop(&late);
 }
 
 static int keep_evidence(struct test *test, struct error **err)

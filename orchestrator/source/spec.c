@@ -16,7 +16,6 @@
 #define CPUS_MAX        4096
 #define MEMORY_MAX      (UINT64_C(1) << 50)
 #define KEY_MAX         INT32_MAX
-#define UNIT_MAX        9999
 
 static bool is_uuid(const char *text)
 {
@@ -178,7 +177,7 @@ static int parse_disk(struct member_context *c, json_object *object, struct spec
 
     if (members_check(c, object, known, err) < 0 ||
         member_number(c, object, "key", 0, KEY_MAX, &key, err) < 0 ||
-        member_number(c, object, "unit", 0, UNIT_MAX, &unit, err) < 0 ||
+        member_number(c, object, "unit", 0, SPEC_UNIT_MAX, &unit, err) < 0 ||
         member_number_or(c, object, "boot", 1, DISKS_MAX, &boot, err) < 0 ||
         member_number(c, object, "capacity", c->stored ? 0 : 512,
                       c->stored ? INT64_MAX : INT64_MAX - 511, &disk->capacity, err) < 0 ||

@@ -29,9 +29,10 @@
 
 struct json_object;
 
-#define SPEC_UUID  37
-#define SPEC_TEXT  256
-#define SPEC_PLACE PATH_MAX
+#define SPEC_UUID     37
+#define SPEC_UNIT_MAX INT32_MAX
+#define SPEC_TEXT     256
+#define SPEC_PLACE    PATH_MAX
 
 /* What an inventory says besides, for people to read: never identity, and nothing is
  * decided by it. Each may be "" or 0: not known. */

@@ -177,7 +177,27 @@ def short():
         tap.is_(lab.standing(vm), [], "no snapshot stays")
 
 
-SECTIONS = (lost, lost_twice, gone, short)
+def merging():
+    """The answer to a removal is lost while the source still merges the snapshot's files."""
+    with Lab() as lab:
+        vm = lab.sim.add_vm("merging", [4 * MiB])
+        lab.add_source()
+        for how, calls in (("drop-answer", 1), ("drop", 2)):
+            before = lab.sim.requests("RemoveSnapshot_Task")
+            lab.sim.fault("RemoveSnapshot_Task", "slow", seconds=4)
+            lab.sim.fault("RemoveSnapshot_Task", how)
+            result = lab.replicate("merging")
+            ended(result, 0, "%s: the point is made" % how)
+            asked = lab.sim.requests("RemoveSnapshot_Task") - before
+            tap.is_(asked, calls, "a removal that was heard is not asked for again")
+            states = [t["state"] for t in lab.sim.state()["tasks"].values()]
+            tap.is_(set(states), {"success"}, "it is awaited, and no other task failed")
+            tap.is_(lab.standing(vm), [], "the snapshot is gone")
+            tap.ok("recover" not in result.err, "there is nothing to say", result.err)
+            vm.write_randomly(2000, rng)
+
+
+SECTIONS = (merging, lost, lost_twice, gone, short)
 
 if __name__ == "__main__":
     tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])

@@ -5,9 +5,10 @@
 
 #include "source/vsphere/read.h"
 
-#define UNIT_NUMBERS 100 /* on one controller: PVSCSI has 65, NVMe 64, AHCI 30 */
-#define BUSES        10  /* of one class: four, so far */
-#define UNKNOWN_BASE 5000
+#define UNIT_NUMBERS 100  /* on one controller: PVSCSI has 65, NVMe 64, AHCI 30 */
+#define BUSES        10   /* of one class: four, so far */
+#define UNKNOWN_BASE 5000 /* above all of those */
+#define KEY_MAX      (SPEC_UNIT_MAX - UNKNOWN_BASE)
 #define PARENTS_MAX  256 /* vSphere's limit is 32 */
 
 struct controller {
@@ -121,12 +122,12 @@ static int find_controllers(const xmlNode *array, struct controllers *controller
  * the controller's bus number, the unit on it. scsi0:1 is 1, scsi1:0 is 100, scsi3:15 is
  * 315, sata0:0 is 1000, nvme0:0 is 2000, ide1:0 is 3100. (A disk that is plugged in
  * elsewhere gets another unit, and its identity is refused: the key changes then, too.)
- * What can't be placed like this gets a number from its key. */
+ * What can't be placed like this gets a number from its key, above all others. */
 static int device_unit(const struct controller *controller, const struct vsphere_disk *disk)
 {
     if (!controller || disk->bus < 0 || disk->bus >= BUSES || disk->unit_number < 0 ||
         disk->unit_number >= UNIT_NUMBERS)
-        return UNKNOWN_BASE + (int)((unsigned)disk->key % UNKNOWN_BASE);
+        return UNKNOWN_BASE + disk->key;
     return controller->base + disk->bus * UNIT_NUMBERS + disk->unit_number;
 }
 
@@ -202,8 +203,8 @@ static int read_disk(const struct controllers *controllers, const xmlNode *node,
     uint64_t kib = read_amount(node, "capacityInKB");
 
     disk->key = read_int(node, "key", -1);
-    if (disk->key < 0)
-        return error_set(err, "a virtual disk has no key, or one that is no number");
+    if (disk->key < 0 || disk->key > KEY_MAX)
+        return error_set(err, "a virtual disk has no key, or one that makes no sense");
     disk->controller_key = read_int(node, "controllerKey", -1);
     disk->unit_number = read_int(node, "unitNumber", -1);
     read_text(node, "deviceInfo/label", disk->label, sizeof disk->label);

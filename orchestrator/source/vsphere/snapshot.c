@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "source/vsphere/pending.h"
 #include "source/vsphere/read.h"
 
 #define REMOVE_TRIES    3
@@ -108,8 +109,18 @@ static int remove_one(const struct snapshot_vm *vm, const struct moref *ref, boo
                  &problem) == 0 ||
         strcmp(vm->session->fault, "ManagedObjectNotFound") == 0)
         return 0;
-    *unknown = !vm->session->fault[0] && problem->kind == ERROR_PAUSED;
+    *unknown = (!vm->session->fault[0] && problem->kind == ERROR_PAUSED) ||
+               strcmp(vm->session->fault, "TaskInProgress") == 0;
     return error_move(err, &problem);
+}
+
+/* It may have been heard: then a task of it is running, and vSphere may have taken the snapshot
+ * out of the list long before its files are merged. */
+static int wait_for_merge(const struct snapshot_vm *vm, struct error **err)
+{
+    return pending_removals_wait(vm, err) < 0
+               ? error_prefix(err, "waiting for a removal whose answer was lost")
+               : 0;
 }
 
 /* What vSphere couldn't merge it takes out of the list all the same. */
@@ -128,6 +139,8 @@ static int remove_all(const struct snapshot_vm *vm, const char *name, bool *unkn
             remove_one(vm, &before.list[i].ref, unknown, &problem) < 0)
             break;
     }
+    if (*unknown && wait_for_merge(vm, err) < 0)
+        return -1;
     if (before.count && snapshots_list(vm, &after, err) < 0)
         return problem ? (error_clear(err), error_move(err, &problem)) : -1;
     for (size_t i = 0; i < after.count; i++) {
@@ -135,7 +148,7 @@ static int remove_all(const struct snapshot_vm *vm, const char *name, bool *unkn
             return problem ? error_move(err, &problem)
                            : error_set(err, "vSphere says that it was removed, and still lists it");
     }
-    if (problem) {
+    if (problem && !*unknown) {
         char text[700];
 
         snprintf(text, sizeof text,

@@ -228,6 +228,19 @@ static void test_same_bus(void **state)
     assert_int_equal(unit_of(xml, 16000), 1101);
 }
 
+/* Keys that have no place are as different as units. */
+static void test_keys_as_units(void **state)
+{
+    static const char xml[] = LIST(DISK("2016", "u", "1001", "1") DISK("7016", "v", "1002", "1")
+                                       DISK("12016", "w", "1003", "1"));
+
+    (void)state;
+    assert_int_equal(unit_of(xml, 2016), 7016);
+    assert_int_equal(unit_of(xml, 7016), 12016);
+    assert_int_equal(unit_of(xml, 12016), 17016);
+    assert_int_equal(unit_of(LIST(DISK("2147478647", "u", "1", "1")), 2147478647), INT32_MAX);
+}
+
 /* Only a snapshot's change ids are moments of the data that is read. */
 static void test_change_ids(void **state)
 {
@@ -250,6 +263,7 @@ static void test_nonsense(void **state)
         LIST("<VirtualDevice xsi:type=\"VirtualDisk\"/>"),
         LIST("<VirtualDevice xsi:type=\"VirtualDisk\"><key>x</key></VirtualDevice>"),
         LIST("<VirtualDevice xsi:type=\"VirtualDisk\"><key>99999999999</key></VirtualDevice>"),
+        LIST("<VirtualDevice xsi:type=\"VirtualDisk\"><key>2147478648</key></VirtualDevice>"),
     };
     CLEANUP_DEVICES struct vsphere_devices devices = { 0 };
     CLEANUP_DEVICES struct vsphere_devices none = { 0 };
@@ -285,9 +299,10 @@ static void test_nonsense(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vcenter),    cmocka_unit_test(test_other_style),
-        cmocka_unit_test(test_units_stay), cmocka_unit_test(test_same_bus),
-        cmocka_unit_test(test_change_ids), cmocka_unit_test(test_nonsense),
+        cmocka_unit_test(test_vcenter),       cmocka_unit_test(test_other_style),
+        cmocka_unit_test(test_units_stay),    cmocka_unit_test(test_same_bus),
+        cmocka_unit_test(test_keys_as_units), cmocka_unit_test(test_change_ids),
+        cmocka_unit_test(test_nonsense),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
