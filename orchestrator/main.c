@@ -24,6 +24,7 @@ static const struct command commands[] = {
     { "failover", "boot a restore point in a test, or take the test back", command_failover,
       false },
     { "report", "all that is known of a VM's migration", command_report, false },
+    { "db", "the database: its state and schema, dump and restore", command_db, false },
     { "audit", "who did what to which VM", command_audit, false },
     { "export", "how disks are mapped to exports: list, check, repair; or map one by hand",
       command_export, false },

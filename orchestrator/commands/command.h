@@ -15,6 +15,7 @@ struct command {
     bool finds_uris; /* connects to NBD URIs that are not among its arguments */
 };
 
+int command_db(int argc, char *argv[], struct error **err);
 int command_audit(int argc, char *argv[], struct error **err);
 int command_copy(int argc, char *argv[], struct error **err);
 int command_digest(int argc, char *argv[], struct error **err);

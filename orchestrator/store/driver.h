@@ -33,6 +33,9 @@ struct driver {
     bool needs_token;
     const char *begin; /* SQL: a transaction that may write */
     const char *begin_reading;
+    /* SQL: all tables; of one: its columns, each with its place in the primary key, or 0, and
+     * those columns that refer to a table, with that. */
+    const char *list_tables, *list_columns, *list_references;
 
     /* Make store->connection from store->place, and store->path; connects nothing yet. */
     int (*open)(struct store *store, struct error **err);
@@ -52,7 +55,8 @@ struct driver {
     const char *(*column_name)(const struct statement *s, int column);
     int (*columns)(const struct statement *s);
     int64_t (*clock_ms)(struct store *store, struct error **err); /* -1: *err */
-    /* Which version and, if it knows, which name; schema->newest is set. */
+    int (*describe)(struct store *store, store_tell tell, void *opaque, struct error **err);
+    /* Which version, and its name if this program does not know it; schema->newest is set. */
     int (*schema)(struct store *store, struct store_schema *schema, struct error **err);
     /* Apply what is missing; another process may do so at the same time. */
     int (*migrate)(struct store *store, struct error **err);
@@ -81,8 +85,5 @@ int store_retry(struct store *store, store_work work, void *opaque, struct error
 
 /* Those of handles that were never closed: their processes died. */
 void store_forget_old_tokens(struct store *store);
-
-/* Refuse a newer schema, complete an older one. */
-int store_migrate(struct store *store, struct error **err);
 
 #endif

@@ -21,7 +21,7 @@ static const char session[] =
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT,"
     "NO_BACKSLASH_ESCAPES', tx_isolation = 'SERIALIZABLE', autocommit = 1, "
     "foreign_key_checks = 1, unique_checks = 1, innodb_lock_wait_timeout = 5, "
-    "lock_wait_timeout = 10, collation_connection = 'utf8mb4_nopad_bin'";
+    "lock_wait_timeout = 10, net_write_timeout = 600, collation_connection = 'utf8mb4_nopad_bin'";
 
 /* A read sees what any node of the cluster has committed before it. */
 static const char cluster_session[] = "SET SESSION wsrep_sync_wait = 7";
@@ -103,7 +103,7 @@ static int explain(struct store *store, const struct uri_host *host, unsigned co
                      host->port ? host->port : MYSQL_PORT, message, advice);
 }
 
-/* 0, -1, or -2 as connect_host. */
+/* 0, -1, or -2 as mariadb_attach_host. */
 static int log_in(struct store *store, MYSQL *mysql, const struct uri_host *host,
                   struct error **err)
 {
@@ -149,22 +149,22 @@ static int show(MYSQL *mysql, const char *sql, char *value, size_t size)
 }
 
 /* A node that is alone, or still copying the data, is none to work with. */
-static int set_session(MYSQL *mysql)
+static int set_session(struct mariadb *db, MYSQL *mysql)
 {
     char cluster[16], ready[16];
 
     if (mysql_query(mysql, session) != 0 ||
         show(mysql, "SHOW SESSION VARIABLES LIKE 'wsrep_on'", cluster, sizeof cluster) < 0)
         return -1;
-    if (strcmp(cluster, "ON") != 0)
+    db->cluster = strcmp(cluster, "ON") == 0;
+    if (!db->cluster)
         return 0;
     if (show(mysql, "SHOW STATUS LIKE 'wsrep_ready'", ready, sizeof ready) < 0)
         return -1;
     return strcmp(ready, "ON") == 0 ? mysql_query(mysql, cluster_session) : 1;
 }
 
-/* -2: it would be the same at any other host. */
-static int connect_host(struct store *store, int index, struct error **err)
+int mariadb_attach_host(struct store *store, int index, struct error **err)
 {
     struct mariadb *db = store->connection;
     const struct uri_host *host = &db->uri.hosts[index];
@@ -176,7 +176,7 @@ static int connect_host(struct store *store, int index, struct error **err)
         return error_set_errno(err, ENOMEM, "connecting to MariaDB");
     if (set_options(mysql, store, uri_host_is_local(&db->uri, host), err) == 0)
         r = log_in(store, mysql, host, err);
-    if (r == 0 && (r = set_session(mysql)) != 0) {
+    if (r == 0 && (r = set_session(db, mysql)) != 0) {
         unsigned code = r > 0 ? ER_UNKNOWN_COM_ERROR : mysql_errno(mysql);
 
         explain(store, host, code,
@@ -202,7 +202,7 @@ int mariadb_attach(struct store *store, struct error **err)
         return 0;
     pthread_once(&once, start_library);
     for (int i = 0;; i++) {
-        int r = connect_host(store, (first + i) % db->uri.host_count, err);
+        int r = mariadb_attach_host(store, (first + i) % db->uri.host_count, err);
 
         if (r == 0)
             return 0;

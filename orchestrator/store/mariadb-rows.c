@@ -130,17 +130,25 @@ static int give_values(struct statement *s, MYSQL_BIND binds[static STATEMENT_VA
     return s->count && mysql_stmt_bind_param(stmt, binds) ? fail(s, err) : 0;
 }
 
-int mariadb_start(struct statement *s, struct error **err)
+static int prepare(struct statement *s, struct error **err)
 {
     struct mariadb *db = s->store->connection;
-    MYSQL_BIND binds[STATEMENT_VALUES] = { 0 };
     struct rows *rows = calloc(1, sizeof *rows);
 
     s->rows = rows;
     if (!rows || !(rows->stmt = mysql_stmt_init(db->mysql)))
         return no_memory(s, err);
-    if (mysql_stmt_prepare(rows->stmt, s->sql, strlen(s->sql)))
-        return fail(s, err);
+    return mysql_stmt_prepare(rows->stmt, s->sql, strlen(s->sql)) ? fail(s, err) : 0;
+}
+
+int mariadb_start(struct statement *s, struct error **err)
+{
+    MYSQL_BIND binds[STATEMENT_VALUES] = { 0 };
+    struct rows *rows;
+
+    if (!s->rows && prepare(s, err) < 0)
+        return -1;
+    rows = s->rows;
     if (give_values(s, binds, err) < 0)
         return -1;
     if (mysql_stmt_execute(rows->stmt))

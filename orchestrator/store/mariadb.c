@@ -129,6 +129,17 @@ const struct driver mariadb_driver = {
     .needs_token = true,
     .begin = "START TRANSACTION",
     .begin_reading = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+    .list_tables = "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = "
+                   "DATABASE() AND TABLE_TYPE = 'BASE TABLE'",
+    .list_columns = "SELECT c.COLUMN_NAME, ifnull(s.SEQ_IN_INDEX, 0) FROM "
+                    "information_schema.COLUMNS c LEFT JOIN information_schema.STATISTICS s ON "
+                    "s.TABLE_SCHEMA = c.TABLE_SCHEMA AND s.TABLE_NAME = c.TABLE_NAME AND "
+                    "s.COLUMN_NAME = c.COLUMN_NAME AND s.INDEX_NAME = 'PRIMARY' WHERE "
+                    "c.TABLE_SCHEMA = DATABASE() AND c.TABLE_NAME = ? AND "
+                    "c.IS_GENERATED = 'NEVER'",
+    .list_references = "SELECT COLUMN_NAME, REFERENCED_TABLE_NAME FROM "
+                       "information_schema.KEY_COLUMN_USAGE WHERE TABLE_SCHEMA = DATABASE() AND "
+                       "TABLE_NAME = ? AND REFERENCED_TABLE_NAME IS NOT NULL",
     .open = open_place,
     .close = close_place,
     .connect = mariadb_attach,
@@ -141,6 +152,7 @@ const struct driver mariadb_driver = {
     .column_name = mariadb_column_name,
     .columns = mariadb_columns,
     .clock_ms = clock_ms,
+    .describe = mariadb_describe,
     .schema = mariadb_schema,
     .migrate = mariadb_migrate,
 };

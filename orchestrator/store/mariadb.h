@@ -11,6 +11,7 @@ struct mariadb {
     struct uri uri;
     MYSQL *mysql; /* NULL while there is no connection */
     int host;     /* of uri.hosts: the one that it is connected to, or was last */
+    bool cluster; /* it is a node of a Galera cluster */
     bool slow;    /* its statements may take as long as they like */
 };
 
@@ -19,7 +20,12 @@ enum store_failure mariadb_failure(unsigned code, const char *message);
 /* Set *err and store->failure. */
 int mariadb_fail(struct store *store, unsigned code, const char *message, struct error **err);
 
+/* mariadb-describe.c */
+int mariadb_describe(struct store *store, store_tell tell, void *opaque, struct error **err);
+
 /* mariadb-connect.c */
+/* 0, with the connection in db->mysql; -1; -2: it would be the same at any other host. */
+int mariadb_attach_host(struct store *store, int host, struct error **err);
 int mariadb_attach(struct store *store, struct error **err);
 void mariadb_detach(struct store *store);
 

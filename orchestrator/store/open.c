@@ -28,8 +28,15 @@ static int newest_migration(const struct store *store)
 
 int store_schema(struct store *store, struct store_schema *schema, struct error **err)
 {
+    const char *name;
+
     *schema = (struct store_schema){ .newest = newest_migration(store) };
-    return store->driver->schema(store, schema, err);
+    if (store->driver->schema(store, schema, err) < 0)
+        return -1;
+    name = store_migration_name(store, schema->version);
+    if (name)
+        snprintf(schema->name, sizeof schema->name, "%s", name);
+    return 0;
 }
 
 const char *store_migration_name(const struct store *store, int number)
@@ -41,19 +48,37 @@ const char *store_migration_name(const struct store *store, int number)
     return NULL;
 }
 
+static int refuse_newer(const struct store *store, const struct store_schema *schema,
+                        struct error **err)
+{
+    if (schema->version <= schema->newest)
+        return 0;
+    return error_set(err,
+                     "%s was written by a newer vmferry (schema %d%s%s, this one knows %d): "
+                     "use that version, or another %s",
+                     store->path, schema->version, schema->name[0] ? ", " : "", schema->name,
+                     schema->newest, store->driver == &sqlite_driver ? "--state" : "database");
+}
+
 int store_migrate(struct store *store, struct error **err)
 {
     struct store_schema schema;
 
-    if (store_schema(store, &schema, err) < 0)
+    if (store_schema(store, &schema, err) < 0 || refuse_newer(store, &schema, err) < 0)
         return -1;
-    if (schema.version > schema.newest)
-        return error_set(err,
-                         "%s was written by a newer vmferry (schema %d%s%s, this one knows %d): "
-                         "use that version, or another %s",
-                         store->path, schema.version, schema.name[0] ? ", " : "", schema.name,
-                         schema.newest, store->driver == &sqlite_driver ? "--state" : "database");
     return schema.version < schema.newest ? store->driver->migrate(store, err) : 0;
+}
+
+int store_check_schema(struct store *store, struct error **err)
+{
+    struct store_schema schema;
+
+    if (store_schema(store, &schema, err) < 0 || refuse_newer(store, &schema, err) < 0)
+        return -1;
+    return schema.version == schema.newest
+               ? 0
+               : error_set(err, "%s has an older schema (%d, not %d): run `vmferry db migrate`",
+                           store->path, schema.version, schema.newest);
 }
 
 /* A server that is being restarted, or a cluster whose node just went, is waited for. */
@@ -110,6 +135,16 @@ int store_again(const struct store *store, struct store **second, struct error *
 const char *store_name(const struct store *store)
 {
     return store->path;
+}
+
+const char *store_backend(const struct store *store)
+{
+    return store->driver->name;
+}
+
+int store_describe(struct store *store, store_tell tell, void *opaque, struct error **err)
+{
+    return store->driver->describe(store, tell, opaque, err);
 }
 
 int store_clock_ms(struct store *store, int64_t *ms, struct error **err)

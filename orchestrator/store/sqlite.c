@@ -59,9 +59,11 @@ static int execute(struct store *store, const char *sql, struct error **err)
 
 static int start(struct statement *s, struct error **err)
 {
-    sqlite3_stmt *stmt;
+    sqlite3_stmt *stmt = s->rows;
 
-    if (sqlite3_prepare_v2(s->store->connection, s->sql, -1, &stmt, NULL) != SQLITE_OK)
+    if (stmt)
+        sqlite3_reset(stmt);
+    else if (sqlite3_prepare_v2(s->store->connection, s->sql, -1, &stmt, NULL) != SQLITE_OK)
         return fail(s->store, err);
     s->rows = stmt;
     if (sqlite3_bind_parameter_count(stmt) != s->count) {
@@ -211,6 +213,13 @@ static int connect_file(struct store *store, struct error **err)
     return -1;
 }
 
+static int describe(struct store *store, store_tell tell, void *opaque, struct error **err)
+{
+    (void)store, (void)err;
+    tell(opaque, "library", sqlite3_libversion());
+    return 0;
+}
+
 static void read_version(struct statement *s, void *schema)
 {
     ((struct store_schema *)schema)->version = (int)take_int(s);
@@ -288,6 +297,10 @@ const struct driver sqlite_driver = {
     .migrations = sqlite_migrations,
     .begin = "BEGIN IMMEDIATE",
     .begin_reading = "BEGIN",
+    .list_tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE "
+                   "'sqlite!_%' ESCAPE '!'",
+    .list_columns = "SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden = 0",
+    .list_references = "SELECT \"from\", \"table\" FROM pragma_foreign_key_list(?)",
     .open = open_place,
     .close = disconnect,
     .connect = connect_file,
@@ -300,6 +313,7 @@ const struct driver sqlite_driver = {
     .column_name = column_name,
     .columns = columns,
     .clock_ms = clock_ms,
+    .describe = describe,
     .schema = schema,
     .migrate = migrate,
 };

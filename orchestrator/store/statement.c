@@ -11,17 +11,29 @@ struct statement statement(struct store *store, const char *sql)
 
 static void stop(struct statement *s)
 {
-    if (s->started)
+    if (s->rows)
         s->store->driver->end(s);
     s->started = s->has_row = false;
     s->next_column = 0;
 }
 
+static void forget_values(struct statement *s)
+{
+    for (int i = 0; i < s->count; i++)
+        free((char *)s->values[i].text);
+    s->count = 0;
+}
+
+void statement_again(struct statement *s)
+{
+    forget_values(s);
+    s->started = false;
+}
+
 void statement_end(struct statement *s)
 {
     stop(s);
-    for (int i = 0; i < s->count; i++)
-        free((char *)s->values[i].text);
+    forget_values(s);
     free(s->own_sql);
 }
 
@@ -151,7 +163,8 @@ static int start(struct store *store, void *statement, struct error **err)
 {
     struct statement *s = statement;
 
-    stop(s);
+    if (s->started)
+        stop(s);
     if (store->doomed)
         return error_set(err, "%s: the database has undone this transaction", store->path);
     store->failure = STORE_FINE;

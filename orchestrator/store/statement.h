@@ -32,6 +32,8 @@ struct statement {
 };
 
 struct statement statement(struct store *store, const char *sql);
+/* To run it once more, with values of its own: without rows, and only in one transaction. */
+void statement_again(struct statement *s);
 void statement_end(struct statement *s);
 #define CLEANUP_STATEMENT CLEANUP(statement_end)
 

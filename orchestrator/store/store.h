@@ -46,6 +46,7 @@ int store_connect(const struct store_place *place, struct store **store, struct 
 void store_close(struct store *store);
 /* What messages call it; never has a secret. */
 const char *store_name(const struct store *store);
+const char *store_backend(const struct store *store); /* sqlite, mariadb */
 
 struct store_schema {
     int version;           /* of the database: its newest migration's number */
@@ -54,8 +55,17 @@ struct store_schema {
 };
 
 int store_schema(struct store *store, struct store_schema *schema, struct error **err);
+/* Refuse a newer schema, bring an older one up to date. */
+int store_migrate(struct store *store, struct error **err);
+/* Refuse both. */
+int store_check_schema(struct store *store, struct error **err);
 /* "0005-jobs", or NULL. */
 const char *store_migration_name(const struct store *store, int number);
+
+/* Call `tell` with what there is to know about the server, if it is one: "server", "node",
+ * "cluster_size", … and with "reachable" or "not reachable" for each host of the place. */
+typedef void (*store_tell)(void *opaque, const char *name, const char *value);
+int store_describe(struct store *store, store_tell tell, void *opaque, struct error **err);
 
 /* Transactions.
  *
