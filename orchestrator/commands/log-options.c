@@ -9,7 +9,7 @@ const char log_options_help[] =
     "  --log=plain|journal|json\n"
     "                      what the lines on standard error look like; --log-json\n"
     "  --log-level=LEVEL[,PART=LEVEL...]\n"
-    "                      error, warning, notice, info (the default) or debug\n";
+    "                      error, warning, notice, info or debug\n";
 
 static int set_format(const char *name, struct error **err)
 {

@@ -23,7 +23,7 @@ static struct {
     void *screen_opaque;
     log_keeper *keeper;
     void *keeper_opaque;
-} state = { .lock = PTHREAD_MUTEX_INITIALIZER, .levels = { .all = LEVEL_INFO } };
+} state = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static _Thread_local const struct log_scope *innermost;
 
@@ -135,6 +135,14 @@ enum log_format log_get_format(void)
     return format();
 }
 
+/* People have bars and results to look at; programs and the journal get what happens, too. */
+static enum log_level level_of(const char *part)
+{
+    if (state.levels_set)
+        return log_levels_of(&state.levels, part);
+    return format() == LOG_PLAIN ? LEVEL_NOTICE : LEVEL_INFO;
+}
+
 /* With the lock held. */
 static void show(const struct log_line *line)
 {
@@ -172,7 +180,7 @@ static void take(struct log_line *line, char *text, int where)
     clock_gettime(CLOCK_REALTIME, &now);
     line->time_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
     LOCK_SCOPE(&state.lock);
-    wanted = line->command || line->level <= log_levels_of(&state.levels, line->part);
+    wanted = line->command || line->level <= level_of(line->part);
     if (wanted && where & TO_SCREEN)
         show(line);
     if (line->job && where & TO_KEEPER && state.keeper && (wanted || line->level <= LEVEL_INFO))

@@ -83,8 +83,9 @@ enum log_format { LOG_PLAIN, LOG_JOURNAL, LOG_JSON };
 void log_set_format(enum log_format format);
 enum log_format log_get_format(void);
 
-/* "info,vsphere=debug": for all parts, and for one. Of several settings the strongest counts:
- * ERROR_USAGE when it can't be understood. */
+/* "info,vsphere=debug": for all parts, and for one. Of several settings the strongest counts;
+ * without one it is notice for LOG_PLAIN and info for the others. ERROR_USAGE when it can't be
+ * understood. */
 enum log_setter { LOG_BY_CONFIG, LOG_BY_ENVIRONMENT, LOG_BY_OPTION };
 int log_set_levels(const char *text, enum log_setter setter, struct error **err);
 

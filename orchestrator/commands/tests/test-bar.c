@@ -15,6 +15,7 @@
 
 #include "commands/bar.h"
 #include "commands/human.h"
+#include "log/log.h"
 
 #define GIB (UINT64_C(1) << 30)
 
@@ -144,6 +145,42 @@ static void test_terminal(void **state)
     assert_non_null(strstr(screen.line[1], "100.0%  4.00 GiB of 4.00 GiB  123 MiB/s  done"));
     assert_non_null(strstr(screen.line[2], "failed")); /* nobody ended it */
     assert_int_equal(screen.row, 3);
+    assert_int_equal(screen.column, 0);
+    terminal_close(&terminal);
+}
+
+/* Lines of the log stand above the bars, which stay as they are; after the bars, they are on a
+ * line of their own. */
+static void test_log_lines(void **state)
+{
+    struct progress_record r = record("disk-2000", 50, PROGRESS_RUNNING);
+    FILE *standard_error = stderr;
+    struct screen screen = { .row = 0 };
+    struct terminal terminal;
+    struct bar *bar;
+
+    (void)state;
+    terminal_open(&terminal, COLUMNS, 24);
+    stderr = terminal.out;
+    log_set_format(LOG_PLAIN);
+    bar = bar_open(stderr, BAR_AUTO);
+    log_notice("job", "before the bars");
+    bar_show(bar, 0, &r, "copying");
+    for (int i = 0; i < 3; i++)
+        log_warning("vsphere", "line %d", i);
+    log_debug("vsphere", "not shown");
+    screen_read(&terminal, &screen);
+    assert_string_equal(screen.line[0], "before the bars");
+    assert_string_equal(screen.line[1], "warning: line 0");
+    assert_string_equal(screen.line[3], "warning: line 2");
+    assert_int_equal(strncmp(screen.line[4], "disk-2000 [", 11), 0);
+    assert_int_equal(screen.row, 5);
+    bar_close(bar);
+    log_notice("job", "after the bars");
+    fflush(stderr);
+    stderr = standard_error;
+    screen_read(&terminal, &screen);
+    assert_string_equal(screen.line[screen.row - 1], "after the bars");
     assert_int_equal(screen.column, 0);
     terminal_close(&terminal);
 }
@@ -311,10 +348,11 @@ static void test_human(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_terminal),    cmocka_unit_test(test_widths),
-        cmocka_unit_test(test_never_began), cmocka_unit_test(test_many_rows),
-        cmocka_unit_test(test_lines),       cmocka_unit_test(test_json),
-        cmocka_unit_test(test_quiet),       cmocka_unit_test(test_human),
+        cmocka_unit_test(test_terminal),  cmocka_unit_test(test_widths),
+        cmocka_unit_test(test_log_lines), cmocka_unit_test(test_never_began),
+        cmocka_unit_test(test_many_rows), cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_json),      cmocka_unit_test(test_quiet),
+        cmocka_unit_test(test_human),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
