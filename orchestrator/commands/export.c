@@ -7,6 +7,7 @@
 #include "commands/export-map.h"
 #include "commands/options.h"
 #include "exportmap-file.h"
+#include "log/log.h"
 
 #define WITHDRAW_WAIT_MS 5000
 
@@ -17,7 +18,7 @@ static const char help[] =
     "       vmferry export repair [VM] [--json]     mend what is safe\n"
     "       vmferry export put --map=DIR [OPTIONS] NAME DISK   add or replace an export\n"
     "       vmferry export remove --map=DIR NAME               withdraw it\n"
-    "       vmferry export probe [--format=raw|qcow2] DISK     print a map file for it\n"
+    "       vmferry export probe [--format=raw|qcow2] DISK…    print a map file for each\n"
     "\n"
     "  --map=DIR            the directory of map files\n"
     "  --format=raw|qcow2   what the disk is (default: raw)\n"
@@ -150,7 +151,7 @@ static int withdraw(const struct options *options, const char *name, struct erro
     return exportmap_wait_unwritten(options->dir, name, WITHDRAW_WAIT_MS, err);
 }
 
-static int probe(const struct options *options, const char *disk, struct error **err)
+static int probe_one(const struct options *options, const char *disk, struct error **err)
 {
     CLEANUP(exportmap_file_free) struct exportmap_file map = { 0 };
     CLEANUP_FREE char *text = NULL;
@@ -162,6 +163,24 @@ static int probe(const struct options *options, const char *disk, struct error *
         return error_set_errno(err, ENOMEM, "%s", disk);
     fputs(text, stdout);
     return 0;
+}
+
+/* All of them, and one error for those that can't be looked at. */
+static int probe(const struct options *options, char *disks[], int n, struct error **err)
+{
+    int failed = 0;
+
+    for (int i = 0; i < n; i++) {
+        CLEANUP_ERROR struct error *problem = NULL;
+
+        if (probe_one(options, disks[i], n == 1 ? err : &problem) == 0)
+            continue;
+        if (n == 1 || problem->kind == ERROR_USAGE)
+            return n == 1 ? -1 : error_move(err, &problem);
+        log_problem(LEVEL_WARNING, "export", problem, "not looked at");
+        failed++;
+    }
+    return failed ? error_set(err, "%d of %d disks can't be looked at", failed, n) : 0;
 }
 
 int command_export(int argc, char *argv[], struct error **err)
@@ -177,8 +196,8 @@ int command_export(int argc, char *argv[], struct error **err)
         return print_help(help);
     if (n > 0 && export_map_knows(args[0]))
         return export_map_run(args[0], n - 1, args + 1, &options.common, err);
-    if (n == 2 && strcmp(args[0], "probe") == 0)
-        return probe(&options, args[1], err);
+    if (n >= 2 && strcmp(args[0], "probe") == 0)
+        return probe(&options, args + 1, n - 1, err);
     if (n > 0 && strcmp(args[0], "probe") != 0 && !options.dir)
         return error_set_kind(err, ERROR_USAGE, "--map=DIR is missing");
     if (n == 3 && strcmp(args[0], "put") == 0)
