@@ -35,6 +35,7 @@ enum store_failure mariadb_failure(unsigned code, const char *message)
     case ER_NET_WRITE_INTERRUPTED:
     case ERROR_KILLED:
         return STORE_LOST;
+    case ER_SUBQUERY_NO_1_ROW: /* an upsert of another row than it meant, see upsert.c */
     case ER_DUP_ENTRY:
     case ER_DUP_ENTRY_WITH_KEY_NAME:
         return STORE_UNIQUE;
@@ -61,7 +62,8 @@ enum store_failure mariadb_failure(unsigned code, const char *message)
 int mariadb_fail(struct store *store, unsigned code, const char *message, struct error **err)
 {
     store->failure = mariadb_failure(code, message);
-    return error_set(err, "%s: %s", store->path, message);
+    return error_set(err, "%s: %s", store->path,
+                     code == ER_SUBQUERY_NO_1_ROW ? "another row has this name or key" : message);
 }
 
 static int execute(struct store *store, const char *sql, struct error **err)

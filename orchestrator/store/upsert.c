@@ -66,18 +66,19 @@ static void write_sqlite(FILE *out, const struct upsert *u)
         fprintf(out, " RETURNING id");
 }
 
-/* MariaDB updates the row of ANY unique key that collides: where that is not the row
- * that was meant, its id becomes NULL, which the database refuses. */
+/* MariaDB updates the row of ANY unique key that collides: where that is not the row that
+ * was meant, an error is made (ER_SUBQUERY_NO_1_ROW, see mariadb.c). A NULL would be none:
+ * an id of NULL becomes 0. */
 static void write_guard(FILE *out, const struct upsert *u)
 {
     const char *list = u->key, *column, *separator = "";
     size_t length;
 
-    fprintf(out, "id = LAST_INSERT_ID(CASE WHEN ");
+    fprintf(out, "id = CASE WHEN ");
     for (; (column = next(&list, &length)); separator = " AND ")
         fprintf(out, "%s%.*s <=> VALUES(%.*s)", separator, (int)length, column, (int)length,
                 column);
-    fprintf(out, " THEN id END), ");
+    fprintf(out, " THEN LAST_INSERT_ID(id) ELSE (SELECT 1 UNION SELECT 2) END, ");
 }
 
 static void write_mariadb(FILE *out, const struct upsert *u)
