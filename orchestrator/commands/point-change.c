@@ -32,41 +32,73 @@ int point_delete(struct context *context, const struct store_vm *vm, unsigned nu
     return 0;
 }
 
+struct pinning {
+    const struct store_vm *vm;
+    unsigned number;
+    bool pinned;
+    struct store_point point; /* out */
+};
+
+static int pin(struct store *store, void *opaque, struct error **err)
+{
+    static const char *const words[] = { "not pinned", "pinned" };
+    struct pinning *p = opaque;
+    char subject[64];
+
+    if (store_point_find(store, p->vm->id, p->number, &p->point, err) < 0 ||
+        store_point_set_pinned(store, p->point.id, p->pinned, err) < 0)
+        return -1;
+    snprintf(subject, sizeof subject, "restore point %u", p->point.number);
+    return store_audit_vm(store, p->vm->id, p->pinned ? "point pin" : "point unpin", subject,
+                          words[p->point.pinned], words[p->pinned], err);
+}
+
 int point_pin(struct context *context, const struct store_vm *vm, unsigned number, bool pinned,
               bool json, struct error **err)
 {
-    struct store_point point;
-    char what[64];
+    struct pinning pinning = { .vm = vm, .number = number, .pinned = pinned };
 
-    if (store_point_find(context->store, vm->id, number, &point, err) < 0 ||
-        store_point_set_pinned(context->store, point.id, pinned, err) < 0)
-        return -1;
-    snprintf(what, sizeof what, "restore point %u", point.number);
-    if (store_audit(context->store, pinned ? "point pin" : "point unpin", vm->uuid, what, NULL,
-                    err) < 0)
+    if (store_transaction(context->store, pin, &pinning, err) < 0)
         return -1;
     if (json)
-        return print_outcome(vm, point.number, "pinned", json_object_new_boolean(pinned), err);
-    printf("%s: restore point %u is %s\n", vm->name, point.number,
+        return print_outcome(vm, pinning.point.number, "pinned", json_object_new_boolean(pinned),
+                             err);
+    printf("%s: restore point %u is %s\n", vm->name, pinning.point.number,
            pinned ? "pinned: it stays whatever the retention rules say" : "not pinned any more");
     return 0;
+}
+
+struct keeping {
+    const struct store_vm *vm;
+    const char *keep;
+};
+
+static int write_keep(struct store *store, void *opaque, struct error **err)
+{
+    const struct keeping *k = opaque;
+    char before[STORE_NAME];
+
+    if (store_vm_keep(store, k->vm->id, before, err) < 0 ||
+        store_vm_set_keep(store, k->vm->id, k->keep, err) < 0)
+        return -1;
+    return store_audit_vm(store, k->vm->id, "point keep", NULL, before[0] ? before : "default",
+                          k->keep[0] ? k->keep : "default", err);
 }
 
 static int set_keep(struct context *context, const struct store_vm *vm, const char *keep,
                     struct error **err)
 {
-    char before[STORE_NAME];
+    struct keeping keeping = { .vm = vm };
     struct retention rules;
 
     if (strcmp(keep, "default") == 0)
         keep = "";
     if (strlen(keep) >= STORE_NAME)
         return error_set_kind(err, ERROR_USAGE, "these rules are too long");
-    if (retention_parse(keep, &rules, err) < 0 ||
-        store_vm_keep(context->store, vm->id, before, err) < 0 ||
-        store_vm_set_keep(context->store, vm->id, keep, err) < 0)
+    keeping.keep = keep;
+    if (retention_parse(keep, &rules, err) < 0)
         return -1;
-    return store_audit(context->store, "point keep", vm->uuid, before, keep, err);
+    return store_transaction(context->store, write_keep, &keeping, err);
 }
 
 int point_keep(struct context *context, const struct store_vm *vm, const char *keep, bool json,

@@ -128,9 +128,18 @@ static int check_devices(struct store *store, const struct store_pool *row, stru
     return 0;
 }
 
+/* For the audit log. */
+#define POOL_TEXT (sizeof(struct store_pool) + 16)
+static const char *pool_text(const struct store_pool *row, char text[POOL_TEXT])
+{
+    snprintf(text, POOL_TEXT, "%s %s %s", row->kind, row->location, row->options);
+    return text;
+}
+
 static int add(struct context *context, struct arguments *arguments, int argc, char *argv[],
                struct error **err)
 {
+    char text[POOL_TEXT];
     CLEANUP_ROLLBACK struct store *transaction = NULL;
     struct store_pool row = { 0 };
 
@@ -146,7 +155,7 @@ static int add(struct context *context, struct arguments *arguments, int argc, c
     transaction = context->store;
     if (check_devices(context->store, &row, err) < 0 ||
         store_pool_add(context->store, &row, err) < 0 ||
-        store_audit(context->store, "pool add", row.name, NULL, row.options, err) < 0)
+        store_audit(context->store, "pool add", row.name, NULL, pool_text(&row, text), err) < 0)
         return -1;
     return store_commit(context->store, err);
 }
@@ -308,6 +317,7 @@ static int show(struct context *context, const char *name, bool json, struct err
 
 static int remove_pool(struct context *context, const char *name, struct error **err)
 {
+    char text[POOL_TEXT];
     CLEANUP_ROLLBACK struct store *transaction = NULL;
     CLEANUP_FREE int64_t *vms = NULL;
     struct store_pool row;
@@ -325,7 +335,7 @@ static int remove_pool(struct context *context, const char *name, struct error *
                          "names them",
                          count, count == 1 ? "" : "s", name, name);
     if (store_pool_remove(context->store, row.id, err) < 0 ||
-        store_audit(context->store, "pool remove", name, row.options, NULL, err) < 0)
+        store_audit(context->store, "pool remove", name, pool_text(&row, text), NULL, err) < 0)
         return -1;
     return store_commit(context->store, err);
 }

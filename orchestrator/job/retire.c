@@ -1,5 +1,6 @@
 /* Deleting restore points: what is refused, and the order; see retire.h. */
 #include "job/retire.h"
+#include "json-writer.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -111,7 +112,7 @@ struct beginning {
 static int begin(struct store *store, void *opaque, struct error **err)
 {
     struct beginning *b = opaque;
-    char what[64];
+    char what[64], before[64], time[TIME_RFC3339];
     bool is_newest;
 
     if (store_point_find(store, b->vm->id, b->number, &b->point, err) < 0 ||
@@ -120,7 +121,8 @@ static int begin(struct store *store, void *opaque, struct error **err)
         store_point_go(store, b->point.id, err) < 0)
         return -1;
     snprintf(what, sizeof what, "restore point %u", b->point.number);
-    return store_audit(store, "point delete", b->vm->uuid, what, NULL, err);
+    snprintf(before, sizeof before, "completed %s", time_rfc3339(time, b->point.completed_ms));
+    return store_audit_vm(store, b->vm->id, "point delete", what, before, NULL, err);
 }
 
 /* Nothing of it can be done while somebody has the images open: seen before it begins. */

@@ -105,14 +105,27 @@ static void read_id(struct statement *s, void *id)
     *(int64_t *)id = take_int(s);
 }
 
+#define EXPORT_PREFIX "migration-vm-"
+#define UUID_LENGTH   36
+
+/* Of a uuid, or of an export's name, which has it. */
+static void uuid_of(const char *subject, char uuid[STORE_UUID])
+{
+    if (subject && strncmp(subject, EXPORT_PREFIX, strlen(EXPORT_PREFIX)) == 0)
+        subject += strlen(EXPORT_PREFIX);
+    snprintf(uuid, STORE_UUID, "%.*s", UUID_LENGTH, subject ? subject : "");
+}
+
 int store_audit(struct store *store, const char *what, const char *subject, const char *before,
                 const char *after, struct error **err)
 {
     CLEANUP_STATEMENT struct statement s = statement(store, "SELECT id FROM vms WHERE uuid = ?");
+    char uuid[STORE_UUID];
     int64_t vm_id = 0;
     bool found;
 
-    bind_text(&s, subject);
+    uuid_of(subject, uuid);
+    bind_text(&s, uuid);
     if (read_first(&s, read_id, &vm_id, &found, err) < 0)
         return -1;
     return add(store, vm_id, what, subject, before, after, err);

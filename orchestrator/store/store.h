@@ -491,7 +491,7 @@ struct store_audit_row {
     int64_t created_ms;
 };
 
-/* A subject that is a VM's uuid makes the row one about that VM. */
+/* A subject that is a VM's uuid, or the name of its export, makes the row one about that VM. */
 int store_audit(struct store *store, const char *what, const char *subject, const char *before,
                 const char *after, struct error **err);
 /* About this VM, whatever the subject is; it may be NULL: the VM itself. */
