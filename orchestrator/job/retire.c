@@ -1,6 +1,5 @@
 /* Deleting restore points: what is refused, and the order; see retire.h. */
 #include "job/retire.h"
-#include "json-writer.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -8,6 +7,7 @@
 
 #include "job/lock.h"
 #include "job/retire-steps.h"
+#include "json-writer.h"
 #include "replica/images-lock.h"
 
 /* A failover on the point, or on one that stands on it, has images open that a merge changes. */

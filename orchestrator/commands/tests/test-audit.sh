@@ -46,19 +46,47 @@ vmferry source remove lab
 is "$(audit '.[3] | [.what, .subject, .after] | @csv')" '"source remove","lab",' "source remove"
 is "$(audit '.[3].before | fromjson | .location')" "$tmp/vm.json" "... what it was"
 
+# What is done to pools and restore points.
+
+last() { # what, subject, before and after of the newest row
+    audit '.[-1] | [.what, .subject, .before, .after] | map(. // "-") | join(" | ")' "$@"
+}
+
+mkdir pool
+vmferry pool add dir fast "$tmp/pool" >/dev/null
+like "$(last)" "^pool add \| fast \| - \| dir $tmp/pool" "pool add"
+vmferry pool remove fast >/dev/null
+like "$(last)" "^pool remove \| fast \| dir $tmp/pool.* \| -$" "pool remove"
+vmferry source add nbd lab --file vm.json >/dev/null
+for i in 1 2; do
+    jq ".disks[0].change_id = \"u/$i\"" vm.json >vm.new && mv vm.new vm.json
+    vmferry replicate app01 --progress=none >/dev/null 2>&1
+done
+vmferry point pin app01 1 >/dev/null
+is "$(last app01)" "point pin | restore point 1 | not pinned | pinned" "point pin"
+vmferry point unpin app01 1 >/dev/null
+is "$(last app01)" "point unpin | restore point 1 | pinned | not pinned" "point unpin"
+vmferry point keep app01 last:5 >/dev/null
+is "$(last app01)" "point keep | $uuid | default | last:5" "point keep"
+vmferry point delete app01 1 >/dev/null 2>&1
+like "$(last app01)" "^point delete \| restore point 1 \| completed 20[0-9TZ:.-]+ \| -$" "point delete"
+vmferry point delete app01 7 2>/dev/null
+like "$(last app01)" "restore point 1" "what is refused leaves no row"
+mine=$(audit length)
+
 # Rows of a VM outlive it; more rows than a page, all at one time.
 sqlite3 state/vmferry.db "
     WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
     INSERT INTO audit_log (who, what, subject, vm_uuid, vm_name, \`before\`, created_at)
     SELECT 'me', 'point delete', '$uuid', '$uuid', 'a<b>' || char(27) || '01', i, 1000000000000 FROM n"
-is "$(audit length "$uuid")" 1000 "the rows of a VM, by its uuid"
+is "$(audit '[.[] | select(.who == "me")] | length' "$uuid")" 1000 "the rows of a VM, by its uuid"
 is "$(audit 'map(.before) == [range(1; 1001) | tostring]' "$(printf 'a<b>\e01')")" true \
     "... by its name then, in order"
 like "$(vmferry audit "$uuid" | head -1)" '^2001-09-09 [0-9:]+  point delete  a<b>\?01$' "as text"
-is "$(audit length --since=1d)" 4 "--since an age"
-is "$(audit length --since=2001-01-01)" 1004 "--since a day"
-is "$(audit length --since=2001-09-09T01:46:40Z)" 1004 "--since a moment, which counts"
-is "$(audit length --since=2001-09-09T01:46:41Z)" 4 "... and the next second"
+is "$(audit length --since=1d)" "$mine" "--since an age"
+is "$(audit length --since=2001-01-01)" $((mine + 1000)) "--since a day"
+is "$(audit length --since=2001-09-09T01:46:40Z)" $((mine + 1000)) "--since a moment, which counts"
+is "$(audit length --since=2001-09-09T01:46:41Z)" "$mine" "... and the next second"
 for wrong in yesterday 5 2026-13-01 5y '' 2026-11-21x; do
     status=0
     vmferry audit --since="$wrong" 2>/dev/null || status=$?
