@@ -164,12 +164,15 @@ static int set_wal(struct store *store, struct error **err)
     }
 }
 
-/* Only its owner reads the database: it holds leases and the shape of every VM. */
+/* Only its owner reads the database: it holds leases and the shape of every VM. One that is
+ * there is not opened here: closing it would drop the locks that this process's other handles
+ * have on it (POSIX locks belong to the process), and another process, which then believes to be
+ * the last one, removes the write-ahead log under us. */
 static int create_private(const char *path, struct error **err)
 {
-    CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
-    if (fd < 0)
+    if (fd < 0 && errno != EEXIST)
         return error_set_errno(err, errno, "opening %s", path);
     return 0;
 }

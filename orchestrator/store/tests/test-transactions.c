@@ -134,6 +134,39 @@ static void test_second_handle(void **state)
     assert_in_range(now, before - 50, before + 5000); /* on this machine it is one clock */
 }
 
+/* Another program, which opens the database, and closes it as the last one would. */
+static int count_elsewhere(const struct database *database, const char *text)
+{
+    char line[640];
+    FILE *output;
+    int n = -1;
+
+    snprintf(line, sizeof line,
+             "sqlite3 '%s' \"SELECT count(*) FROM job_log WHERE message = '%s'\"", database->place,
+             text);
+    output = popen(line, "r");
+    assert_non_null(output);
+    assert_int_equal(fscanf(output, "%d", &n), 1);
+    pclose(output);
+    return n;
+}
+
+/* A second handle must not cost the first one its locks: what is written afterwards would be
+ * nobody else's to see, and lost. */
+static void test_sqlite_second_handle_keeps_locks(void **state)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP_STORE struct store *store = database_open(*state), *second = NULL;
+    struct line before = { .text = "before" }, after = { .text = "after" };
+
+    assert_int_equal(store_again(store, &second, &err), 0);
+    write_once(store, &before);
+    assert_int_equal(count_elsewhere(*state, before.text), 1);
+    write_once(store, &after);
+    assert_int_equal(count_elsewhere(*state, after.text), 1);
+    assert_int_equal(count(second, after.text), 1);
+}
+
 /* Somebody else has it for longer than SQLite itself waits. */
 static void test_sqlite_is_waited_for(void **state)
 {
@@ -349,6 +382,7 @@ int main(void)
         BOTH(test_inner_is_a_part_of_outer),
         BOTH(test_kinds_of_failure),
         BOTH(test_second_handle),
+        ON_SQLITE(test_sqlite_second_handle_keeps_locks),
         ON_SQLITE(test_sqlite_is_waited_for),
         ON_SQLITE(test_sqlite_full),
         ON_MARIADB(test_killed_in_mid_transaction),
