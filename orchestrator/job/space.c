@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "changemap.h"
+#include "copy/used.h"
 #include "job/sync.h"
 #include "replica/volume.h"
 #include "size.h"
@@ -96,13 +97,25 @@ static uint64_t clusters_of(const struct changemap *map)
     return bytes;
 }
 
+/* A live source serves its disks only later; its change maps are files. */
+static uint64_t ask(const struct disk_sync *disk, const char *context)
+{
+    CLEANUP_ERROR struct error *unknown = NULL;
+    uint64_t bytes;
+
+    if (!disk->offered->place[0] || copy_used(disk->offered->place, context, &bytes, &unknown) < 0)
+        return 0;
+    return bytes;
+}
+
 static uint64_t map_bytes(const struct disk_sync *disk)
 {
     CLEANUP_CHANGEMAP struct changemap map = CHANGEMAP_INIT;
     CLEANUP_ERROR struct error *unreadable = NULL;
 
-    if (!disk->offered->changes_is_file || !disk->offered->changes[0] ||
-        changemap_load(disk->offered->changes, &map, &unreadable) < 0)
+    if (!disk->offered->changes_is_file)
+        return ask(disk, disk->offered->changes);
+    if (!disk->offered->changes[0] || changemap_load(disk->offered->changes, &map, &unreadable) < 0)
         return 0;
     return clusters_of(&map);
 }
@@ -117,6 +130,8 @@ static uint64_t used_bytes(const struct sync *sync, const struct disk_sync *disk
         used = map_bytes(disk);
     else if (offered->is_file)
         used = volume_allocated(offered->place);
+    else if (!sync_is_live(sync))
+        used = ask(disk, NULL);
     else if (sync->count == 1)
         used = sync->spec.inventory.used;
     return used < disk->capacity ? used : disk->capacity;

@@ -47,6 +47,12 @@ fill() { # FOLDER LEAVE-MIB
     sync -f "$1"
 }
 
+# Its journal has more than its header: something is durable.
+# shellcheck disable=SC2317 # by wait_for
+has_flushed() { # JOURNAL
+    [ "$(stat -c %s "$1")" -gt 200 ]
+}
+
 sql() { # STATE SQL
     sqlite3 "$1/vmferry.db" "$2"
 }
@@ -64,6 +70,7 @@ END
 head -c 40M /dev/urandom >disk
 truncate -s 64M disk
 background nbdkit -U "$tmp/nbd.sock" -f file disk
+background nbdkit -U "$tmp/mute.sock" -f --filter=noextents file disk # nobody knows what is in use
 
 # Known to be too much: nothing is made
 
@@ -79,6 +86,13 @@ if small tmpfs 30M tmpfs; then
     is "$(find tmpfs/state -path '*replicas/*' -type f | wc -l)" 0 "nothing was made"
     is "$(sql tmpfs/state 'SELECT status FROM replication_jobs')" paused "the job is paused"
     like "$(sql tmpfs/state 'SELECT error FROM replication_jobs')" "make room" "with the reason"
+    place="\"uri\": \"nbd+unix:///?socket=$tmp/nbd.sock\""
+    describe u/1
+    run replicate app01 --state tmpfs/state
+    is "$status" 3 "a server is asked what is in use"
+    like "$out" "this sync needs 40\.[0-9] MiB" "and says it"
+    place='"file": "disk"'
+    describe u/1
     mount -o remount,size=60M tmpfs
     run replicate app01 --state tmpfs/state
     is "$status" 0 "with room it is made"
@@ -111,7 +125,7 @@ fi
 
 # Nobody knew: the target runs full while it is written
 
-place="\"uri\": \"nbd+unix:///?socket=$tmp/nbd.sock\""
+place="\"uri\": \"nbd+unix:///?socket=$tmp/mute.sock\""
 full() { # TYPE SIZE
     local state=$1/state
     : >vmferry.conf
@@ -161,7 +175,7 @@ if small ext4 200M watched; then
     ok vmferry source add nbd lab --file vm.json --state watched/state -- "a source"
     vmferry replicate app01 --state watched/state --rate=4M >watched.log 2>&1 &
     job=$!
-    wait_for 20 test -s "watched/state/replicas/$uuid/disk-2000/point-0001.journal"
+    wait_for 20 has_flushed "watched/state/replicas/$uuid/disk-2000/point-0001.journal"
     fill watched 4
     status=0
     wait $job || status=$?
