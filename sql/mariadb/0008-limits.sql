@@ -1,0 +1,3 @@
+-- The host that holds the VM: jobs may be limited by it.
+
+ALTER TABLE vms ADD COLUMN IF NOT EXISTS source_host TEXT;
