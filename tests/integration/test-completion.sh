@@ -22,6 +22,11 @@ is "$(completes vmferry copy --progress = j)" json 'a value of an option'
 is "$(completes vmferry vm '')" 'list show' 'subcommands'
 is "$(completes vmferry source re)" 'refresh remove' 'some subcommands'
 
+is "$(completes vmferry --log = j)" 'journal json' "values of the log's option"
+is "$(completes vmferry --log-json cop)" copy 'a command behind it'
+is "$(completes vmferry --log = json --log-level debug source re)" 'refresh remove' '... and what belongs to it'
+is "$(completes vmferry copy --log-l)" --log-level= "the log's options behind a command"
+
 mkdir "$tmp/dir with space"
 touch "$tmp/disk.img" "$tmp/dir with space/a"
 is "$(completes vmferry copy "$tmp/di")" "$tmp/dir with space $tmp/disk.img" 'files'
