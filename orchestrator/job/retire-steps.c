@@ -6,6 +6,7 @@
 
 #include "replica/export.h"
 #include "replica/merge.h"
+#include "replica/pool.h"
 #include "replica/volume.h"
 
 int retire_transaction(struct store *store,
@@ -55,12 +56,30 @@ static int locate(const char *state_dir, const struct store_point_disk *row, str
     return volume_path(state_dir, row->image, image->path, err);
 }
 
+static int open_pool(struct store *store, const char *state_dir, int64_t vm_id, struct pool *pool,
+                     struct error **err)
+{
+    int64_t id;
+
+    return store_vm_pool(store, vm_id, &id, err) < 0 ? -1
+                                                     : pool_open(store, state_dir, id, pool, err);
+}
+
+/* A base that is a device may have another name by now: what is written to must be it. */
+static int settle(const struct pool *pool, const struct store_point_disk *row, struct error **err)
+{
+    return row->parent_id ? 0 : pool_settle(pool, row->image, err);
+}
+
 int retire_check_images(struct store *store, const char *state_dir, const struct store_point *point,
                         struct error **err)
 {
     CLEANUP_FREE struct store_point_disk *rows = NULL;
+    struct pool pool;
     size_t count;
 
+    if (open_pool(store, state_dir, point->vm_id, &pool, err) < 0)
+        return -1;
     if (store_point_disks(store, point->id, &rows, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
@@ -70,9 +89,10 @@ int retire_check_images(struct store *store, const char *state_dir, const struct
 
         if (find_upper(store, &rows[i], &upper_row, &found, err) < 0)
             return -1;
-        if (found && (locate(state_dir, &rows[i], &lower, err) < 0 ||
-                      locate(state_dir, &upper_row, &upper, err) < 0 ||
-                      merge_check(&lower.at, &upper.at, err) < 0))
+        if (found &&
+            (settle(&pool, &rows[i], err) < 0 || locate(state_dir, &rows[i], &lower, err) < 0 ||
+             locate(state_dir, &upper_row, &upper, err) < 0 ||
+             merge_check(&lower.at, &upper.at, err) < 0))
             return error_prefix(err, "disk-%d", rows[i].key);
     }
     return 0;
@@ -103,12 +123,28 @@ static int rebase(struct store *store, const char *state_dir, const struct store
     return 0;
 }
 
-static int merge(struct store *store, const char *state_dir, const struct store_point_disk *row,
-                 const struct store_point_disk *upper_row, struct error **err)
+/* The base is as large as the disk is at the point above it. */
+static int make_ready(const struct pool *pool, const struct store_vm *vm,
+                      const struct store_point_disk *row, uint64_t capacity, struct error **err)
 {
+    struct pool_disk disk = {
+        .vm_uuid = vm->uuid, .key = row->key, .capacity = capacity, .format = row->format
+    };
+
+    if (row->parent_id || pool_keeps_overlays(pool)) /* merging makes files larger by itself */
+        return 0;
+    return settle(pool, row, err) < 0 ? -1 : pool_grow_base(pool, &disk, row->image, err);
+}
+
+static int merge(struct store *store, const struct pool *pool, const struct store_vm *vm,
+                 const struct store_point_disk *row, const struct store_point_disk *upper_row,
+                 struct error **err)
+{
+    const char *state_dir = pool->state_dir;
     struct image lower, upper;
 
-    if (locate(state_dir, row, &lower, err) < 0 || locate(state_dir, upper_row, &upper, err) < 0 ||
+    if (make_ready(pool, vm, row, upper_row->capacity, err) < 0 ||
+        locate(state_dir, row, &lower, err) < 0 || locate(state_dir, upper_row, &upper, err) < 0 ||
         merge_commit(&lower.at, &upper.at, upper_row->capacity, err) < 0 ||
         rebase(store, state_dir, upper_row, &lower.at, err) < 0)
         return error_prefix(err, "disk-%d", row->key);
@@ -183,11 +219,13 @@ static int merge_all(struct store *store, const char *state_dir, const struct st
                      const struct store_point *point, struct error **err)
 {
     CLEANUP(free_pairs) struct pairs pairs = { .vm = vm };
+    struct pool pool;
 
-    if (load_pairs(store, point, &pairs, err) < 0)
+    if (open_pool(store, state_dir, vm->id, &pool, err) < 0 ||
+        load_pairs(store, point, &pairs, err) < 0)
         return -1;
     for (size_t i = 0; i < pairs.count; i++) {
-        if (pairs.upper[i].id && merge(store, state_dir, &pairs.lower[i], &pairs.upper[i], err) < 0)
+        if (pairs.upper[i].id && merge(store, &pool, vm, &pairs.lower[i], &pairs.upper[i], err) < 0)
             return -1;
     }
     return pairs.any ? retire_transaction(store, trade, &pairs, err) : 0;
@@ -275,9 +313,13 @@ int retire_steps(struct store *store, const char *state_dir, const struct store_
 {
     struct store_point gone = *point;
 
+    struct pool pool;
+
     if (merge_all(store, state_dir, vm, point, err) < 0 ||
-        map_anew(store, state_dir, vm, err) < 0 || remove_files(store, state_dir, point, err) < 0)
+        map_anew(store, state_dir, vm, err) < 0 || remove_files(store, state_dir, point, err) < 0 ||
+        open_pool(store, state_dir, vm->id, &pool, err) < 0)
         return -1;
+    pool_changed(&pool);
     return retire_transaction(store, drop, &gone, err);
 }
 

@@ -132,6 +132,12 @@ if [ "$(id -u)" = 0 ] && truncate -s 32M dev0 && loop dev0 2>/dev/null; then
     describe u/6
     ok vmferry replicate "$vm" -- "a sync finds them, too"
     ok vmferry verify "$vm" --source -- "and writes to the right ones"
+    losetup -d "$loop0" && losetup -d "$loop1"
+    losetup "$loop0" dev0 && losetup "$loop1" dev1
+    ok vmferry point delete "$vm" 3 -- "points are merged in the first order again"
+    ok vmferry verify "$vm" --source -- "into the right ones"
+    losetup -d "$loop0" && losetup -d "$loop1"
+    losetup "$loop0" dev1 && losetup "$loop1" dev0
     losetup -d "$loop1"
     run verify "$vm"
     is "$status" 1 "a device that is gone"
