@@ -10,6 +10,7 @@
 
 #define QUEUE_MAX   2048 /* lines */
 #define BATCH_MAX   256  /* lines a transaction: others want to write, too */
+#define LOST_MAX    16   /* jobs whose lost lines are counted apart */
 #define RETRY_S     1
 #define PATIENCE_MS 3000 /* of one try */
 
@@ -26,8 +27,10 @@ static struct {
     pthread_t thread;
     bool running;
     bool stopping;
-    size_t lost; /* lines of lost_job, since the last one that was queued */
-    int64_t lost_job;
+    struct {
+        int64_t job;
+        size_t lines;
+    } lost[LOST_MAX]; /* since the last line that was queued; lines 0: a free place */
     size_t first, count;
     struct entry queue[QUEUE_MAX];
 } keep = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
@@ -53,19 +56,32 @@ static void append(const struct log_line *line)
     keep.count++;
 }
 
-/* The last place of the queue is for this. */
-static void append_loss(const struct log_line *next)
+static void lose(const struct log_line *line)
 {
-    char text[64];
-    struct log_line line = { .time_ms = next->time_ms,
-                             .level = LEVEL_WARNING,
-                             .part = "store",
-                             .job = keep.lost_job,
-                             .text = text };
+    size_t i = 0;
 
-    snprintf(text, sizeof text, "%zu lines of the log are missing here", keep.lost);
-    append(&line);
-    keep.lost = 0;
+    while (i + 1 < LOST_MAX && keep.lost[i].lines && keep.lost[i].job != line->job)
+        i++;
+    keep.lost[i].job = line->job;
+    keep.lost[i].lines++;
+}
+
+/* The last places of the queue are for this. */
+static void append_losses(const struct log_line *next)
+{
+    for (size_t i = 0; i < LOST_MAX && keep.lost[i].lines; i++) {
+        char text[64];
+        struct log_line line = { .time_ms = next->time_ms,
+                                 .level = LEVEL_WARNING,
+                                 .part = "store",
+                                 .job = keep.lost[i].job,
+                                 .text = text };
+
+        snprintf(text, sizeof text, "%zu line%s of the log missing here", keep.lost[i].lines,
+                 keep.lost[i].lines == 1 ? "" : "s");
+        append(&line);
+        keep.lost[i].lines = 0;
+    }
 }
 
 static void take(void *opaque, const struct log_line *line)
@@ -74,13 +90,11 @@ static void take(void *opaque, const struct log_line *line)
     LOCK_SCOPE(&keep.lock);
     if (!keep.like)
         return;
-    if (keep.count + 2 > QUEUE_MAX) {
-        keep.lost++;
-        keep.lost_job = line->job;
+    if (keep.count + LOST_MAX + 1 > QUEUE_MAX) {
+        lose(line);
         return;
     }
-    if (keep.lost)
-        append_loss(line);
+    append_losses(line);
     append(line);
     if (!keep.running)
         keep.running = pthread_create(&keep.thread, NULL, write_queue, NULL) == 0;
