@@ -34,6 +34,7 @@ static const struct key {
     { "retention", "keep", KEEP, FIELD(keep), 0, STORE_NAME, NULL },
     { "verify", "rate", NUMBER, FIELD(scrub_rate), 0, INT64_MAX, NULL },
     { "failover", "virt_type", TEXT, FIELD(virt_type), 0, 16, "auto|kvm|qemu" },
+    { "jobs", "lease_seconds", NUMBER, FIELD(lease_seconds), 3, 86400, NULL },
     { "failover", "boot_timeout", NUMBER, FIELD(boot_timeout), 1, 86400, NULL },
     { "log", "level", TEXT, FIELD(log_level), 0, 256, NULL },
 #undef FIELD
@@ -165,7 +166,8 @@ int config_load(const char *path, struct config *config, struct error **err)
                                .base = "raw",
                                .scrub_rate = UINT64_C(50) << 20,
                                .virt_type = "auto",
-                               .boot_timeout = 120 };
+                               .boot_timeout = 120,
+                               .lease_seconds = 30 };
     if (!path) {
         if (default_path(found, sizeof found, &required) >= (int)sizeof found)
             return error_set_errno(err, ENAMETOOLONG, "the configuration file");

@@ -31,6 +31,7 @@ struct config {
     char virt_type[16];           /* [failover] virt_type: auto, kvm, qemu */
     uint64_t boot_timeout;        /* [failover] boot_timeout: seconds */
     char log_level[256];          /* [log] level: as --log-level; "": the default */
+    uint64_t lease_seconds;       /* [jobs] lease_seconds: of a worker without a sign of life */
 };
 
 struct context {

@@ -2,18 +2,13 @@
 #include <json.h>
 #include <string.h>
 
-#include "bar.h"
 #include "commands/command.h"
 #include "commands/context.h"
-#include "commands/human.h"
 #include "commands/options.h"
-#include "commands/task-line.h"
+#include "commands/run-job.h"
 #include "commands/watch.h"
 #include "job/find.h"
 #include "job/replicate.h"
-#include "log/log.h"
-#include "table.h"
-#include "tls.h"
 
 static const char help[] =
     "usage: vmferry replicate VM [OPTIONS]\n"
@@ -45,127 +40,100 @@ static const char help[] =
     "  --json              the result for programs\n"
     "  --state=DIR         state directory\n";
 
-#define DEVICES_MAX 64
-
 struct arguments {
     struct common_options common;
     struct replicate_options job;
-    const char *devices[DEVICES_MAX];
-    uint64_t rate;
-    uint64_t parallel;
-    uint64_t connections;
-    uint64_t patience;
-    bool rate_given;
-    const char *cbt_lost; /* NULL: as configured */
+    json_object *given; /* what becomes of the job's options */
     enum bar_style style;
 };
 
-struct output {
-    struct bar *bar;
-    enum bar_style style;
-    struct task_line task;
-};
-
-static int parse_number(const char *option, uint64_t maximum, uint64_t *number, struct error **err)
+static int parse_number(struct arguments *arguments, const char *option, int64_t maximum,
+                        struct error **err)
 {
-    if (parse_size(optarg, number, err) < 0)
+    uint64_t number;
+
+    if (parse_size(optarg, &number, err) < 0)
         return error_prefix(err, "--%s", option);
-    if (*number < 1 || *number > maximum)
-        return error_set_kind(err, ERROR_USAGE, "--%s=%s: say a number from 1 to %llu", option,
-                              optarg, (unsigned long long)maximum);
+    if (number < 1 || number > (uint64_t)maximum)
+        return error_set_kind(err, ERROR_USAGE, "--%s=%s: say a number from 1 to %lld", option,
+                              optarg, (long long)maximum);
+    json_object_object_add(arguments->given, option, json_object_new_int64((int64_t)number));
     return 0;
 }
 
-/* The place of `text` among three words; -1: it is none of them. */
-static int word_of(const char *const words[3], const char *text)
+static int parse_rate(struct arguments *arguments, struct error **err)
 {
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(words[i], text) == 0)
-            return i;
-    }
-    return -1;
-}
+    uint64_t rate;
 
-static int parse_quiesce(const char *text, enum quiesce *quiesce, struct error **err)
-{
-    static const char *const words[] = {
-        [QUIESCE_AUTO] = "auto", [QUIESCE_YES] = "yes", [QUIESCE_NO] = "no"
-    };
-    int word = word_of(words, text);
-
-    if (word < 0)
-        return error_set_kind(err, ERROR_USAGE, "--quiesce=%s: say auto, yes or no", text);
-    *quiesce = (enum quiesce)word;
+    if (parse_size(optarg, &rate, err) < 0)
+        return error_prefix(err, "--rate");
+    if (rate > INT64_MAX)
+        return error_set_kind(err, ERROR_USAGE, "--rate=%s is too much", optarg);
+    arguments->job.given_rate = (int64_t)rate;
     return 0;
 }
 
-static int parse_cbt_lost(const char *text, enum cbt_lost *lost, struct error **err)
+static int give(struct arguments *arguments, const char *key, json_object *value)
 {
-    static const char *const words[] = {
-        [CBT_LOST_RESYNC] = "resync", [CBT_LOST_FULL] = "full", [CBT_LOST_FAIL] = "fail"
-    };
-    int word = word_of(words, text);
-
-    if (word < 0)
-        return error_set_kind(err, ERROR_USAGE, "--cbt-lost=%s: say resync, full or fail", text);
-    *lost = (enum cbt_lost)word;
+    json_object_object_add(arguments->given, key, value);
     return 0;
 }
 
 static int parse_device(struct arguments *arguments, struct error **err)
 {
-    if (strncmp(optarg, "disk-", 5) != 0 || !strchr(optarg, '=') ||
-        arguments->job.device_count == DEVICES_MAX)
+    json_object *devices;
+
+    if (!json_object_object_get_ex(arguments->given, "devices", &devices)) {
+        devices = json_object_new_array();
+        json_object_object_add(arguments->given, "devices", devices);
+    }
+    if (strncmp(optarg, "disk-", 5) != 0 || !strchr(optarg, '='))
         return error_set_kind(err, ERROR_USAGE, "--device=%s: say disk-KEY=PATH, once a disk",
                               optarg);
-    arguments->devices[arguments->job.device_count++] = optarg;
+    json_object_array_add(devices, json_object_new_string(optarg));
     return 0;
 }
 
 static int parse_option(int c, char *argv[], struct arguments *arguments, struct error **err)
 {
+    enum quiesce quiesce;
+    enum cbt_lost lost;
+
     switch (c) {
     case 'f':
-        arguments->job.full = true;
-        return 0;
+        return give(arguments, "full", json_object_new_boolean(true));
     case 'n':
-        arguments->job.no_verify = true;
-        return 0;
+        return give(arguments, "verify", json_object_new_boolean(false));
     case 'e':
-        arguments->job.enable_tracking = true;
-        return 0;
+        return give(arguments, "enable_cbt", json_object_new_boolean(true));
     case 'q':
-        return parse_quiesce(optarg, &arguments->job.quiesce, err);
+        if (source_quiesce_parse(optarg, &quiesce, err) < 0)
+            return error_prefix(err, "--quiesce");
+        return give(arguments, "quiesce", json_object_new_string(optarg));
     case 't':
-        arguments->job.transport = optarg;
-        return 0;
+        return give(arguments, "transport", json_object_new_string(optarg));
     case 'l':
-        arguments->cbt_lost = optarg;
-        return parse_cbt_lost(optarg, &arguments->job.cbt_lost, err);
+        if (cbt_lost_parse(optarg, &lost, err) < 0)
+            return error_prefix(err, "--cbt-lost");
+        return give(arguments, "cbt_lost", json_object_new_string(optarg));
     case 'm':
-        arguments->job.places_moved = true;
-        return 0;
+        return give(arguments, "places_moved", json_object_new_boolean(true));
     case 'r':
-        arguments->rate_given = true;
-        if (parse_size(optarg, &arguments->rate, err) < 0)
-            return error_prefix(err, "--rate");
-        return 0;
+        return parse_rate(arguments, err);
     case 'o':
-        arguments->job.pool = optarg;
-        return 0;
+        return give(arguments, "pool", json_object_new_string(optarg));
     case 'b':
-        arguments->job.base = optarg;
         if (strcmp(optarg, "raw") != 0 && strcmp(optarg, "qcow2") != 0)
             return error_set_kind(err, ERROR_USAGE, "--base=%s: say raw or qcow2", optarg);
-        return 0;
+        return give(arguments, "base", json_object_new_string(optarg));
     case 'd':
         return parse_device(arguments, err);
     case 'P':
-        return parse_number("parallel", 64, &arguments->parallel, err);
+        return parse_number(arguments, "parallel", 64, err);
     case 'c':
-        return parse_number("connections", 64, &arguments->connections, err);
+        return parse_number(arguments, "connections", 64, err);
     case 'w':
-        return parse_number("patience", 86400, &arguments->patience, err);
+        return parse_number(arguments, "patience", 86400, err);
     case 'p':
         return parse_bar_style(optarg, &arguments->style, err);
     default:
@@ -203,166 +171,18 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
     return 0;
 }
 
-static void say(void *opaque, const char *text)
+static void free_arguments(struct arguments *arguments)
 {
-    (void)opaque;
-    log_notice("job", "%s", text);
-}
-
-static void show_task(void *opaque, const char *what, unsigned percent)
-{
-    struct output *output = opaque;
-
-    if (task_line_is_due(&output->task, what, percent, progress_now_ns()))
-        bar_message(output->bar, "%s: %u %%", what, percent);
-}
-
-static bool ask(void *opaque, const char *question)
-{
-    char answer[16] = "";
-
-    (void)opaque;
-    fprintf(stderr, "%s [y/N] ", question);
-    return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
-}
-
-static void progress(void *opaque, unsigned disk, const struct progress_record *record,
-                     const char *operation)
-{
-    const struct output *output = opaque;
-
-    bar_show(output->bar, disk, record, operation);
-}
-
-static json_object *disk_to_json(const struct replicate_disk *disk)
-{
-    json_object *object = json_object_new_object();
-    const struct {
-        const char *name;
-        uint64_t value;
-    } numbers[] = {
-        { "capacity", disk->capacity },           { "bytes", disk->bytes },
-        { "bytes_written", disk->bytes_written }, { "bytes_zeroed", disk->bytes_zeroed },
-        { "bytes_resumed", disk->bytes_resumed }, { "bytes_verified", disk->bytes_verified },
-        { "reconnects", disk->reconnects },
-    };
-    char id[32];
-
-    snprintf(id, sizeof id, "disk-%d", disk->key);
-    json_object_object_add(object, "disk_id", json_object_new_string(id));
-    json_object_object_add(object, "key", json_object_new_int(disk->key));
-    json_object_object_add(object, "unit", json_object_new_int(disk->unit));
-    json_object_object_add(object, "sync_type", json_object_new_string(disk->sync_type));
-    json_object_object_add(object, "reason",
-                           disk->reason[0] ? json_object_new_string(disk->reason) : NULL);
-    json_object_object_add(object, "sent_whole", json_object_new_boolean(disk->sent_whole));
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        json_object_object_add(object, numbers[i].name, json_object_new_uint64(numbers[i].value));
-    json_object_object_add(object, "seconds", json_object_new_double(disk->seconds));
-    json_object_object_add(object, "change_id",
-                           disk->change_id[0] ? json_object_new_string(disk->change_id) : NULL);
-    json_object_object_add(object, "digest", json_object_new_string(disk->digest));
-    return object;
-}
-
-static int print_result_json(const struct store_vm *vm, const struct replicate_result *result,
-                             struct error **err)
-{
-    json_object *object = json_object_new_object();
-    json_object *disks = json_object_new_array();
-
-    json_object_object_add(object, "vm", json_object_new_string(vm->name));
-    json_object_object_add(object, "uuid", json_object_new_string(vm->uuid));
-    json_object_object_add(object, "up_to_date", json_object_new_boolean(result->up_to_date));
-    json_object_object_add(object, "point", json_object_new_int64(result->point));
-    json_object_object_add(object, "job",
-                           result->job_id ? json_object_new_int64(result->job_id) : NULL);
-    json_object_object_add(object, "seconds", json_object_new_double(result->seconds));
-    for (size_t i = 0; i < result->count; i++)
-        json_object_array_add(disks, disk_to_json(&result->disks[i]));
-    json_object_object_add(object, "disks", disks);
-    return print_json(object, err);
-}
-
-static int print_result(const struct store_vm *vm, const struct replicate_result *result,
-                        struct error **err)
-{
-    CLEANUP_TABLE struct table table =
-        TABLE("DISK", "SYNC", ">CAPACITY", ">MOVED", ">RESUMED", ">SECONDS", "CHANGE ID", "DIGEST");
-    char bytes[HUMAN_MAX];
-
-    for (size_t i = 0; i < result->count; i++) {
-        const struct replicate_disk *disk = &result->disks[i];
-
-        table_cell(&table, "disk-%d", disk->key);
-        table_cell(&table, "%s", disk->sync_type);
-        table_cell(&table, "%s", human_bytes(bytes, disk->capacity));
-        table_cell(&table, "%s", human_bytes(bytes, disk->bytes));
-        table_cell(&table, "%s", human_bytes(bytes, disk->bytes_resumed));
-        table_cell(&table, "%.1f", disk->seconds);
-        table_cell(&table, "%s", disk->change_id);
-        table_cell(&table, "%s", disk->digest);
-    }
-    if (result->up_to_date) {
-        printf("%s is up to date: point %u holds what the source offers\n", vm->name,
-               result->point);
-    } else {
-        table_print(&table, stdout);
-        printf("%s: restore point %u is complete, %.1f s\n", vm->name, result->point,
-               result->seconds);
-    }
-    return fflush(stdout) == 0 ? 0 : error_set_errno(err, errno, "writing the result");
-}
-
-/* What the command line does not say comes from vmferry.conf. */
-static int apply_config(struct arguments *arguments, const struct config *config,
-                        struct error **err)
-{
-    if (!arguments->cbt_lost && config->cbt_lost[0] &&
-        parse_cbt_lost(config->cbt_lost, &arguments->job.cbt_lost, err) < 0)
-        return -1;
-    if (!arguments->rate_given)
-        arguments->rate = config->rate;
-    arguments->job.parallel =
-        (unsigned)(arguments->parallel ? arguments->parallel : config->parallel_disks);
-    arguments->job.connections =
-        (unsigned)(arguments->connections ? arguments->connections : config->connections);
-    arguments->job.patience_s = (unsigned)arguments->patience;
-    arguments->job.no_verify |= !config->verify;
-    arguments->job.keep = config->keep;
-    arguments->job.default_pool = config->pool;
-    if (!arguments->job.base)
-        arguments->job.base = config->base;
-    arguments->job.devices = arguments->devices;
-    arguments->job.reserve = config->reserve;
-    return 0;
-}
-
-static int replicate(struct context *context, const struct store_vm *vm,
-                     struct arguments *arguments, struct replicate_result *result,
-                     struct error **err)
-{
-    CLEANUP_BAR struct bar *bar = bar_open(stderr, arguments->style);
-    struct output output = { .bar = bar, .style = arguments->style };
-    atomic_uint_fast64_t rate = arguments->rate;
-
-    arguments->job.rate = &rate;
-    arguments->job.cancel = cancel_on_signals();
-    arguments->job.say = say;
-    arguments->job.task = show_task;
-    if (arguments->style == BAR_AUTO && !arguments->common.json && isatty(STDIN_FILENO) &&
-        isatty(STDERR_FILENO))
-        arguments->job.ask = ask;
-    arguments->job.progress = progress;
-    arguments->job.opaque = &output;
-    return job_replicate(context->store, context->state_dir, vm, &arguments->job, result, err);
+    json_object_put(arguments->given);
 }
 
 int command_replicate(int argc, char *argv[], struct error **err)
 {
     CLEANUP_CONTEXT struct context context = { 0 };
     CLEANUP_REPLICATE_RESULT struct replicate_result result = { 0 };
-    struct arguments arguments = { 0 };
+    CLEANUP(free_arguments)
+    struct arguments arguments = { .job.given_rate = -1, .given = json_object_new_object() };
+    struct run_look look;
     struct store_vm vm;
 
     if (parse(argc, argv, &arguments, err) < 0)
@@ -373,9 +193,10 @@ int command_replicate(int argc, char *argv[], struct error **err)
         context_open(arguments.common.state, &context, err) < 0 ||
         job_find_vm(context.store, context.state_dir, argv[optind], NULL, &vm, err) < 0)
         return -1;
-    if (apply_config(&arguments, &context.config, err) < 0 ||
-        replicate(&context, &vm, &arguments, &result, err) < 0)
+    look = (struct run_look){ arguments.style, arguments.common.json };
+    arguments.job.given = json_object_to_json_string(arguments.given);
+    if (run_options(&context.config, &arguments.job, err) < 0 ||
+        run_job(&context, &vm, 0, &arguments.job, &look, &result, err) < 0)
         return -1;
-    return arguments.common.json ? print_result_json(&vm, &result, err)
-                                 : print_result(&vm, &result, err);
+    return print_run(&vm, &result, look.json, err);
 }

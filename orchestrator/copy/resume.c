@@ -85,7 +85,8 @@ static struct digest fingerprint(const struct run *run)
         hash_string(state, run->src_name);
         hash_string(state, run->dst_name);
     }
-    hash_string(state, options->leaves);
+    /* A key stands for what is copied, wherever its files lie. */
+    hash_string(state, options->leaves && options->journal_key ? "leaves" : options->leaves);
     if (run->changes_loaded)
         XXH3_128bits_update(state, run->changes.ranges,
                             run->changes.count * sizeof *run->changes.ranges);

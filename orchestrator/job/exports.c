@@ -1,35 +1,49 @@
 /* The export map beside jobs; see exports.h. */
 #include "job/exports.h"
 
-#include <unistd.h>
-
-#include "job/lock.h"
+#include "job/claim.h"
 #include "log/log.h"
 
 struct holder {
-    const char *state_dir;
-    int lock;
+    struct store *store;
+    bool repair;
+    struct claim *claim;
 };
+
+/* Nothing is written by a mere check: it only wants to know whether somebody works on the VM. */
+static int look(struct store *store, const struct store_vm *vm, struct error **err)
+{
+    struct store_job job;
+    int64_t now;
+    bool found;
+
+    if (store_clock_ms(store, &now, err) < 0 ||
+        store_job_open(store, vm->id, &found, &job, err) < 0)
+        return -1;
+    return found && claim_is_alive(&job, now) ? claim_refuse_busy(store, &job, err) : 0;
+}
 
 static int hold(void *opaque, const struct store_vm *vm, struct error **err)
 {
     struct holder *holder = opaque;
 
-    return job_lock(holder->state_dir, vm, &holder->lock, err);
+    return holder->repair ? claim_hold(holder->store, vm, "exports", &holder->claim, err)
+                          : look(holder->store, vm, err);
 }
 
 static void let_go(void *opaque)
 {
     struct holder *holder = opaque;
 
-    close(holder->lock);
-    holder->lock = -1;
+    if (holder->claim)
+        claim_forget(holder->claim, holder->store);
+    claim_free(steal_ptr(holder->claim));
 }
 
 static int check(struct store *store, const char *state_dir, const struct store_vm *vm, bool repair,
                  bool read_devices, bool held, struct export_report *report, struct error **err)
 {
-    struct holder holder = { .state_dir = state_dir, .lock = -1 };
+    struct holder holder = { .store = store, .repair = repair };
     const struct export_check check = { .vm_id = vm ? vm->id : 0,
                                         .repair = repair,
                                         .read_devices = read_devices,

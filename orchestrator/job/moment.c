@@ -28,14 +28,14 @@ static const struct source_kind *kind_of(const struct sync *sync)
     return sync->from.source->kind;
 }
 
-static int step(struct sync *sync, const struct disk_sync *disk, const char *what,
-                const char *state, const char *detail, struct error **err)
+int sync_step(struct sync *sync, const struct disk_sync *disk, const char *step, const char *state,
+              const char *detail, struct error **err)
 {
-    return store_step(sync->store, sync->job.id, disk ? disk->stored.id : 0, what, state, detail,
+    return claim_step(sync->claim, sync->store, disk ? disk->stored.id : 0, step, state, detail,
                       err);
 }
 
-static void show_operation(struct sync *sync, const char *operation)
+void sync_show(struct sync *sync, const char *operation)
 {
     CLEANUP_ERROR struct error *busy = NULL;
 
@@ -65,7 +65,7 @@ static void watch_task(void *opaque, const char *what, unsigned percent)
         return;
     snprintf(operation, sizeof operation, "%.*s: %u %%", (int)strcspn(what, " "), what, percent);
     if (strcmp(operation, sync->job.operation) != 0)
-        show_operation(sync, operation);
+        sync_show(sync, operation);
 }
 
 void sync_listen(struct sync *sync)
@@ -90,67 +90,132 @@ static bool goes_on(const struct sync *sync)
     return true;
 }
 
-static int try_adopt(struct sync *sync, const struct store_job *dead, bool *adopted,
-                     struct error **err)
+static int try_adopt(struct sync *sync, struct leftover *left, struct error **err)
 {
     bool stands = false;
 
-    *adopted = false;
-    if (!sync->left.id || sync->left.job_id != dead->id)
+    if (!sync->left.id || sync->left.job_id != left->job_id)
         return 0;
-    if (kind_of(sync)->refreeze(sync->from.source, dead->snapshot, &sync->spec, &stands, err) < 0)
+    if (kind_of(sync)->refreeze(sync->from.source, left->name, &sync->spec, &stands, err) < 0)
         return -1;
     if (!stands || !goes_on(sync))
         return 0;
-    *adopted = true;
-    sync->adopted = dead->id;
-    memcpy(sync->job.snapshot, dead->snapshot, sizeof sync->job.snapshot);
-    sync_say(sync, "going on with snapshot %s, which an earlier run left", dead->snapshot);
+    left->adopted = sync->adopted = true;
+    memcpy(sync->job.snapshot, left->name, sizeof sync->job.snapshot);
+    sync_say(sync, "going on with snapshot %s, which an earlier run left", left->name);
     return 0;
 }
 
-/* One dead job's snapshot. `forget`: nobody can be making it any more, so that its row
- * need not name it. */
-static void remove_leftover(struct sync *sync, const struct store_job *dead, bool forget)
+/* `forget`: nobody can be making it any more, so that its row need not name it. */
+static void remove_leftover(struct sync *sync, struct leftover *left, bool forget)
 {
     CLEANUP_ERROR struct error *err = NULL;
 
-    if (kind_of(sync)->thaw(sync->from.source, sync->vm->uuid, dead->snapshot, &err) < 0)
+    if (kind_of(sync)->thaw(sync->from.source, sync->vm->uuid, left->name, &err) < 0)
         sync_say(sync,
                  "snapshot %s of job %" PRId64 " can't be removed: %s; `vmferry recover` tries "
                  "again",
-                 dead->snapshot, dead->id, error_message(err));
-    else if (forget)
-        store_job_set_snapshot(sync->store, dead->id, "", &err);
+                 left->name, left->job_id, error_message(err));
+    else
+        left->gone = forget;
+}
+
+/* A row may name several, with blanks between. */
+static int add_leftovers(struct sync *sync, const struct store_job *job, struct error **err)
+{
+    char names[STORE_NAME], *rest = NULL;
+
+    memcpy(names, job->snapshot, sizeof names);
+    for (char *name = strtok_r(names, " ", &rest); name; name = strtok_r(NULL, " ", &rest)) {
+        struct leftover *grown =
+            reallocarray(sync->leftovers, sync->leftover_count + 1, sizeof *grown);
+
+        if (!grown)
+            return error_set_errno(err, ENOMEM, "%s", sync->vm->name);
+        sync->leftovers = grown;
+        grown += sync->leftover_count++;
+        *grown = (struct leftover){ .job_id = job->id };
+        snprintf(grown->name, sizeof grown->name, "%s", name);
+    }
+    return 0;
 }
 
 int sync_find_leftovers(struct sync *sync, struct error **err)
 {
+    CLEANUP_FREE struct store_job *jobs = NULL;
+    size_t count;
+
     if (!sync_is_live(sync))
         return 0;
-    if (store_jobs_with_snapshot(sync->store, sync->vm->id, &sync->dead, &sync->dead_count, err) <
-        0)
+    if (store_jobs_with_snapshot(sync->store, sync->vm->id, &jobs, &count, err) < 0)
         return -1;
-    /* The newest first: only that one can be gone on with. */
-    for (size_t i = sync->dead_count; i-- > 0;) {
-        bool adopted = false;
-
-        if (!sync->adopted && try_adopt(sync, &sync->dead[i], &adopted, err) < 0)
+    for (size_t i = 0; i < count; i++) {
+        if (add_leftovers(sync, &jobs[i], err) < 0)
             return -1;
-        if (!adopted)
-            remove_leftover(sync, &sync->dead[i], false);
+    }
+    sync->job.snapshot[0] = '\0';
+    /* The newest first: only that one can be gone on with. */
+    for (size_t i = sync->leftover_count; i-- > 0;) {
+        struct leftover *left = &sync->leftovers[i];
+
+        if (!sync->adopted && try_adopt(sync, left, err) < 0)
+            return -1;
+        if (!left->adopted)
+            remove_leftover(sync, left, false);
     }
     return 0;
 }
 
+int sync_snapshot_names(const struct sync *sync, char names[STORE_NAME], struct error **err)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i <= sync->leftover_count && used < STORE_NAME; i++) {
+        const struct leftover *left = &sync->leftovers[i];
+        bool last = i == sync->leftover_count;
+
+        if (last || (left->job_id == sync->job.id && !left->adopted && !left->gone))
+            used += (size_t)snprintf(names + used, STORE_NAME - used, "%s%s", used ? " " : "",
+                                     last ? sync->job.snapshot : left->name);
+    }
+    if (used >= STORE_NAME)
+        return error_set(err,
+                         "too many snapshots of '%s' may still stand: `vmferry recover` "
+                         "removes them",
+                         sync->vm->name);
+    if (used && names[used - 1] == ' ') /* none is in use */
+        names[used - 1] = '\0';
+    return 0;
+}
+
+static int write_names(struct store *store, void *opaque, struct error **err)
+{
+    const struct sync *sync = opaque;
+    char names[STORE_NAME];
+
+    for (size_t i = 0; i < sync->leftover_count; i++) {
+        const struct leftover *left = &sync->leftovers[i];
+
+        if (left->job_id != sync->job.id && left->gone && !left->adopted &&
+            store_job_set_snapshot(store, left->job_id, "", err) < 0)
+            return -1;
+    }
+    return sync_snapshot_names(sync, names, err) < 0
+               ? -1
+               : store_job_set_snapshot(store, sync->job.id, names, err);
+}
+
 /* A process may die while the source still works on its snapshot: that one appears later.
  * The source does one such thing at a time, so once ours stands, it is there or never. */
-static void forget_leftovers(struct sync *sync)
+int sync_forget_leftovers(struct sync *sync, struct error **err)
 {
-    for (size_t i = 0; i < sync->dead_count; i++) {
-        if (sync->dead[i].id != sync->adopted)
-            remove_leftover(sync, &sync->dead[i], true);
+    if (!sync_is_live(sync))
+        return 0;
+    for (size_t i = 0; i < sync->leftover_count; i++) {
+        if (!sync->leftovers[i].adopted)
+            remove_leftover(sync, &sync->leftovers[i], true);
     }
+    return claim_transaction(sync->claim, sync->store, write_names, sync, err);
 }
 
 static bool wants_tracking(const struct sync *sync)
@@ -175,12 +240,12 @@ static int take_snapshot(struct sync *sync, struct error **err)
     snprintf(description, sizeof description, "vmferry, job %" PRId64 ": replication of %.200s",
              sync->job.id, sync->vm->name);
     if (wants_tracking(sync)) {
-        show_operation(sync, "enabling change tracking");
+        sync_show(sync, "enabling change tracking");
         if (kind_of(sync)->enable_tracking(sync->from.source, &sync->spec, sync->job.snapshot,
                                            err) < 0)
             return -1;
     }
-    show_operation(sync, "taking a snapshot");
+    sync_show(sync, "taking a snapshot");
     return kind_of(sync)->freeze(sync->from.source, &wishes, &sync->spec, err);
 }
 
@@ -204,7 +269,7 @@ int sync_freeze(struct sync *sync, struct error **err)
 
     if (!sync_is_live(sync))
         return 0;
-    if (step(sync, NULL, "freeze", "running", sync->job.snapshot, err) < 0)
+    if (sync_step(sync, NULL, "snapshot", "running", sync->job.snapshot, err) < 0)
         return -1;
     sync->freezing = true;
     if (!sync->adopted)
@@ -212,11 +277,12 @@ int sync_freeze(struct sync *sync, struct error **err)
     sync->freezing = false;
     if (r < 0)
         return error_prefix(err, "snapshot %s", sync->job.snapshot);
-    forget_leftovers(sync);
+    if (sync_forget_leftovers(sync, err) < 0)
+        return -1;
     say_tracking(sync);
     snprintf(detail, sizeof detail, "%s%s%s", sync->job.snapshot, sync->heard[0] ? "; " : "",
              sync->heard);
-    return step(sync, NULL, "freeze", "done", detail, err);
+    return sync_step(sync, NULL, "snapshot", "done", detail, err);
 }
 
 static int map_path(const struct sync *sync, const struct disk_sync *disk, char path[PATH_MAX],
@@ -224,8 +290,8 @@ static int map_path(const struct sync *sync, const struct disk_sync *disk, char 
 {
     char relative[128];
 
-    snprintf(relative, sizeof relative, "run/%.40s-disk-%d.changes", sync->vm->uuid,
-             disk->stored.key);
+    snprintf(relative, sizeof relative, "run/%.40s-disk-%d.%d.changes", sync->vm->uuid,
+             disk->stored.key, (int)getpid());
     if (volume_path(sync->state_dir, relative, path, err) < 0)
         return -1;
     return volume_make_folder(path, err);
@@ -251,21 +317,21 @@ static int ask_changes(struct sync *sync, struct disk_sync *disk, const char *si
         else if (why[0])
             sync_say(sync, "disk-%d: %s", disk->stored.key, why);
     }
-    return step(sync, disk, "changes", "done", r > 0 ? why : since, err);
+    return sync_step(sync, disk, "changes", "done", r > 0 ? why : since, err);
 }
 
 int sync_ask_changes(struct sync *sync, struct error **err)
 {
     if (!sync_is_live(sync))
         return 0;
-    show_operation(sync, "asking what changed");
+    sync_show(sync, "asking what changed");
     for (size_t i = 0; i < sync->count; i++) {
         struct disk_sync *disk = &sync->disks[i];
         const char *since = sync_since(sync, disk);
 
         if (!since)
             continue;
-        if (step(sync, disk, "changes", "running", since, err) < 0)
+        if (sync_step(sync, disk, "changes", "running", since, err) < 0)
             return -1;
         if (ask_changes(sync, disk, since, err) < 0)
             return error_prefix(err, "disk-%d: what changed since %s", disk->stored.key, since);
@@ -286,19 +352,15 @@ int sync_serve(struct sync *sync, struct error **err)
 {
     if (!sync_is_live(sync))
         return 0;
-    show_operation(sync, "opening the disks");
+    sync_show(sync, "opening the disks");
     for (size_t i = 0; i < sync->count; i++) {
         struct disk_sync *disk = &sync->disks[i];
 
         if (!sync_needs_copy(disk))
             continue;
         drop_map(disk);
-        if (step(sync, disk, "serve", "running", NULL, err) < 0)
-            return -1;
         if (kind_of(sync)->serve(sync->from.source, &sync->spec, disk->offered, err) < 0)
             return error_prefix(err, "disk-%d", disk->stored.key);
-        if (step(sync, disk, "serve", "done", NULL, err) < 0)
-            return -1;
     }
     return 0;
 }
@@ -314,11 +376,10 @@ int sync_check_moment(struct sync *sync, struct error **err)
 
 static int remove_snapshot(struct sync *sync, struct error **err)
 {
-    if (step(sync, NULL, "thaw", "running", sync->job.snapshot, err) < 0 ||
-        kind_of(sync)->thaw(sync->from.source, sync->vm->uuid, sync->job.snapshot, err) < 0 ||
-        store_job_set_snapshot(sync->store, sync->job.id, "", err) < 0)
+    if (kind_of(sync)->thaw(sync->from.source, sync->vm->uuid, sync->job.snapshot, err) < 0)
         return -1;
-    return step(sync, NULL, "thaw", "done", NULL, err);
+    sync->job.snapshot[0] = '\0';
+    return claim_transaction(sync->claim, sync->store, write_names, sync, err);
 }
 
 static void remove_maps(struct sync *sync)
@@ -335,14 +396,23 @@ static void remove_maps(struct sync *sync)
 void sync_thaw(struct sync *sync)
 {
     CLEANUP_ERROR struct error *err = NULL;
-    CLEANUP_ERROR struct error *ignored = NULL;
 
-    if (!sync_is_live(sync) || !sync->job.id)
+    if (!sync_is_frozen(sync))
         return;
-    if (remove_snapshot(sync, &err) < 0) {
+    sync_show(sync, "removing the snapshot");
+    if (remove_snapshot(sync, &err) < 0)
         sync_say(sync, "snapshot %s of '%s' can't be removed: %s; `vmferry recover` tries again",
                  sync->job.snapshot, sync->vm->name, error_message(err));
-        step(sync, NULL, "thaw", "failed", error_message(err), &ignored);
-    }
+    remove_maps(sync);
+}
+
+void sync_keep_frozen(struct sync *sync)
+{
+    if (!sync_is_frozen(sync))
+        return;
+    sync_say(sync,
+             "snapshot %s of '%s' stays, so that job %" PRId64 " can go on from it: `vmferry job "
+             "resume %" PRId64 "`; `vmferry job cancel %" PRId64 "` removes it",
+             sync->job.snapshot, sync->vm->name, sync->job.id, sync->job.id, sync->job.id);
     remove_maps(sync);
 }

@@ -256,6 +256,31 @@ static void choose_format(const struct sync *sync, struct disk_sync *disk)
         snprintf(disk->row.format, sizeof disk->row.format, "%s", base);
 }
 
+void sync_name_beside(const char *leaves, const char *ending, char *name, size_t size)
+{
+    const char *dot = strrchr(leaves, '.');
+
+    snprintf(name, size, "%.*s.%s", dot ? (int)(dot - leaves) : (int)strlen(leaves), leaves,
+             ending);
+}
+
+int sync_set_paths(const struct sync *sync, struct disk_sync *disk, struct error **err)
+{
+    char journal[STORE_PATH], resend[STORE_PATH], changes[STORE_PATH];
+
+    sync_name_beside(disk->row.leaves, "journal", journal, sizeof journal);
+    sync_name_beside(disk->row.leaves, "resend", resend, sizeof resend);
+    sync_name_beside(disk->row.leaves, "changes", changes, sizeof changes);
+    if (volume_path(sync->state_dir, disk->row.image, disk->image, err) < 0 ||
+        volume_path(sync->state_dir, disk->row.leaves, disk->leaves, err) < 0 ||
+        volume_path(sync->state_dir, journal, disk->journal, err) < 0 ||
+        volume_path(sync->state_dir, resend, disk->resend, err) < 0 ||
+        volume_path(sync->state_dir, changes, disk->changes, err) < 0)
+        return -1;
+    return 0;
+}
+
+/* As the unfinished point's rows have it, or as they are named where there is none. */
 static int name_files(struct sync *sync, struct disk_sync *disk, struct error **err)
 {
     struct volume_names names;
@@ -263,17 +288,15 @@ static int name_files(struct sync *sync, struct disk_sync *disk, struct error **
     struct pool_disk place;
 
     volume_names(sync->vm->uuid, disk->stored.key, sync->number, base, &names);
-    snprintf(disk->row.leaves, sizeof disk->row.leaves, "%s", names.leaves);
     choose_format(sync, disk);
     place = sync_pool_disk(sync, disk);
-    if (pool_image(&sync->pool, &place, base ? 0 : sync->number, disk->row.image, err) < 0 ||
-        volume_path(sync->state_dir, disk->row.image, disk->image, err) < 0 ||
-        volume_path(sync->state_dir, names.leaves, disk->leaves, err) < 0 ||
-        volume_path(sync->state_dir, names.journal, disk->journal, err) < 0 ||
-        volume_path(sync->state_dir, names.resend, disk->resend, err) < 0 ||
-        volume_path(sync->state_dir, names.changes, disk->changes, err) < 0)
+    if (pool_image(&sync->pool, &place, base ? 0 : sync->number, disk->row.image, err) < 0)
         return -1;
-    return 0;
+    if (disk->left.id)
+        memcpy(disk->row.image, disk->left.image, sizeof disk->row.image);
+    snprintf(disk->row.leaves, sizeof disk->row.leaves, "%s",
+             disk->left.id ? disk->left.leaves : names.leaves);
+    return sync_set_paths(sync, disk, err);
 }
 
 static const struct store_point_disk *row_of(const struct store_point_disk *rows, size_t count,

@@ -10,7 +10,6 @@
 
 #include "changemap.h"
 #include "job/discover.h"
-#include "job/lock.h"
 #include "job/sync.h"
 #include "replica/volume.h"
 
@@ -37,7 +36,7 @@ int sync_clear(struct sync *sync, struct error **err)
     for (size_t i = 0; i < sync->count; i++) {
         const struct disk_sync *disk = &sync->disks[i];
 
-        if (disk->start == START_DONE || disk->start == START_RESUME)
+        if (disk->start == START_DONE || disk->start == START_RESUME || disk->old_image[0])
             continue;
         if (volume_remove(disk->journal, err) < 0 || volume_remove(disk->resend, err) < 0 ||
             volume_remove(disk->changes, err) < 0)
@@ -69,56 +68,46 @@ static const char *job_type(const struct sync *sync)
     return type;
 }
 
-/* We hold the VM's lock: whoever ran that job is dead. */
-static int end_dead_job(struct sync *sync, struct error **err)
-{
-    struct store_job dead;
-    bool found;
-
-    if (store_job_running(sync->store, sync->vm->id, &found, &dead, err) < 0)
-        return -1;
-    return found ? store_job_end(sync->store, dead.id, "failed",
-                                 "its process died; a later job went on from there", err)
-                 : 0;
-}
-
-/* No two jobs of any state directory give the same name. A snapshot belongs to one job. */
-static int write_snapshot(struct sync *sync, struct error **err)
+/* No two jobs of any state directory give the same name. A snapshot belongs to one job. What
+ * this job left before stays named, as long as it may stand. */
+static int write_snapshot(struct sync *sync, struct store *store, struct error **err)
 {
     struct store_job *job = &sync->job;
+    char all[STORE_NAME];
 
     if (!sync_is_live(sync))
         return 0;
-    if (sync->adopted) {
-        if (store_job_set_snapshot(sync->store, sync->adopted, "", err) < 0)
+    for (size_t i = 0; i < sync->leftover_count; i++) {
+        const struct leftover *left = &sync->leftovers[i];
+
+        if (left->adopted && left->job_id != job->id &&
+            store_job_set_snapshot(store, left->job_id, "", err) < 0)
             return -1;
-    } else {
-        snprintf(job->snapshot, sizeof job->snapshot, "vmferry-%" PRId64 "-%.12s", job->id,
-                 sync->lease);
     }
-    return store_job_set_snapshot(sync->store, job->id, job->snapshot, err);
+    if (!sync->adopted)
+        snprintf(job->snapshot, sizeof job->snapshot, "vmferry-%" PRId64 "-%.12s", job->id,
+                 strrchr(sync->claim->lease, '-') + 1);
+    if (sync_snapshot_names(sync, all, err) < 0)
+        return -1;
+    return store_job_set_snapshot(store, job->id, all, err);
+}
+
+static int write_start(struct store *store, void *opaque, struct error **err)
+{
+    struct sync *sync = opaque;
+    struct store_vm vm;
+
+    if (job_discover(store, sync->from.row.id, &sync->spec, &vm, err) < 0 ||
+        store_job_update(store, &sync->job, err) < 0)
+        return -1;
+    return write_snapshot(sync, store, err);
 }
 
 int sync_start_job(struct sync *sync, struct error **err)
 {
-    CLEANUP_ROLLBACK struct store *transaction = NULL;
-    struct store_job *job = &sync->job;
-    struct store_vm vm;
-
-    if (export_new_lease(sync->lease, err) < 0 || store_begin(sync->store, err) < 0)
-        return -1;
-    transaction = sync->store;
-    job->vm_id = sync->vm->id;
-    job->eta_seconds = -1;
-    strcpy(job->type, "manual");
-    snprintf(job->sync_type, sizeof job->sync_type, "%s", job_type(sync));
-    snprintf(job->lease, sizeof job->lease, "%s", sync->lease);
-    job_owner(job);
-    if (job_discover(sync->store, sync->from.row.id, &sync->spec, &vm, err) < 0 ||
-        end_dead_job(sync, err) < 0 || store_job_start(sync->store, job, err) < 0 ||
-        write_snapshot(sync, err) < 0)
-        return -1;
-    return store_commit(sync->store, err);
+    snprintf(sync->job.sync_type, sizeof sync->job.sync_type, "%s", job_type(sync));
+    sync->begun = true;
+    return claim_transaction(sync->claim, sync->store, write_start, sync, err);
 }
 
 static int write_disk(struct sync *sync, struct disk_sync *disk, struct error **err)
@@ -141,31 +130,60 @@ static int write_disk(struct sync *sync, struct disk_sync *disk, struct error **
     return store_point_disk_complete(sync->store, row, err);
 }
 
-int sync_write_down(struct sync *sync, struct error **err)
+static int write_down(struct store *store, void *opaque, struct error **err)
 {
-    CLEANUP_ROLLBACK struct store *transaction = NULL;
+    struct sync *sync = opaque;
 
-    snprintf(sync->job.sync_type, sizeof sync->job.sync_type, "%s", job_type(sync));
-    if (store_begin(sync->store, err) < 0)
-        return -1;
-    transaction = sync->store;
-    if (store_job_update(sync->store, &sync->job, err) < 0 || sync_keep_pool(sync, err) < 0 ||
-        (sync->left.id && store_point_forget(sync->store, sync->left.id, err) < 0))
+    if (store_job_update(store, &sync->job, err) < 0 || sync_keep_pool(sync, err) < 0 ||
+        (sync->left.id && store_point_forget(store, sync->left.id, err) < 0))
         return -1;
     sync->point = (struct store_point){ .vm_id = sync->vm->id,
                                         .job_id = sync->job.id,
                                         .number = sync->number };
-    if (store_point_create(sync->store, &sync->point, err) < 0)
+    if (store_point_create(store, &sync->point, err) < 0)
         return -1;
     for (size_t i = 0; i < sync->count; i++) {
         if (write_disk(sync, &sync->disks[i], err) < 0)
             return -1;
     }
-    if (store_vm_change_state(sync->store, sync->vm->id, "discovered", "replicating", err) < 0 ||
-        store_vm_change_state(sync->store, sync->vm->id, "ready_for_failover", "replicating", err) <
-            0)
+    if (store_vm_change_state(store, sync->vm->id, "discovered", "replicating", err) < 0 ||
+        store_vm_change_state(store, sync->vm->id, "ready_for_failover", "replicating", err) < 0)
         return -1;
-    return store_commit(sync->store, err);
+    return 0;
+}
+
+int sync_write_down(struct sync *sync, struct error **err)
+{
+    snprintf(sync->job.sync_type, sizeof sync->job.sync_type, "%s", job_type(sync));
+    if (claim_transaction(sync->claim, sync->store, write_down, sync, err) == 0)
+        return 0;
+    sync->point.id = 0;
+    return -1;
+}
+
+struct grant {
+    const struct sync *sync;
+    const struct export_target *target;
+    const char *lease;
+};
+
+/* The map is written while the job's row is locked: a worker that was stopped right before
+ * this can't put its old lease over a newer one. */
+static int write_grant(struct store *store, void *opaque, struct error **err)
+{
+    const struct grant *grant = opaque;
+
+    return grant->lease
+               ? export_grant(store, grant->sync->state_dir, grant->target, grant->lease, err)
+               : export_revoke(store, grant->sync->state_dir, grant->target, err);
+}
+
+int sync_grant(struct sync *sync, const struct export_target *target, const char *lease,
+               struct error **err)
+{
+    struct grant body = { sync, target, lease };
+
+    return claim_transaction(sync->claim, sync->store, write_grant, &body, err);
 }
 
 static int make_image(struct sync *sync, const struct disk_sync *disk, struct error **err)
@@ -223,13 +241,8 @@ int sync_make_files(struct sync *sync, struct error **err)
     for (size_t i = 0; i < sync->count; i++) {
         struct disk_sync *disk = &sync->disks[i];
 
-        if (store_step(sync->store, sync->job.id, disk->stored.id, "create", "running",
-                       disk->row.image, err) < 0)
-            return -1;
         if (make_files(sync, disk, err) < 0)
             return error_prefix(err, "disk-%d", disk->stored.key);
-        if (store_step(sync->store, sync->job.id, disk->stored.id, "create", "done", NULL, err) < 0)
-            return -1;
     }
     pool_changed(&sync->pool);
     return 0;

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "job/lock.h"
+#include "job/claim.h"
 #include "job/retire.h"
 
 void prune_result_free(struct prune_result *result)
@@ -116,16 +116,17 @@ static bool any_going(struct store *store, const struct store_vm *vm)
 int job_prune(struct store *store, const char *state_dir, const struct store_vm *vm,
               const struct prune_options *options, struct prune_result *result, struct error **err)
 {
-    CLEANUP_CLOSE int lock = -1;
+    CLEANUP_CLAIM struct claim *claim = NULL;
 
     if (choose(store, vm, options, result, err) < 0)
         return -1;
     if (options->dry_run || (!any_goes(result) && !any_going(store, vm)))
         return 0;
-    if (job_lock(state_dir, vm, &lock, err) < 0)
+    if (claim_hold(store, vm, "merge", &claim, err) < 0)
         return -1;
     prune_result_free(result);
-    return prune_locked(store, state_dir, vm, options, result, err);
+    return claim_let_go(claim, store, prune_locked(store, state_dir, vm, options, result, err),
+                        err);
 }
 
 /* "2 points deleted: 3 4; 1 waits: …" */

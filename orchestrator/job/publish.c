@@ -14,8 +14,8 @@ static int settle(struct sync *sync, struct error **err)
         const struct disk_sync *disk = &sync->disks[i];
         struct export_target target = sync_target(sync, disk);
 
-        if (export_revoke(sync->store, sync->state_dir, &target, err) < 0 ||
-            volume_sync(disk->image, err) < 0 || volume_sync(disk->leaves, err) < 0)
+        if (sync_grant(sync, &target, NULL, err) < 0 || volume_sync(disk->image, err) < 0 ||
+            volume_sync(disk->leaves, err) < 0)
             return error_prefix(err, "disk-%d", disk->stored.key);
     }
     return 0;
@@ -49,25 +49,42 @@ static int publish_disk(struct sync *sync, struct disk_sync *disk, struct error 
     return add_history(sync, disk, "completed", err);
 }
 
-static int commit(struct sync *sync, struct error **err)
+/* How each disk ended, in job_disks. */
+static int end_disk(struct sync *sync, const struct disk_sync *disk, const char *ending,
+                    struct error **err)
 {
-    CLEANUP_ROLLBACK struct store *transaction = NULL;
+    struct store_job_disk row = disk->shown;
 
-    if (store_begin(sync->store, err) < 0)
-        return -1;
-    transaction = sync->store;
+    row.job_id = sync->job.id;
+    row.disk_id = disk->stored.id;
+    row.throughput = 0;
+    snprintf(row.sync_type, sizeof row.sync_type, "%s", sync_type_name(disk->type));
+    snprintf(row.operation, sizeof row.operation, "%s", ending);
+    if (strcmp(ending, "Completed") == 0) {
+        row.bytes_total = row.bytes_done > row.bytes_total ? row.bytes_done : row.bytes_total;
+        row.bytes_done = row.bytes_total;
+        row.percent = 100;
+        row.eta_seconds = 0;
+    } else {
+        row.eta_seconds = -1;
+    }
+    return store_job_disk_put(sync->store, &row, err);
+}
+
+static int commit(struct store *store, void *opaque, struct error **err)
+{
+    struct sync *sync = opaque;
+
     for (size_t i = 0; i < sync->count; i++) {
-        if (publish_disk(sync, &sync->disks[i], err) < 0)
+        if (publish_disk(sync, &sync->disks[i], err) < 0 ||
+            end_disk(sync, &sync->disks[i], "Completed", err) < 0)
             return -1;
     }
-    if (store_point_complete(sync->store, sync->point.id, err) < 0 ||
-        store_vm_point_taken(sync->store, sync->vm->id, sync->point.number, err) < 0 ||
-        store_job_update(sync->store, &sync->job, err) < 0 ||
-        store_job_end(sync->store, sync->job.id, "completed", NULL, err) < 0 ||
-        store_vm_change_state(sync->store, sync->vm->id, "replicating", "ready_for_failover", err) <
-            0)
+    if (store_point_complete(store, sync->point.id, err) < 0 ||
+        store_vm_point_taken(store, sync->vm->id, sync->point.number, err) < 0 ||
+        store_job_update(store, &sync->job, err) < 0)
         return -1;
-    return store_commit(sync->store, err);
+    return store_vm_change_state(store, sync->vm->id, "replicating", "ready_for_failover", err);
 }
 
 static void attempt(const struct sync *sync, const char *relative,
@@ -82,83 +99,98 @@ static void attempt(const struct sync *sync, const char *relative,
 
 /* A complete point needs its image and leaves, read-only, and no working files. It is
  * complete whatever happens here, and the next run tidies again. */
-static void tidy(const struct sync *sync, const struct store_point_disk *row, int key,
-                 unsigned number)
+static void tidy(const struct sync *sync, const struct store_point_disk *row)
 {
-    struct volume_names names;
+    static const char *const working[] = { "journal", "resend", "changes" };
+    char name[STORE_PATH];
 
-    volume_names(sync->vm->uuid, key, number, false, &names);
-    attempt(sync, names.journal, volume_remove);
-    attempt(sync, names.resend, volume_remove);
-    attempt(sync, names.changes, volume_remove);
+    if (!row->id)
+        return;
+    for (size_t i = 0; i < sizeof working / sizeof working[0]; i++) {
+        sync_name_beside(row->leaves, working[i], name, sizeof name);
+        attempt(sync, name, volume_remove);
+    }
     attempt(sync, row->image, volume_seal);
     attempt(sync, row->leaves, volume_seal);
 }
 
 void sync_tidy(const struct sync *sync)
 {
-    for (size_t i = 0; i < sync->count; i++) {
-        const struct disk_sync *disk = &sync->disks[i];
-
-        if (disk->parent.id)
-            tidy(sync, &disk->parent, disk->stored.key, sync->newest.number);
-    }
+    for (size_t i = 0; i < sync->count; i++)
+        tidy(sync, &sync->disks[i].parent);
     job_settle_exports(sync->store, sync->state_dir, sync->vm, true);
 }
 
 int sync_publish(struct sync *sync, struct error **err)
 {
-    if (settle(sync, err) < 0)
+    if (sync_step(sync, NULL, "commit", "running", NULL, err) < 0 || settle(sync, err) < 0)
         return -1;
-    strcpy(sync->job.operation, "done");
+    strcpy(sync->job.operation, "completing the point");
+    sync->job.bytes_done = sync->job.bytes_total;
     sync->job.percent = 100;
     sync->job.eta_seconds = 0;
-    if (commit(sync, err) < 0)
+    sync->job.throughput = 0;
+    if (claim_transaction(sync->claim, sync->store, commit, sync, err) < 0)
         return -1;
+    sync->committed = true;
     for (size_t i = 0; i < sync->count; i++)
-        tidy(sync, &sync->disks[i].row, sync->disks[i].stored.key, sync->point.number);
-    return 0;
+        tidy(sync, &sync->disks[i].row);
+    return sync_step(sync, NULL, "commit", "done", NULL, err);
 }
 
-int sync_end_unchanged(struct sync *sync, struct error **err)
+int sync_end(struct sync *sync, struct error **err)
 {
-    strcpy(sync->job.operation, "done");
     sync->job.percent = 100;
     sync->job.eta_seconds = 0;
-    if (store_job_update(sync->store, &sync->job, err) < 0)
-        return -1;
-    return store_job_end(sync->store, sync->job.id, "completed", NULL, err);
+    sync_show(sync, "ending");
+    return claim_end(sync->claim, sync->store, "completed", NULL, NULL, err);
 }
 
-static int write_failure(struct sync *sync, const struct error *reason, struct error **err)
-{
-    CLEANUP_ROLLBACK struct store *transaction = NULL;
-    const char *outcome = reason->kind == ERROR_PAUSED ? "paused" : "failed";
+struct failure {
+    struct sync *sync;
+    const char *outcome;
+    const struct error *reason;
+};
 
-    if (store_begin(sync->store, err) < 0)
-        return -1;
-    transaction = sync->store;
-    for (size_t i = 0; sync->planned && i < sync->count; i++) {
-        if (add_history(sync, &sync->disks[i], outcome, err) < 0)
+static int write_failure(struct store *store, void *opaque, struct error **err)
+{
+    const struct failure *failure = opaque;
+    struct sync *sync = failure->sync;
+    char ending[STORE_NAME];
+
+    claim_ending(failure->outcome, error_message(failure->reason), ending);
+    sync->job.eta_seconds = -1;
+    sync->job.throughput = 0;
+    for (size_t i = 0; sync->begun && sync->planned && i < sync->count; i++) {
+        bool done = sync->disks[i].row.complete || !sync_needs_copy(&sync->disks[i]);
+
+        if (add_history(sync, &sync->disks[i], failure->outcome, err) < 0 ||
+            end_disk(sync, &sync->disks[i], done ? "Completed" : ending, err) < 0)
             return -1;
     }
-    if (store_job_update(sync->store, &sync->job, err) < 0 ||
-        store_job_end(sync->store, sync->job.id, outcome, error_message(reason), err) < 0 ||
-        store_vm_change_state(sync->store, sync->vm->id, "replicating",
-                              sync->newest.id ? "ready_for_failover" : "discovered", err) < 0)
+    if (store_job_update(store, &sync->job, err) < 0)
         return -1;
-    return store_commit(sync->store, err);
+    return store_vm_change_state(store, sync->vm->id, "replicating",
+                                 sync->newest.id ? "ready_for_failover" : "discovered", err);
 }
 
-void sync_fail(struct sync *sync, const struct error *reason)
+void sync_fail(struct sync *sync, const char *status, const char *paused_by,
+               const struct error *reason)
 {
+    struct failure failure = { sync, status, reason };
     CLEANUP_ERROR struct error *ignored = NULL;
 
+    claim_end_with(sync->claim, sync->store, status, paused_by, error_message(reason),
+                   write_failure, &failure, &ignored);
+}
+
+/* Nobody may write to what this run made. */
+void sync_withdraw(struct sync *sync)
+{
     for (size_t i = 0; sync->point.id && i < sync->count; i++) {
         struct export_target target = sync_target(sync, &sync->disks[i]);
         CLEANUP_ERROR struct error *missing = NULL;
 
-        export_revoke(sync->store, sync->state_dir, &target, &missing);
+        sync_grant(sync, &target, NULL, &missing);
     }
-    write_failure(sync, reason, &ignored);
 }

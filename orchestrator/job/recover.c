@@ -5,8 +5,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "job/claim.h"
 #include "job/connect.h"
-#include "job/lock.h"
 #include "job/retire.h"
 
 struct recovery {
@@ -29,23 +29,6 @@ static void say(const struct recovery *recovery, const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     recovery->options->say(recovery->options->opaque, text);
-}
-
-/* We hold the VM's lock: whoever ran it is dead. */
-static int end_dead_job(struct recovery *recovery, const struct store_vm *vm, struct error **err)
-{
-    struct store_job job;
-    bool found;
-
-    if (store_job_running(recovery->store, vm->id, &found, &job, err) < 0)
-        return -1;
-    if (!found)
-        return 0;
-    if (store_job_end(recovery->store, job.id, "failed", "its process died", err) < 0)
-        return -1;
-    recovery->result->ended++;
-    say(recovery, "'%s': job %" PRId64 " had died", vm->name, job.id);
-    return 0;
 }
 
 static int remove_one(struct recovery *recovery, struct source *source, const struct store_vm *vm,
@@ -92,10 +75,14 @@ static void remove_all(struct recovery *recovery, const struct store_vm *vm,
 /* Points whose deletion a dead process began. */
 static void finish_points(struct recovery *recovery, const struct store_vm *vm)
 {
+    CLEANUP_CLAIM struct claim *claim = NULL;
     CLEANUP_ERROR struct error *problem = NULL;
-    size_t count;
+    size_t count = 0;
 
-    if (retire_finish(recovery->store, recovery->state_dir, vm, &count, &problem) < 0) {
+    if (claim_hold(recovery->store, vm, "merge", &claim, &problem) < 0 ||
+        claim_let_go(claim, recovery->store,
+                     retire_finish(recovery->store, recovery->state_dir, vm, &count, &problem),
+                     &problem) < 0) {
         recovery->result->going++;
         say(recovery, "'%s': %s", vm->name, error_message(problem));
         return;
@@ -118,34 +105,50 @@ static int any_going(struct recovery *recovery, const struct store_vm *vm, bool 
     return 0;
 }
 
+/* Ends the VM's job when its worker has died; *busy: it lives. */
+static int end_dead_job(struct recovery *recovery, const struct store_vm *vm, bool *busy,
+                        struct error **err)
+{
+    const struct claim_wants wants = { 0 };
+    CLEANUP_CLAIM struct claim *claim = NULL;
+    struct store_job job;
+    int64_t now;
+    bool found;
+
+    if (store_clock_ms(recovery->store, &now, err) < 0 ||
+        store_job_open(recovery->store, vm->id, &found, &job, err) < 0)
+        return -1;
+    *busy = found && claim_is_alive(&job, now);
+    if (*busy)
+        say(recovery, "'%s' is being replicated by job %" PRId64, vm->name, job.id);
+    if (!found || !claim_is_dead(&job, now))
+        return 0;
+    if (claim_take(recovery->store, job.id, &wants, &claim, err) < 0 ||
+        claim_end(claim, recovery->store, "failed", NULL, "its process died", err) < 0)
+        return -1;
+    recovery->result->ended++;
+    say(recovery, "'%s': job %" PRId64 " had died", vm->name, job.id);
+    return 0;
+}
+
 static int recover_vm(struct recovery *recovery, const struct store_vm *vm, struct error **err)
 {
     CLEANUP_FREE struct store_job *jobs = NULL;
-    CLEANUP_ERROR struct error *busy = NULL;
-    CLEANUP_CLOSE int lock = -1;
-    struct store_job running;
     size_t count;
-    bool found, going;
+    bool busy, going;
 
-    if (store_job_running(recovery->store, vm->id, &found, &running, err) < 0 ||
-        store_jobs_with_snapshot(recovery->store, vm->id, &jobs, &count, err) < 0 ||
-        any_going(recovery, vm, &going, err) < 0)
+    if (end_dead_job(recovery, vm, &busy, err) < 0 || any_going(recovery, vm, &going, err) < 0)
         return -1;
-    if (!found && count == 0 && !going)
-        return 0;
-    if (job_lock(recovery->state_dir, vm, &lock, &busy) < 0) {
+    if (busy) {
         recovery->result->running++;
-        say(recovery, "%s", error_message(busy));
         return 0;
     }
-    /* Now that nobody works on it, what there is stays as it is. */
-    free(steal_ptr(jobs));
-    if (end_dead_job(recovery, vm, err) < 0 ||
-        store_jobs_with_snapshot(recovery->store, vm->id, &jobs, &count, err) < 0)
+    if (store_jobs_with_snapshot(recovery->store, vm->id, &jobs, &count, err) < 0)
         return -1;
     if (count > 0)
         remove_all(recovery, vm, jobs, count);
-    finish_points(recovery, vm);
+    if (going)
+        finish_points(recovery, vm);
     return 0;
 }
 

@@ -6,7 +6,7 @@
 #include "copy/end.h"
 #include "job/discover.h"
 #include "job/identity.h"
-#include "job/lock.h"
+#include "job/options.h"
 #include "job/prune.h"
 #include "job/sync.h"
 
@@ -17,7 +17,7 @@ static void sync_free(struct sync *sync)
     for (size_t i = 0; i < sync->count; i++)
         free(sync->disks[i].uri);
     free(sync->disks);
-    free(sync->dead);
+    free(sync->leftovers);
     spec_free(&sync->spec);
     connection_close(&sync->from);
 }
@@ -27,7 +27,7 @@ static int ask_source(struct sync *sync, struct error **err)
 {
     struct connection *from = &sync->from;
 
-    from->settings.cancel = sync->options->cancel;
+    from->settings.cancel = &sync->claim->stop;
     sync_listen(sync);
     from->settings.transport = sync->options->transport;
     if (connection_open(sync->store, sync->vm->source_id, sync->state_dir, from, err) < 0)
@@ -37,18 +37,18 @@ static int ask_source(struct sync *sync, struct error **err)
     return 0;
 }
 
+static int write_spec(struct store *store, void *opaque, struct error **err)
+{
+    const struct sync *sync = opaque;
+    struct store_vm vm;
+
+    return job_discover(store, sync->from.row.id, &sync->spec, &vm, err);
+}
+
 /* Write down what the description says; a VM without any point takes its disks from it. */
 static int discover(struct sync *sync, struct error **err)
 {
-    CLEANUP_ROLLBACK struct store *transaction = NULL;
-    struct store_vm vm;
-
-    if (store_begin(sync->store, err) < 0)
-        return -1;
-    transaction = sync->store;
-    if (job_discover(sync->store, sync->from.row.id, &sync->spec, &vm, err) < 0)
-        return -1;
-    return store_commit(sync->store, err);
+    return claim_transaction(sync->claim, sync->store, write_spec, sync, err);
 }
 
 static struct spec_disk *offered_disk(struct vm_spec *spec, int key)
@@ -155,7 +155,7 @@ static int check_sizes(const struct sync *sync, struct error **err)
 static int look(struct sync *sync, struct error **err)
 {
     if (sync_load_points(sync, err) < 0 || sync_choose_pool(sync, err) < 0 ||
-        ask_source(sync, err) < 0 || match_disks(sync, err) < 0)
+        ask_source(sync, err) < 0 || match_disks(sync, err) < 0 || sync_fence(sync, err) < 0)
         return -1;
     if (sync_is_live(sync))
         return 0; /* what is to be done shows when it is frozen */
@@ -200,41 +200,118 @@ static int copy(struct sync *sync, struct error **err)
         return -1;
     if (sync_serve(sync, err) < 0 || (sync_is_live(sync) && check_sizes(sync, err) < 0))
         return -1;
-    if (sync_clear(sync, err) < 0 || sync_write_down(sync, err) < 0 ||
-        sync_make_files(sync, err) < 0 || transfer(sync, err) < 0 ||
-        sync_check_moment(sync, err) < 0)
+    if (sync_take_files(sync, err) < 0 || sync_clear(sync, err) < 0 ||
+        sync_write_down(sync, err) < 0)
+        return -1;
+    sync_drop_files(sync);
+    if (sync_make_files(sync, err) < 0 || sync_step(sync, NULL, "plan", "done", NULL, err) < 0 ||
+        transfer(sync, err) < 0 || sync_check_moment(sync, err) < 0)
         return -1;
     return sync_publish(sync, err);
 }
 
 static int work(struct sync *sync, struct error **err)
 {
-    if (sync_is_live(sync) &&
-        (sync_freeze(sync, err) < 0 || sync_ask_changes(sync, err) < 0 || sync_plan(sync, err) < 0))
+    if (sync_start_job(sync, err) < 0 || sync_freeze(sync, err) < 0 ||
+        sync_step(sync, NULL, "plan", "running", NULL, err) < 0)
         return -1;
-    return sync_is_up_to_date(sync) ? sync_end_unchanged(sync, err) : copy(sync, err);
+    if (sync_is_live(sync) && (sync_ask_changes(sync, err) < 0 || sync_plan(sync, err) < 0))
+        return -1;
+    return sync_is_up_to_date(sync) ? sync_step(sync, NULL, "plan", "done", "up to date", err)
+                                    : copy(sync, err);
 }
 
-/* From here on everything is written down; what fails is written down, too. */
+static int prepare(struct sync *sync, struct error **err)
+{
+    sync_show(sync, "asking the source");
+    if (sync_step(sync, NULL, "prepare", "running", NULL, err) < 0 || look(sync, err) < 0)
+        return -1;
+    sync_tidy(sync);
+    if (sync_find_leftovers(sync, err) < 0 ||
+        sync_step(sync, NULL, "prepare", "done", NULL, err) < 0)
+        return -1;
+    sync_show(sync, "preflight");
+    if (sync_step(sync, NULL, "preflight", "running", NULL, err) < 0 ||
+        sync_preflight(sync, err) < 0)
+        return -1;
+    return sync_step(sync, NULL, "preflight", "done", NULL, err);
+}
+
+static int clean_up(struct sync *sync, struct error **err)
+{
+    if (sync_step(sync, NULL, "cleanup", "running", NULL, err) < 0)
+        return -1;
+    if (sync_is_frozen(sync))
+        sync_thaw(sync);
+    else if (sync_forget_leftovers(sync, err) < 0)
+        return -1;
+    if (sync->committed)
+        prune_after_sync(sync->store, sync->state_dir, sync->vm, sync->job.id, sync->options->keep,
+                         sync->options->say, sync->options->opaque);
+    if (sync_step(sync, NULL, "cleanup", "done", NULL, err) < 0)
+        return -1;
+    return sync_end(sync, err);
+}
+
+/* Who has to do something before it can go on. */
+static const char *paused_by(const struct sync *sync, const struct error *reason)
+{
+    if (claim_wish(sync->claim) == CLAIM_PAUSE)
+        return "operator";
+    if (reason->errnum == ENOSPC)
+        return "space";
+    return strstr(error_message(reason), "destination") ? "target" : "source";
+}
+
+/* What fails is written down, too. A worker that lost its job touches nothing any more. */
+static void give_up(struct sync *sync, struct error **err)
+{
+    bool cancelled = claim_wish(sync->claim) == CLAIM_CANCEL;
+    bool paused;
+    CLEANUP_ERROR struct error *lost = NULL;
+
+    sync_explain_space(sync, err);
+    paused = !cancelled && (*err)->kind == ERROR_PAUSED;
+    if (cancelled) {
+        error_clear(err);
+        error_set(err, "job %lld was cancelled; what was copied stays for the next run",
+                  (long long)sync->job.id);
+    }
+    if (claim_check(sync->claim, &lost) == 0) {
+        sync_withdraw(sync);
+        /* Without it, nothing that was copied could be gone on with by its journal. */
+        if (paused && sync->point.id && (*err)->errnum != ESTALE)
+            sync_keep_frozen(sync);
+        else
+            sync_thaw(sync);
+        sync_fail(sync,
+                  cancelled ? "cancelled"
+                  : paused  ? "paused"
+                            : "failed",
+                  paused ? paused_by(sync, *err) : NULL, *err);
+        claim_check(sync->claim, &lost);
+    }
+    if (lost) {
+        error_clear(err);
+        error_move(err, &lost);
+    }
+}
+
+/* A worker before us made the point, and died before it had cleaned up. */
+static bool was_committed(const struct sync *sync)
+{
+    return sync->newest.id && sync->newest.job_id == sync->job.id;
+}
+
 static int run(struct sync *sync, struct error **err)
 {
-    int r;
-
-    if (sync_start_job(sync, err) < 0)
+    if (prepare(sync, err) == 0 && (was_committed(sync) || work(sync, err) == 0) &&
+        clean_up(sync, err) == 0)
+        return 0;
+    if (sync->committed) /* the point is there: what is missing is the next worker's */
         return -1;
-    r = work(sync, err);
-    if (r < 0) {
-        sync_explain_space(sync, err);
-        sync_fail(sync, *err);
-    }
-    sync_thaw(sync);
-    return r;
-}
-
-/* Whether there is anything to do for a job. */
-static bool needs_job(const struct sync *sync)
-{
-    return sync_is_live(sync) || !sync_is_up_to_date(sync);
+    give_up(sync, err);
+    return -1;
 }
 
 static int fill_result(const struct sync *sync, struct replicate_result *result, struct error **err)
@@ -267,34 +344,77 @@ static int fill_result(const struct sync *sync, struct replicate_result *result,
     return 0;
 }
 
+static int run_claimed(struct store *store, const char *state_dir, struct claim *claim,
+                       const struct replicate_options *options, struct replicate_result *result,
+                       bool *late, struct error **err)
+{
+    CLEANUP(job_options_free) struct job_options own = { .options = *options };
+    struct store_vm vm;
+    CLEANUP(sync_free)
+    struct sync sync = { .store = store,
+                         .state_dir = state_dir,
+                         .vm = &vm,
+                         .claim = claim,
+                         .options = &own.options,
+                         .job = claim->job };
+    int64_t began = store_now_ms();
+
+    sync.job.snapshot[0] = '\0'; /* found out when the source is asked */
+    if (store_vm_get(store, claim->job.vm_id, &vm, err) < 0 ||
+        job_options_apply(claim->job.options, &own, err) < 0)
+        return -1;
+    result->job_id = claim->job.id;
+    if (run(&sync, err) < 0)
+        return -1;
+    *late = was_committed(&sync);
+    result->up_to_date = !*late && sync_is_up_to_date(&sync);
+    result->point = sync.point.id ? sync.point.number : sync.newest.number;
+    result->seconds = (double)(store_now_ms() - began) / 1000;
+    return fill_result(&sync, result, err);
+}
+
+static struct claim_wants wants_of(const struct replicate_options *options)
+{
+    return (struct claim_wants){ .lease_seconds = options->lease_seconds,
+                                 .cancel = options->cancel,
+                                 .rate = options->rate };
+}
+
+/* A job whose point was made already is only ended: what the source offers now is the next one's.
+ */
 int job_replicate(struct store *store, const char *state_dir, const struct store_vm *vm,
                   const struct replicate_options *options, struct replicate_result *result,
                   struct error **err)
 {
-    CLEANUP(sync_free)
-    struct sync sync = { .store = store, .state_dir = state_dir, .vm = vm, .options = options };
-    CLEANUP_CLOSE int lock = -1;
-    int64_t began = store_now_ms();
+    const struct claim_wants wants = wants_of(options);
+    bool late = true;
 
     *result = (struct replicate_result){ 0 };
-    if (job_lock(state_dir, vm, &lock, err) < 0 || look(&sync, err) < 0)
-        return -1;
-    sync_tidy(&sync);
-    if (needs_job(&sync)) {
-        if (sync_find_leftovers(&sync, err) < 0 || sync_preflight(&sync, err) < 0 ||
-            run(&sync, err) < 0)
+    while (late) {
+        CLEANUP_CLAIM struct claim *claim = NULL;
+
+        replicate_result_free(result);
+        *result = (struct replicate_result){ 0 };
+        if (claim_vm(store, vm, JOB_REPLICATION, options->given, options->given_rate, &wants,
+                     &claim, err) < 0 ||
+            run_claimed(store, state_dir, claim, options, result, &late, err) < 0)
             return -1;
-        if (!sync_is_up_to_date(&sync))
-            prune_after_sync(store, state_dir, vm, sync.job.id, options->keep, options->say,
-                             options->opaque);
-    } else if (discover(&sync, err) < 0) { /* its memory or name may have changed */
-        return -1;
     }
-    result->up_to_date = sync_is_up_to_date(&sync);
-    result->job_id = sync.job.id;
-    result->point = result->up_to_date ? sync.newest.number : sync.point.number;
-    result->seconds = (double)(store_now_ms() - began) / 1000;
-    return fill_result(&sync, result, err);
+    return 0;
+}
+
+int job_resume(struct store *store, const char *state_dir, int64_t job_id,
+               const struct replicate_options *options, struct replicate_result *result,
+               struct error **err)
+{
+    const struct claim_wants wants = wants_of(options);
+    CLEANUP_CLAIM struct claim *claim = NULL;
+    bool late;
+
+    *result = (struct replicate_result){ 0 };
+    if (claim_take(store, job_id, &wants, &claim, err) < 0)
+        return -1;
+    return run_claimed(store, state_dir, claim, options, result, &late, err);
 }
 
 void replicate_result_free(struct replicate_result *result)

@@ -19,6 +19,9 @@ enum cbt_lost {
     CBT_LOST_FAIL,   /* stop before anything is written */
 };
 
+/* resync, full, fail; ERROR_USAGE for another word. */
+int cbt_lost_parse(const char *text, enum cbt_lost *lost, struct error **err);
+
 struct replicate_options {
     bool full;                /* compare every block of source and replica, whatever CBT says */
     enum cbt_lost cbt_lost;   /* not asked for with `full`, and not of a first copy */
@@ -38,8 +41,12 @@ struct replicate_options {
     unsigned parallel;            /* disks copied at the same time; 0: 1 */
     unsigned connections;         /* per NBD end; 0: chosen */
     unsigned patience_s;          /* with ends that do not answer; 0: chosen */
-    atomic_uint_fast64_t *rate;   /* bytes/s over all disks, may change; NULL or 0: unlimited */
-    atomic_int *cancel;           /* non-zero: stop cleanly; NULL: never */
+    uint64_t rate;                /* bytes/s over all disks, of a job that has none; 0: unlimited */
+    unsigned lease_seconds;       /* 0: the default */
+    /* What the operator says of this job, over what was said when it was made. */
+    const char *given;  /* as options.h has it; NULL: nothing */
+    int64_t given_rate; /* bytes/s; -1: nothing */
+    atomic_int *cancel; /* non-zero: stop cleanly; NULL: never */
     /* A question to the operator, true: yes; NULL: nobody can be asked, which is a no. */
     bool (*ask)(void *opaque, const char *question);
     /* Something that the operator should know: "disk-2000: change tracking was reset …". */
@@ -71,7 +78,7 @@ struct replicate_disk {
 };
 
 struct replicate_result {
-    int64_t job_id;  /* 0: there was none, as it was up to date */
+    int64_t job_id;
     unsigned point;  /* number of the new point, or of the newest when up to date */
     bool up_to_date; /* every disk is at the newest point's change id: nothing was made */
     double seconds;
@@ -79,10 +86,15 @@ struct replicate_result {
     size_t count;
 };
 
-/* Errors: ERROR_PAUSED when the next run can go on where this one stopped. */
+/* The VM's open job is gone on with, or a new one made and run to its end.
+ * Errors: ERROR_PAUSED when the next run can go on where this one stopped. */
 int job_replicate(struct store *store, const char *state_dir, const struct store_vm *vm,
                   const struct replicate_options *options, struct replicate_result *result,
                   struct error **err);
+/* This job, which is open and has no worker that lives. */
+int job_resume(struct store *store, const char *state_dir, int64_t job_id,
+               const struct replicate_options *options, struct replicate_result *result,
+               struct error **err);
 void replicate_result_free(struct replicate_result *result);
 #define CLEANUP_REPLICATE_RESULT CLEANUP(replicate_result_free)
 

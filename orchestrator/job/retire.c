@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "job/lock.h"
+#include "job/claim.h"
 #include "job/retire-steps.h"
 #include "json-writer.h"
 #include "replica/images-lock.h"
@@ -176,9 +176,10 @@ int retire_finish(struct store *store, const char *state_dir, const struct store
 int job_retire(struct store *store, const char *state_dir, const struct store_vm *vm,
                unsigned number, const struct retire_options *options, struct error **err)
 {
-    CLEANUP_CLOSE int lock = -1;
+    CLEANUP_CLAIM struct claim *claim = NULL;
 
-    if (job_lock(state_dir, vm, &lock, err) < 0)
+    if (claim_hold(store, vm, "merge", &claim, err) < 0)
         return -1;
-    return retire_point(store, state_dir, vm, number, options, err);
+    return claim_let_go(claim, store, retire_point(store, state_dir, vm, number, options, err),
+                        err);
 }

@@ -1,30 +1,36 @@
 /* One run of `vmferry replicate`, as its parts see it. The order is
  *
- *     replicate.c   lock → what is offered → identity → preflight →
- *     prepare.c     the job's row, with the name of the snapshot that it will make →
+ *     replicate.c   the job is claimed → what is offered → identity → preflight →
+ *     prepare.c     the name of the snapshot that it will make →
  *     moment.c      the snapshot, what changed up to it, its disks readable →
  *     plan.c        how each disk is brought up to date, and from where →
  *     prepare.c     rows, then files: everything is written down before it is made →
  *     transfer.c    all disks copied, flushed, verified →
  *     publish.c     ONE transaction: point complete, change ids, history →
- *     moment.c      the snapshot is removed, whatever came of all this
+ *     moment.c      the snapshot is removed, but for a pause that can go on with it →
+ *     publish.c     the job ends
  *
  * A source that offers a moment already (nbd) needs neither preflight nor snapshot; it is
- * planned first, and when nothing is to be done there is no job.
+ * planned first, and when nothing is to be done the job ends there.
  *
  * A crash anywhere leaves an unfinished point behind, which the next run's plan
  * resumes or replaces, and a snapshot that the job's row names, which the next run takes
- * over or removes. Complete points are never touched. */
+ * over or removes. Complete points are never touched.
+ *
+ * Everything that is written names the claim (claim.h): a worker that was replaced while
+ * it was stopped changes nothing any more. */
 #ifndef VMFERRY_SYNC_H
 #define VMFERRY_SYNC_H
 
 #include <limits.h>
 
 #include "copy/copy.h"
+#include "job/claim.h"
 #include "job/connect.h"
 #include "job/replicate.h"
 #include "replica/export.h"
 #include "replica/pool.h"
+#include "replica/volume.h"
 #include "store/store.h"
 
 enum sync_type {
@@ -64,17 +70,29 @@ struct disk_sync {
     char journal[PATH_MAX];
     char resend[PATH_MAX];  /* the journal of a copy that sends all */
     char changes[PATH_MAX]; /* our own copy of the change map */
+    /* As a worker that may still be there knows them; "": there is none. */
+    char old_image[STORE_PATH], old_leaves[STORE_PATH];
 
     char *uri; /* to write through; owned */
     atomic_uint_fast64_t rate;
+    struct store_job_disk shown; /* in job_disks */
     struct copy_result result;
     int64_t began_ms, ended_ms;
+};
+
+/* A snapshot that a job's row names. */
+struct leftover {
+    int64_t job_id;
+    char name[SOURCE_SNAPSHOT];
+    bool adopted;
+    bool gone;
 };
 
 struct sync {
     struct store *store;
     const char *state_dir;
     const struct store_vm *vm;
+    struct claim *claim;
     const struct replicate_options *options;
 
     struct connection from;
@@ -86,20 +104,27 @@ struct sync {
     struct store_point point;  /* that this run makes */
     unsigned number;           /* of that one */
     struct pool pool;          /* where the replica lies, or will */
-    struct store_job job;      /* id 0: none yet */
-    bool planned;              /* the disks' types are known */
-    struct store_job *dead;    /* jobs that may have left a snapshot */
-    size_t dead_count;
+    struct store_job job; /* the claim's, with what has become of it; snapshot: the one in use */
+    bool begun;           /* something was tried that is worth a line of history */
+    bool committed;       /* the point is complete */
+    bool planned;         /* the disks' types are known */
+    struct leftover *leftovers; /* snapshots of this job's workers before, and of other jobs */
+    size_t leftover_count;
     bool freezing;    /* the source makes its snapshot now */
     char heard[1024]; /* what the source had to say about it */
-    int64_t adopted;  /* that one of them whose snapshot this job goes on with; 0: none */
-    char lease[LEASE_TEXT];
+    bool adopted;     /* one of the leftovers is gone on with */
 };
 
 /* The source has to be frozen: it offers a moment only while a snapshot stands. */
 static inline bool sync_is_live(const struct sync *sync)
 {
-    return sync->from.source->kind->freeze != NULL;
+    return sync->from.source && sync->from.source->kind->freeze;
+}
+
+/* A snapshot of ours stands, or may stand. */
+static inline bool sync_is_frozen(const struct sync *sync)
+{
+    return sync_is_live(sync) && sync->job.snapshot[0];
 }
 
 /* What is remembered of where a disk was read from: of a live source nothing, as it
@@ -120,6 +145,11 @@ static inline const char *sync_journal(const struct disk_sync *disk)
     return disk->send_all ? disk->resend : disk->journal;
 }
 
+/* In a transaction of its own; disk NULL: of the whole job. */
+int sync_step(struct sync *sync, const struct disk_sync *disk, const char *step, const char *state,
+              const char *detail, struct error **err);
+/* What it does now, for whoever watches. */
+void sync_show(struct sync *sync, const char *operation);
 void sync_say(const struct sync *sync, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 const char *sync_type_name(enum sync_type type); /* as it is stored */
@@ -157,13 +187,18 @@ bool sync_is_up_to_date(const struct sync *sync);
 /* preflight.c: an error that lists the blockers, when there are any. */
 int sync_preflight(struct sync *sync, struct error **err);
 
+/* What the job's row names: its leftovers that may stand, and the snapshot in use. */
+int sync_snapshot_names(const struct sync *sync, char names[STORE_NAME], struct error **err);
+
 /* moment.c: the source's side; nothing to do for one that is not live */
 /* What the source says goes to the operator, and to the job what concerns its snapshot. Call
  * it before the source is opened. */
 void sync_listen(struct sync *sync);
-/* Dead jobs' snapshots: one that the unfinished point goes on from is taken over
+/* Snapshots that were left: one that the unfinished point goes on from is taken over
  * (adopted, job.snapshot), the others are removed. */
 int sync_find_leftovers(struct sync *sync, struct error **err);
+/* The rows need not name what is gone. Call it when nobody can be making one of them any more. */
+int sync_forget_leftovers(struct sync *sync, struct error **err);
 /* The snapshot; every disk's change id. */
 int sync_freeze(struct sync *sync, struct error **err);
 /* Every disk's change map, where one can be of use. */
@@ -175,14 +210,28 @@ int sync_check_moment(struct sync *sync, struct error **err);
 /* Nothing of this job stays at the source. What can't be removed is said and stays
  * written down; a point is as good as it is. */
 void sync_thaw(struct sync *sync);
+/* The snapshot stays, for the worker that goes on. */
+void sync_keep_frozen(struct sync *sync);
+
+/* takeover.c: another worker may still have the VM's files open; nothing to do when there is
+ * none such. */
+/* It writes to no image any more. Call it before the plan. */
+int sync_fence(struct sync *sync, struct error **err);
+/* What this run goes on with gets names of its own. Call it after the plan. */
+int sync_take_files(struct sync *sync, struct error **err);
+/* The old names are nobody's. Call it when the rows name the new ones. */
+void sync_drop_files(struct sync *sync);
 
 /* prepare.c */
-/* The job's row, and in it the name of the snapshot, in one transaction. */
+/* What the source says of the VM, and in the job's row the name of the snapshot. */
 int sync_start_job(struct sync *sync, struct error **err);
 /* Remove what earlier runs left and this one does not use. */
 int sync_clear(struct sync *sync, struct error **err);
 /* The point and its disks' rows, in one transaction. */
 int sync_write_down(struct sync *sync, struct error **err);
+/* The lease of this claim goes into the disk's export; NULL: nobody may write. */
+int sync_grant(struct sync *sync, const struct export_target *target, const char *lease,
+               struct error **err);
 /* Images, leaves and change maps of the disks that start afresh. */
 int sync_make_files(struct sync *sync, struct error **err);
 
@@ -193,10 +242,16 @@ int sync_transfer(struct sync *sync, struct error **err);
 /* What a run leaves to do that was killed right after it completed the newest point. */
 void sync_tidy(const struct sync *sync);
 int sync_publish(struct sync *sync, struct error **err);
-/* Every disk was found to be at the newest point's change id: the job ends without one. */
-int sync_end_unchanged(struct sync *sync, struct error **err);
-/* The job ended without a point: write down why. Problems in here are not reported: the
- * next run finds everything out for itself. */
-void sync_fail(struct sync *sync, const struct error *reason);
+/* All is done. */
+int sync_end(struct sync *sync, struct error **err);
+/* The job ends, or is paused, without a point: write down why. Problems in here are not reported:
+ * the next run finds everything out for itself. */
+void sync_fail(struct sync *sync, const char *status, const char *paused_by,
+               const struct error *reason);
+void sync_withdraw(struct sync *sync);
+/* disk's image, leaves, journal and changes, from the names in its row. */
+int sync_set_paths(const struct sync *sync, struct disk_sync *disk, struct error **err);
+/* leaves → journal, changes: "…/point-0002.leaves" and the same with another ending. */
+void sync_name_beside(const char *leaves, const char *ending, char *name, size_t size);
 
 #endif

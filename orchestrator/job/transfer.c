@@ -12,15 +12,19 @@
 #include "replica/view.h"
 
 #define TICK_MS         200
-#define ROW_INTERVAL_MS 1000
+#define ROW_INTERVAL_MS 600
 #define CONNECT_SECONDS 60
 #define SPACE_MS        1000
 
+/* What a disk's copy does, in its order; each is a step of the job. */
+enum phase { PHASE_NONE, PHASE_COPY, PHASE_FLUSH, PHASE_VERIFY };
+static const char *const phase_steps[] = { "", "copy", "flush", "verify" };
+
 /* One disk's figures; the lock of struct transfer protects them. */
 struct figures {
-    uint64_t done;
-    uint64_t total;
+    struct progress_record record;
     char operation[32];
+    enum phase phase;
 };
 
 struct transfer {
@@ -42,6 +46,7 @@ struct transfer {
 struct watcher {
     struct transfer *transfer;
     size_t index;
+    bool reading; /* the replica, before the copy */
     struct progress_meter meter;
     char trouble[400]; /* that was said last */
 };
@@ -73,19 +78,57 @@ static void say_trouble(struct watcher *watcher, const char *trouble)
     sync_say(sync, "%s", error_message(text));
 }
 
+/* The steps up to `phase` are done. The lock is held. */
+static int enter_phase(struct transfer *transfer, size_t index, enum phase phase,
+                       struct error **err)
+{
+    struct figures *figures = &transfer->figures[index];
+    struct disk_sync *disk = &transfer->sync->disks[index];
+
+    while (figures->phase < phase) {
+        if (figures->phase != PHASE_NONE &&
+            sync_step(transfer->sync, disk, phase_steps[figures->phase], "done", NULL, err) < 0)
+            return -1;
+        figures->phase++;
+        if (sync_step(transfer->sync, disk, phase_steps[figures->phase], "running", NULL, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The first disk that fails stops the others; theirs is then not the reason. */
+static void note_error(struct transfer *transfer, struct error **err)
+{
+    if (!transfer->error)
+        error_move(&transfer->error, err);
+    atomic_store(&transfer->cancel, 1);
+}
+
+static enum phase phase_of(const struct copy_progress *now)
+{
+    if (now->operation && strcmp(now->operation, "verifying") == 0)
+        return PHASE_VERIFY;
+    return now->total_known && now->bytes_done == now->bytes_total ? PHASE_FLUSH : PHASE_COPY;
+}
+
 static void on_progress(void *opaque, const struct copy_progress *now)
 {
     struct watcher *watcher = opaque;
-    struct figures *figures = &watcher->transfer->figures[watcher->index];
+    struct transfer *transfer = watcher->transfer;
+    struct figures *figures = &transfer->figures[watcher->index];
     const char *operation = now->trouble ? "waiting" : now->operation;
+    CLEANUP_ERROR struct error *problem = NULL;
 
+    if (watcher->reading)
+        operation = "reading the replica";
     progress_meter_update(&watcher->meter, now->bytes_done, now->bytes_total, progress_now_ns());
     say_trouble(watcher, now->trouble);
     show(watcher, operation);
-    LOCK_SCOPE(&watcher->transfer->lock);
-    figures->done = now->bytes_done;
-    figures->total = now->bytes_total;
+    LOCK_SCOPE(&transfer->lock);
+    figures->record = watcher->meter.record;
     snprintf(figures->operation, sizeof figures->operation, "%s", operation ? operation : "");
+    if (!watcher->reading && enter_phase(transfer, watcher->index, phase_of(now), &problem) < 0)
+        note_error(transfer, &problem);
 }
 
 static void watcher_init(struct watcher *watcher, struct transfer *transfer, size_t index)
@@ -191,24 +234,23 @@ static int copy_one(struct transfer *transfer, size_t index, struct error **err)
     return 0;
 }
 
-/* A disk that is durable is not copied again when another one fails. */
-static int note_done(struct transfer *transfer, struct disk_sync *disk, struct error **err)
+static int complete_disk(struct store *store, void *opaque, struct error **err)
 {
-    struct sync *sync = transfer->sync;
-
-    if (store_point_disk_complete(sync->store, &disk->row, err) < 0)
-        return -1;
-    disk->row.complete = true;
-    return store_step(sync->store, sync->job.id, disk->stored.id, "copy", "done", disk->row.digest,
-                      err);
+    return store_point_disk_complete(store, opaque, err);
 }
 
-/* The first disk that fails stops the others; theirs is then not the reason. */
-static void note_error(struct transfer *transfer, struct error **err)
+/* A disk that is durable is not copied again when another one fails. */
+static int note_done(struct transfer *transfer, size_t index, struct error **err)
 {
-    if (!transfer->error)
-        error_move(&transfer->error, err);
-    atomic_store(&transfer->cancel, 1);
+    struct sync *sync = transfer->sync;
+    struct disk_sync *disk = &sync->disks[index];
+    enum phase last = sync->options->no_verify ? PHASE_FLUSH : PHASE_VERIFY;
+
+    if (enter_phase(transfer, index, last, err) < 0 ||
+        claim_transaction(sync->claim, sync->store, complete_disk, &disk->row, err) < 0)
+        return -1;
+    disk->row.complete = true;
+    return sync_step(sync, disk, phase_steps[last], "done", disk->row.digest, err);
 }
 
 static bool take_disk(struct transfer *transfer, size_t *index)
@@ -236,7 +278,7 @@ static void *worker(void *opaque)
         LOCK_SCOPE(&transfer->lock);
         transfer->active--;
         if (r == 0)
-            r = note_done(transfer, &transfer->sync->disks[index], &err);
+            r = note_done(transfer, index, &err);
         if (r < 0)
             note_error(transfer, &err);
     }
@@ -249,25 +291,59 @@ static void *worker(void *opaque)
 /* The rate is for all disks together. */
 static void share_rate(struct transfer *transfer)
 {
-    const struct replicate_options *options = transfer->sync->options;
-    uint64_t rate = options->rate ? atomic_load(options->rate) : 0;
+    uint64_t rate = atomic_load(&transfer->sync->claim->rate);
     uint64_t share = transfer->active > 1 ? rate / transfer->active : rate;
 
     for (size_t i = 0; i < transfer->sync->count; i++)
         atomic_store(&transfer->sync->disks[i].rate, rate && !share ? 1 : share);
 }
 
+static void show_disk(struct sync *sync, struct disk_sync *disk, const struct figures *figures)
+{
+    const struct progress_record *record = &figures->record;
+    struct store_job_disk *row = &disk->shown;
+
+    *row = (struct store_job_disk){ .job_id = sync->job.id,
+                                    .disk_id = disk->stored.id,
+                                    .bytes_done = record->bytes_done,
+                                    .bytes_total = record->bytes_total,
+                                    .throughput = record->throughput,
+                                    .eta_seconds = record->eta_seconds,
+                                    .percent = record->percent };
+    snprintf(row->sync_type, sizeof row->sync_type, "%s", sync_type_name(disk->type));
+    snprintf(row->operation, sizeof row->operation, "%s", figures->operation);
+    if (!sync_needs_copy(disk) || disk->row.complete) {
+        row->percent = 100;
+        row->eta_seconds = 0;
+        row->throughput = 0;
+        strcpy(row->operation, "Completed");
+    }
+}
+
+static int write_rows(struct store *store, void *opaque, struct error **err)
+{
+    struct sync *sync = opaque;
+
+    for (size_t i = 0; i < sync->count; i++) {
+        if (store_job_disk_put(store, &sync->disks[i].shown, err) < 0)
+            return -1;
+    }
+    return store_job_update(store, &sync->job, err);
+}
+
 static void update_row(struct transfer *transfer)
 {
-    struct store_job *job = &transfer->sync->job;
+    struct sync *sync = transfer->sync;
+    struct store_job *job = &sync->job;
     CLEANUP_ERROR struct error *busy = NULL;
     uint64_t done = 0, total = 0;
 
-    for (size_t i = 0; i < transfer->sync->count; i++) {
-        done += transfer->figures[i].done;
-        total += transfer->figures[i].total;
+    for (size_t i = 0; i < sync->count; i++) {
+        done += transfer->figures[i].record.bytes_done;
+        total += transfer->figures[i].record.bytes_total;
         if (transfer->figures[i].operation[0])
             strcpy(job->operation, transfer->figures[i].operation);
+        show_disk(sync, &sync->disks[i], &transfer->figures[i]);
     }
     progress_meter_update(&transfer->meter, done, total, progress_now_ns());
     job->bytes_done = done;
@@ -275,7 +351,8 @@ static void update_row(struct transfer *transfer)
     job->throughput = transfer->meter.record.throughput;
     job->eta_seconds = transfer->meter.record.eta_seconds;
     job->percent = transfer->meter.record.percent;
-    store_job_update(transfer->sync->store, job, &busy); /* the next second tries again */
+    /* The next time tries again; a job that is lost is noticed by its claim. */
+    claim_transaction(sync->claim, sync->store, write_rows, sync, &busy);
 }
 
 /* A while, or until a worker ends. The lock is held. */
@@ -312,14 +389,13 @@ static bool is_time(int64_t *last_ns, int64_t interval_ms)
 /* Until all workers have ended. */
 static void supervise(struct transfer *transfer, unsigned workers)
 {
-    const struct replicate_options *options = transfer->sync->options;
     int64_t row_ns = progress_now_ns(), space_ns = row_ns;
 
     LOCK_SCOPE(&transfer->lock);
     while (transfer->ending < workers) {
         CLEANUP_ERROR struct error *err = NULL;
 
-        if (options->cancel && atomic_load(options->cancel))
+        if (atomic_load(&transfer->sync->claim->stop))
             atomic_store(&transfer->cancel, 1);
         if (!atomic_load(&transfer->cancel) && export_server_keep(transfer->server, &err) < 0)
             note_error(transfer, &err);
@@ -384,12 +460,12 @@ static int read_image(struct transfer *transfer, size_t index, struct error **er
     CLEANUP_VIEW struct replica_view view = REPLICA_VIEW_INIT;
     struct copy_result result;
     struct watcher watcher;
-    struct copy_options options = { .resumable = true,
-                                    .cancel = sync->options->cancel,
-                                    .progress = on_progress,
-                                    .opaque = &watcher };
+    struct copy_options options = {
+        .resumable = true, .cancel = &sync->claim->stop, .progress = on_progress, .opaque = &watcher
+    };
 
     watcher_init(&watcher, transfer, index);
+    watcher.reading = true;
     if (wait_for_fence(disk, err) < 0 ||
         replica_view_open(sync->state_dir, disk->image, disk->row.format, disk->capacity, &view,
                           err) < 0)
@@ -408,16 +484,13 @@ static int open_exports(struct transfer *transfer, struct error **err)
 
         if (!sync_needs_copy(disk))
             continue;
-        if (export_grant(sync->store, sync->state_dir, &target, sync->lease, err) < 0)
+        if (sync_grant(sync, &target, sync->claim->lease, err) < 0)
             return error_prefix(err, "disk-%d", disk->stored.key);
-        disk->uri = export_uri(transfer->server, &target, sync->lease);
+        disk->uri = export_uri(transfer->server, &target, sync->claim->lease);
         if (!disk->uri)
             return error_set_errno(err, ENOMEM, "disk-%d", disk->stored.key);
         if (disk->read_first && read_image(transfer, i, err) < 0)
             return error_prefix(err, "disk-%d: reading the replica", disk->stored.key);
-        if (store_step(sync->store, sync->job.id, disk->stored.id, "copy", "running", NULL, err) <
-            0)
-            return -1;
     }
     return 0;
 }
@@ -450,6 +523,8 @@ int sync_transfer(struct sync *sync, struct error **err)
     transfer.keeper = (struct keeper){ .sync = sync, .gone = on_gone, .opaque = &transfer };
     progress_meter_init(&transfer.meter, sync->vm->name, sync->job.sync_type);
     fill_others(sync);
+    progress_meter_update(&transfer.meter, 0, 0, progress_now_ns());
+    update_row(&transfer);
     if (count_workers(sync) == 0)
         return 0;
     if (export_server_start(sync->state_dir, sync->vm, &server, err) < 0)

@@ -335,6 +335,15 @@ int volume_clone(const char *from, const char *to, struct error **err)
     return volume_sync_folder(to, err);
 }
 
+int volume_link(const char *from, const char *to, struct error **err)
+{
+    if (volume_remove(to, err) < 0)
+        return -1;
+    if (link(from, to) < 0)
+        return error_set_errno(err, errno, "naming %s %s, too", from, to);
+    return volume_sync_folder(to, err);
+}
+
 int volume_sync(const char *path, struct error **err)
 {
     CLEANUP_CLOSE int fd = -1;

@@ -70,6 +70,9 @@ int volume_grow(const char *path, const char *format, uint64_t capacity, struct 
  * is as sparse as the original elsewhere. An existing `to` is replaced. */
 int volume_clone(const char *from, const char *to, struct error **err);
 
+/* Another name of the same file. */
+int volume_link(const char *from, const char *to, struct error **err);
+
 /* The file and its folder are on stable storage. */
 int volume_sync(const char *path, struct error **err);
 /* The folder's entry for it is. */

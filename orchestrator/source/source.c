@@ -54,6 +54,21 @@ bool source_filter_fits(const struct source_filter *filter, const char *name, co
     return strncmp(path, filter->folder, length) == 0 && path[length] == '/';
 }
 
+int source_quiesce_parse(const char *text, enum quiesce *quiesce, struct error **err)
+{
+    static const char *const words[] = {
+        [QUIESCE_AUTO] = "auto", [QUIESCE_YES] = "yes", [QUIESCE_NO] = "no"
+    };
+
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcmp(words[i], text) == 0) {
+            *quiesce = (enum quiesce)i;
+            return 0;
+        }
+    }
+    return error_set_kind(err, ERROR_USAGE, "quiesce: '%s': say auto, yes or no", text);
+}
+
 void spec_list_free(struct spec_list *list)
 {
     for (size_t i = 0; i < list->count; i++)

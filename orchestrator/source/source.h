@@ -76,6 +76,9 @@ void findings_free(struct findings *findings);
 
 enum quiesce { QUIESCE_AUTO, QUIESCE_YES, QUIESCE_NO };
 
+/* auto, yes, no; ERROR_USAGE for another word. */
+int source_quiesce_parse(const char *text, enum quiesce *quiesce, struct error **err);
+
 struct freeze_wishes {
     const char *snapshot; /* the name it gets; written down by the caller before */
     const char *description;

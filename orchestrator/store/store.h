@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "copy/digest.h"
 #include "error.h"
@@ -172,6 +173,7 @@ int store_vm_upsert(struct store *store, struct store_vm *vm, const char *spec, 
 /* By uuid (any case), name or path; a name that two VMs have is an error that lists both. */
 int store_vm_find(struct store *store, const char *name_or_uuid, struct store_vm *vm,
                   struct error **err);
+int store_vm_get(struct store *store, int64_t id, struct store_vm *vm, struct error **err);
 int store_vms(struct store *store, struct store_vm **vms, size_t *count, struct error **err);
 /* The spec JSON as it was when last discovered or replicated (source/spec.h parses it). */
 int store_vm_spec(struct store *store, int64_t vm_id, char **json, struct error **err);
@@ -351,50 +353,136 @@ int store_pool_vms(struct store *store, int64_t pool_id, int64_t **vms, size_t *
 int store_vm_pool(struct store *store, int64_t vm_id, int64_t *pool_id, struct error **err);
 int store_vm_set_pool(struct store *store, int64_t vm_id, int64_t pool_id, struct error **err);
 
-/* Replication jobs (jobs.c) */
+/* Jobs (jobs.c, claims.c) */
 
 struct store_job {
     int64_t id;
     int64_t vm_id;
-    char type[24];      /* replication_type: manual */
-    char sync_type[16]; /* of its most expensive disk: initial, resync, incremental */
-    char status[16];    /* running, completed, failed, paused */
-    char operation[64];
+    char type[24];              /* replication_type: manual; or merge, repair … */
+    char sync_type[16];         /* of its most expensive disk: initial, resync, incremental */
+    char status[16];            /* queued, running, paused: open; completed, failed, cancelled */
+    char operation[STORE_NAME]; /* at its end "Completed", "Failed: why" */
     uint64_t bytes_total;
     uint64_t bytes_done;
     uint64_t throughput;
     int64_t eta_seconds; /* -1: not known */
     double percent;
     char error[STORE_TEXT];
+    char paused_by[16];       /* operator, source, target, space, window, worker; "" */
+    char wanted[8];           /* of the worker that runs it: pause, cancel; "" */
+    int64_t rate;             /* bytes/s, 0: unlimited, -1: the configuration's */
+    char options[STORE_TEXT]; /* how to run it, JSON; "": as the configuration says */
+    int64_t fence;            /* grows with every worker that takes it */
     char lease[STORE_NAME];
+    int64_t expires_ms; /* by the database's clock; 0: nobody owns it */
+    char owner_host[STORE_NAME];
     char owner_boot[STORE_UUID];
     int64_t owner_pid;
     int64_t owner_start;
-    char snapshot[STORE_NAME]; /* that it may have at the source; "" when it is known to be gone */
+    char snapshot[STORE_NAME]; /* those that it may have at the source, the newest last, with a
+                                  blank between; "" when they are known to be gone */
     int64_t created_ms;
+    int64_t started_ms; /* 0: not yet */
     int64_t updated_ms;
     int64_t completed_ms;
 };
 
-/* Insert with status running. A VM that has a running job already is refused. */
+static inline bool store_job_is_open(const struct store_job *job)
+{
+    return strcmp(job->status, "queued") == 0 || strcmp(job->status, "running") == 0 ||
+           strcmp(job->status, "paused") == 0;
+}
+
+/* Insert with status queued; type, sync_type, options and rate. A VM that has an open job
+ * already is refused, errnum EEXIST. */
+int store_job_create(struct store *store, struct store_job *job, struct error **err);
+/* Insert with status running, owned by nobody. A VM that has an open job is refused. */
 int store_job_start(struct store *store, struct store_job *job, struct error **err);
-/* operation, sync_type, the progress columns and updated_at. */
+int store_job_get(struct store *store, int64_t id, struct store_job *job, struct error **err);
+/* operation, sync_type, the progress columns and updated_at; only while it is running under
+ * job->fence: errnum ESTALE. */
 int store_job_update(struct store *store, const struct store_job *job, struct error **err);
-/* status, error, completed_at. */
+/* status, error, completed_at, of an open job; nobody owns it afterwards. Whoever runs a job ends
+ * it by store_claim_end(). */
 int store_job_end(struct store *store, int64_t job_id, const char *status, const char *error,
                   struct error **err);
 /* Written before the snapshot is made, and cleared ("") after it is gone. */
 int store_job_set_snapshot(struct store *store, int64_t job_id, const char *snapshot,
                            struct error **err);
+int store_job_set_options(struct store *store, int64_t job_id, const char *options,
+                          struct error **err);
+/* bytes/s, 0: unlimited, -1: the configuration's. */
+int store_job_set_rate(struct store *store, int64_t job_id, int64_t rate, struct error **err);
+/* Ask the worker that runs it: pause, cancel. *asked is false when it does not run. */
+int store_job_ask(struct store *store, int64_t job_id, const char *wanted, bool *asked,
+                  struct error **err);
 /* Jobs that may have a snapshot at the source, oldest first; vm_id 0: of all VMs. */
 int store_jobs_with_snapshot(struct store *store, int64_t vm_id, struct store_job **jobs,
                              size_t *count, struct error **err);
 /* Newest first; vm_id 0: of all VMs; limit 0: all. */
 int store_jobs(struct store *store, int64_t vm_id, unsigned limit, struct store_job **jobs,
                size_t *count, struct error **err);
-/* The VM's job whose status is running, if any. */
-int store_job_running(struct store *store, int64_t vm_id, bool *found, struct store_job *job,
+/* That are not at their end, oldest first; vm_id 0: of all VMs. */
+int store_jobs_open(struct store *store, int64_t vm_id, struct store_job **jobs, size_t *count,
+                    struct error **err);
+/* The VM's job that is not at its end, if any. */
+int store_job_open(struct store *store, int64_t vm_id, bool *found, struct store_job *job,
+                   struct error **err);
+
+/* Owning a job (claims.c; job/claim.h is what workers use). An owner names its fence with all
+ * that it writes; ESTALE: it owns the job no longer. */
+
+/* Take it, as it was `seen`: status running, the next fence, the owner, lease and expires_ms of
+ * `mine`. *taken is false when somebody else was faster. mine->fence is set. */
+int store_claim_take(struct store *store, const struct store_job *seen, struct store_job *mine,
+                     bool *taken, struct error **err);
+int store_claim_renew(struct store *store, int64_t job_id, int64_t fence, int64_t expires_ms,
                       struct error **err);
+/* Part of a transaction: nobody takes the job before that ends. */
+int store_claim_check(struct store *store, int64_t job_id, int64_t fence, struct error **err);
+/* status (paused, or an end), who has to do something, and what is said of it; nobody owns it
+ * afterwards. */
+int store_claim_end(struct store *store, int64_t job_id, int64_t fence, const char *status,
+                    const char *paused_by, const char *operation, const char *error,
+                    struct error **err);
+
+/* The row goes. */
+int store_claim_forget(struct store *store, int64_t job_id, int64_t fence, struct error **err);
+
+/* What each disk of a job does (job-disks.c). */
+struct store_job_disk {
+    int64_t job_id;
+    int64_t disk_id;
+    int key; /* read only, as is unit */
+    int unit;
+    char sync_type[16];
+    char operation[STORE_NAME]; /* at its end as the job's */
+    uint64_t bytes_total;
+    uint64_t bytes_done;
+    uint64_t throughput;
+    int64_t eta_seconds; /* -1: not known */
+    double percent;
+    char error[STORE_TEXT];
+};
+
+/* Insert, or update the row of this job and disk. */
+int store_job_disk_put(struct store *store, const struct store_job_disk *disk, struct error **err);
+/* In unit order. */
+int store_job_disks(struct store *store, int64_t job_id, struct store_job_disk **disks,
+                    size_t *count, struct error **err);
+
+struct store_step_row {
+    char step[24];
+    int key; /* -1: of the whole job */
+    char state[16];
+    int64_t started_ms;
+    int64_t completed_ms;
+    char detail[STORE_TEXT];
+};
+
+/* In the order in which they began. */
+int store_steps(struct store *store, int64_t job_id, struct store_step_row **steps, size_t *count,
+                struct error **err);
 
 /* A step is written down before it is done ("running") and after ("done", "failed").
  * disk_id 0: a step of the whole job. detail may be NULL. */

@@ -202,6 +202,18 @@ int store_vm_find(struct store *store, const char *name_or_uuid, struct store_vm
     return 0;
 }
 
+int store_vm_get(struct store *store, int64_t id, struct store_vm *vm, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "SELECT " VM_COLUMNS "WHERE vms.id = ?");
+    bool found;
+
+    bind_int(&s, id);
+    if (read_first(&s, read_vm, vm, &found, err) < 0)
+        return -1;
+    return found ? 0 : not_found(err, "%s has no VM of that id any more", store->path);
+}
+
 int store_vms(struct store *store, struct store_vm **vms, size_t *count, struct error **err)
 {
     CLEANUP_STATEMENT struct statement s =

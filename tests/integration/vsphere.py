@@ -230,7 +230,7 @@ def crashes():
 
         vm.write(2000, 0, rng.randbytes(32 * MiB))
         process = lab.start("replicate", "big", "--rate=4M")
-        wait_for(lambda: lab.query("SELECT 1 FROM job_steps WHERE step = 'copy' AND job_id = 4"))
+        wait_for(lambda: lab.query("SELECT 1 FROM job_steps WHERE step = 'copy' AND job_id = 3"))
         busy = lab.vmferry("recover")
         tap.ok("being replicated" in busy.out and lab.standing(vm), "recover leaves a living job")
         kill(process)
@@ -238,7 +238,7 @@ def crashes():
         ended(swept, 0, "recover, after it died")
         tap.is_(lab.standing(vm), [], "removes its snapshot")
         tap.is_(
-            lab.query("SELECT status, source_snapshot FROM replication_jobs WHERE id = 4"),
+            lab.query("SELECT status, source_snapshot FROM replication_jobs WHERE id = 3"),
             [("failed", None)],
             "and ends the job",
         )
@@ -248,12 +248,21 @@ def crashes():
 
         vm.write(2000, 0, rng.randbytes(32 * MiB))
         process = lab.start("replicate", "big", "--rate=4M")
-        wait_for(lambda: lab.query("SELECT 1 FROM job_steps WHERE step = 'copy' AND job_id = 6"))
+        wait_for(lambda: lab.query("SELECT 1 FROM job_steps WHERE step = 'copy' AND job_id = 5"))
         process.terminate()
         tap.is_(process.wait(), 3, "a job that is stopped is paused")
-        tap.is_(lab.standing(vm), [], "and leaves no snapshot")
-        tap.is_(lab.replicate("big").status, 0, "the next run")
+        stands = lab.standing(vm)
+        tap.is_(len(stands), 1, "and keeps its snapshot, to go on from it")
+        result = lab.replicate("big")
+        ended(result, 0, "the next run")
+        tap.ok("going on with snapshot " + stands[0] in result.err, "does so")
         tap.ok(lab.all_same(vm), "is right")
+        tap.is_(lab.standing(vm), [], "and removes it")
+        tap.is_(
+            lab.query("SELECT status, source_snapshot FROM replication_jobs WHERE id = 5"),
+            [("completed", None)],
+            "all in one job",
+        )
 
 
 def unborn():
@@ -376,7 +385,7 @@ def telling():
             lines = [l for l in result.err.splitlines() if l.startswith(op + " on VM ")]
             tap.ok(any(l.endswith(" %") for l in lines), "%s: its progress is shown" % op, result.err)
         tap.ok("could not be quiesced" in result.err, "that it was not quiesced is said")
-        detail = lab.query("SELECT detail FROM job_steps WHERE step = 'freeze'")[0][0]
+        detail = lab.query("SELECT detail FROM job_steps WHERE step = 'snapshot'")[0][0]
         tap.ok("could not be quiesced" in detail, "and the job says so", detail)
         tap.ok(detail.startswith("vmferry-1-"), "beside the snapshot's name", detail)
         result = lab.replicate("talk", "--quiesce=yes")

@@ -1,0 +1,373 @@
+/* Owning a job; see claim.h. */
+#include "job/claim.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "job/beat.h"
+#include "job/options.h"
+
+#define LEASE_SECONDS     30
+#define LEASE_SECONDS_MIN 3
+#define TAKE_TRIES        20
+
+static int64_t lease_ms(const struct claim_wants *wants)
+{
+    const char *environment = getenv("VMFERRY_LEASE_SECONDS");
+    int64_t seconds = environment ? atoi(environment) : 0;
+
+    if (seconds < LEASE_SECONDS_MIN)
+        seconds = wants->lease_seconds;
+    if (seconds < LEASE_SECONDS_MIN)
+        seconds = LEASE_SECONDS;
+    return seconds * 1000;
+}
+
+bool claim_is_dead(const struct store_job *job, int64_t now_ms)
+{
+    return strcmp(job->status, "running") == 0 &&
+           (owner_look(job) == OWNER_GONE || job->expires_ms <= now_ms);
+}
+
+bool claim_is_alive(const struct store_job *job, int64_t now_ms)
+{
+    return strcmp(job->status, "running") == 0 && !claim_is_dead(job, now_ms);
+}
+
+int claim_refuse_busy(struct store *store, const struct store_job *job, struct error **err)
+{
+    CLEANUP_ERROR struct error *ignored = NULL;
+    char owner[OWNER_TEXT];
+    struct store_vm vm;
+
+    if (store_vm_get(store, job->vm_id, &vm, &ignored) < 0)
+        strcpy(vm.name, "the VM");
+    if (strcmp(job->type, JOB_REPLICATION) == 0)
+        error_set(err,
+                  "'%s' is being replicated by %s, as job %" PRId64 ": `vmferry job watch %" PRId64
+                  "` shows it",
+                  vm.name, owner_text(job, owner), job->id, job->id);
+    else
+        error_set(err, "'%s' is in use by job %" PRId64 " (%s), which %s runs: wait for it to end",
+                  vm.name, job->id, job->type, owner_text(job, owner));
+    (*err)->errnum = EBUSY;
+    return -1;
+}
+
+static int refuse_over(const struct store_job *job, struct error **err)
+{
+    error_set(err, "job %" PRId64 " is at its end: it %s%s", job->id,
+              strcmp(job->status, "cancelled") == 0 ? "was " : "has ", job->status);
+    (*err)->errnum = EALREADY;
+    return -1;
+}
+
+/* The random part makes a lease that nobody can guess, the others one that can be told. */
+static int make_lease(struct claim *claim, int64_t job_id, int64_t fence, struct error **err)
+{
+    char random[LEASE_TEXT];
+
+    if (export_new_lease(random, err) < 0)
+        return -1;
+    snprintf(claim->lease, sizeof claim->lease, "%" PRId64 "-%" PRId64 "-%.16s", job_id, fence,
+             random);
+    return 0;
+}
+
+/* Whoever had it and is not known to have ended may still have files open. */
+static bool may_still_write(const struct store_job *seen)
+{
+    return strcmp(seen->status, "running") == 0 && owner_look(seen) != OWNER_GONE &&
+           seen->owner_pid;
+}
+
+static int take_once(struct store *store, const struct store_job *seen, int64_t lease,
+                     struct claim *claim, bool *taken, struct error **err)
+{
+    struct store_job *mine = &claim->job;
+    int64_t now;
+
+    if (store_clock_ms(store, &now, err) < 0)
+        return -1;
+    if (!store_job_is_open(seen))
+        return refuse_over(seen, err);
+    if (claim_is_alive(seen, now))
+        return claim_refuse_busy(store, seen, err);
+    *mine = *seen;
+    if (make_lease(claim, seen->id, seen->fence + 1, err) < 0)
+        return -1;
+    snprintf(mine->lease, sizeof mine->lease, "%s", claim->lease);
+    strcpy(mine->status, "running");
+    mine->expires_ms = now + lease;
+    owner_fill(mine);
+    claim->contested = may_still_write(seen);
+    return store_claim_take(store, seen, mine, taken, err);
+}
+
+int claim_take(struct store *store, int64_t job_id, const struct claim_wants *wants,
+               struct claim **claim, struct error **err)
+{
+    CLEANUP_CLAIM struct claim *new = calloc(1, sizeof *new);
+    int64_t lease = lease_ms(wants), asked_ms = 0;
+    bool taken = false;
+
+    if (!new)
+        return error_set_errno(err, ENOMEM, "taking job %" PRId64, job_id);
+    for (int tries = 0; !taken && tries < TAKE_TRIES; tries++) {
+        struct store_job seen;
+
+        asked_ms = beat_clock_ms();
+        if (store_job_get(store, job_id, &seen, err) < 0 ||
+            take_once(store, &seen, lease, new, &taken, err) < 0)
+            return -1;
+    }
+    if (!taken)
+        return error_set(err, "job %" PRId64 " changes all the time; try again", job_id);
+    atomic_store(&new->rate, new->job.rate >= 0 ? (uint64_t) new->job.rate : wants->rate);
+    if (beat_start(new, store, wants, lease, asked_ms + lease, err) < 0)
+        return -1;
+    *claim = steal_ptr(new);
+    return 0;
+}
+
+/* What was asked for when the job was made, and over that what is asked for now. */
+static int keep_wishes(struct store *store, struct claim *claim, const char *options, int64_t rate,
+                       struct error **err)
+{
+    struct store_job *job = &claim->job;
+    char merged[STORE_TEXT];
+
+    if (job_options_merge(job->options, options, merged, sizeof merged, err) < 0)
+        return -1;
+    if (strcmp(merged, job->options) != 0) {
+        memcpy(job->options, merged, sizeof merged);
+        if (store_job_set_options(store, job->id, merged, err) < 0)
+            return -1;
+    }
+    if (rate < 0)
+        return 0;
+    job->rate = rate;
+    atomic_store(&claim->rate, (uint64_t)rate);
+    return store_job_set_rate(store, job->id, rate, err);
+}
+
+static int create(struct store *store, const struct store_vm *vm, const char *type,
+                  struct store_job *job, bool *created, struct error **err)
+{
+    *job = (struct store_job){ .vm_id = vm->id, .rate = -1 };
+    snprintf(job->type, sizeof job->type, "%s", type);
+    strcpy(job->sync_type, "incremental");
+    *created = store_job_create(store, job, err) == 0;
+    if (*created || (*err)->errnum != EEXIST)
+        return *created ? 0 : -1;
+    error_clear(err); /* somebody was faster */
+    return 0;
+}
+
+/* An open job of another type is in the way. */
+static int clear_way(struct store *store, const struct store_vm *vm, const struct store_job *job,
+                     struct error **err)
+{
+    const struct claim_wants wants = { 0 };
+    CLEANUP_CLAIM struct claim *dead = NULL;
+
+    if (strcmp(job->status, "running") != 0) {
+        error_set(err,
+                  "'%s' has an open job %" PRId64 " (%s, %s): `vmferry job resume %" PRId64
+                  "` goes on with it, `vmferry job cancel %" PRId64 "` ends it",
+                  vm->name, job->id, job->type, job->status, job->id, job->id);
+        (*err)->errnum = EBUSY;
+        return -1;
+    }
+    if (claim_take(store, job->id, &wants, &dead, err) < 0)
+        return -1;
+    return claim_end(dead, store, "failed", NULL, "its worker died", err);
+}
+
+/* The VM's open job of this type, made when there is none. False when it has to be tried again. */
+static int find_job(struct store *store, const struct store_vm *vm, const char *type,
+                    struct store_job *job, bool *found, struct error **err)
+{
+    if (store_job_open(store, vm->id, found, job, err) < 0)
+        return -1;
+    if (!*found)
+        return create(store, vm, type, job, found, err);
+    *found = strcmp(job->type, type) == 0;
+    return *found ? 0 : clear_way(store, vm, job, err);
+}
+
+int claim_vm(struct store *store, const struct store_vm *vm, const char *type, const char *options,
+             int64_t rate, const struct claim_wants *wants, struct claim **claim,
+             struct error **err)
+{
+    for (int tries = 0; tries < TAKE_TRIES; tries++) {
+        struct store_job job;
+        bool found;
+
+        if (find_job(store, vm, type, &job, &found, err) < 0)
+            return -1;
+        if (!found)
+            continue;
+        if (claim_take(store, job.id, wants, claim, err) == 0)
+            return keep_wishes(store, *claim, options, rate, err);
+        if ((*err)->errnum != EALREADY)
+            return -1;
+        error_clear(err); /* it ended in between */
+    }
+    return error_set(err, "'%s' is wanted by too many at once; try again", vm->name);
+}
+
+int claim_hold(struct store *store, const struct store_vm *vm, const char *type,
+               struct claim **claim, struct error **err)
+{
+    const struct claim_wants wants = { 0 };
+
+    return claim_vm(store, vm, type, NULL, -1, &wants, claim, err);
+}
+
+int claim_let_go(struct claim *claim, struct store *store, int r, struct error **err)
+{
+    CLEANUP_ERROR struct error *unwritten = NULL;
+    const char *reason = r < 0 ? error_message(*err) : NULL;
+
+    if (claim_end(claim, store, r < 0 ? "failed" : "completed", NULL, reason, &unwritten) == 0)
+        return r;
+    return r < 0 ? -1 : error_move(err, &unwritten);
+}
+
+void claim_forget(struct claim *claim, struct store *store)
+{
+    CLEANUP_ERROR struct error *ignored = NULL;
+
+    beat_hush(claim->beat);
+    if (store_claim_forget(store, claim->job.id, claim->job.fence, &ignored) < 0) {
+        error_clear(&ignored);
+        claim_end(claim, store, "completed", NULL, NULL, &ignored);
+    }
+}
+
+enum claim_wish claim_wish(struct claim *claim)
+{
+    return beat_wish(claim->beat);
+}
+
+int claim_check(struct claim *claim, struct error **err)
+{
+    return claim_wish(claim) == CLAIM_LOST ? beat_error(claim->beat, err) : 0;
+}
+
+const char *claim_ending(const char *status, const char *reason, char text[STORE_NAME])
+{
+    char word[16];
+
+    snprintf(word, sizeof word, "%s", status);
+    word[0] = (char)toupper((unsigned char)word[0]);
+    snprintf(text, STORE_NAME, "%s%s%s", word, reason && *reason ? ": " : "", reason ? reason : "");
+    return text;
+}
+
+struct body {
+    struct claim *claim;
+    int (*fn)(struct store *store, void *opaque, struct error **err);
+    void *opaque;
+    const char *status, *paused_by, *reason; /* of the end; status NULL: it goes on */
+};
+
+static int run_body(struct store *store, void *opaque, struct error **err)
+{
+    const struct body *body = opaque;
+    const struct store_job *job = &body->claim->job;
+    char operation[STORE_NAME];
+
+    if (store_claim_check(store, job->id, job->fence, err) < 0 ||
+        (body->fn && body->fn(store, body->opaque, err) < 0))
+        return -1;
+    if (!body->status)
+        return 0;
+    claim_ending(body->status, body->reason, operation);
+    return store_claim_end(store, job->id, job->fence, body->status, body->paused_by, operation,
+                           body->reason, err);
+}
+
+/* The row tells to whom. */
+static void find_out(struct claim *claim, struct store *store)
+{
+    CLEANUP_ERROR struct error *ignored = NULL;
+    struct store_job job;
+
+    if (store_job_get(store, claim->job.id, &job, &ignored) == 0)
+        beat_lost(claim, &job);
+    else
+        beat_lost(claim, NULL);
+}
+
+static int transact(struct store *store, struct body *body, struct error **err)
+{
+    struct claim *claim = body->claim;
+
+    if (claim_check(claim, err) < 0)
+        return -1;
+    if (store_transaction(store, run_body, body, err) == 0)
+        return 0;
+    if ((*err)->errnum != ESTALE)
+        return -1;
+    error_clear(err);
+    find_out(claim, store);
+    return claim_check(claim, err);
+}
+
+int claim_transaction(struct claim *claim, struct store *store,
+                      int (*fn)(struct store *store, void *opaque, struct error **err),
+                      void *opaque, struct error **err)
+{
+    struct body body = { .claim = claim, .fn = fn, .opaque = opaque };
+
+    return transact(store, &body, err);
+}
+
+struct step {
+    int64_t job_id, disk_id;
+    const char *step, *state, *detail;
+};
+
+static int write_step(struct store *store, void *opaque, struct error **err)
+{
+    const struct step *step = opaque;
+
+    return store_step(store, step->job_id, step->disk_id, step->step, step->state, step->detail,
+                      err);
+}
+
+int claim_step(struct claim *claim, struct store *store, int64_t disk_id, const char *step,
+               const char *state, const char *detail, struct error **err)
+{
+    struct step row = { claim->job.id, disk_id, step, state, detail };
+
+    return claim_transaction(claim, store, write_step, &row, err);
+}
+
+int claim_end_with(struct claim *claim, struct store *store, const char *status,
+                   const char *paused_by, const char *reason,
+                   int (*fn)(struct store *store, void *opaque, struct error **err), void *opaque,
+                   struct error **err)
+{
+    struct body body = { claim, fn, opaque, status, paused_by, reason };
+
+    beat_hush(claim->beat);
+    return transact(store, &body, err);
+}
+
+int claim_end(struct claim *claim, struct store *store, const char *status, const char *paused_by,
+              const char *reason, struct error **err)
+{
+    return claim_end_with(claim, store, status, paused_by, reason, NULL, NULL, err);
+}
+
+void claim_free(struct claim *claim)
+{
+    if (!claim)
+        return;
+    beat_stop(claim);
+    free(claim);
+}
