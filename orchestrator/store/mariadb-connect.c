@@ -10,6 +10,7 @@
 
 #define PASSWORD_VARIABLE "VMFERRY_DATABASE_PASSWORD"
 #define SYSTEM_CA         "/etc/ssl/certs/ca-certificates.crt"
+#define ERROR_TLS         2026
 #define CONNECT_TIMEOUT_S 5
 /* Longer than the waits that the session below allows the server; then the host is gone. */
 #define ANSWER_TIMEOUT_S 20
@@ -97,6 +98,10 @@ static int explain(struct store *store, const struct uri_host *host, unsigned co
             : "";
 
     store->failure = mariadb_failure(code, message);
+    /* A certificate that is not right now will not be later; other errors of TLS are those
+     * of a connection that was lost. */
+    if (code == ERROR_TLS && (strcasestr(message, "certificate") || strstr(message, "required")))
+        store->failure = STORE_OTHER;
     if (socket)
         return error_set(err, "%s: %s%s", store->path, message, advice);
     return error_set(err, "%s: %s port %u: %s%s", store->path, host->name,

@@ -7,7 +7,6 @@
 /* mysqld_error.h has those of the server's first years; the library's are in errmsg.h. */
 #define ERROR_LIBRARY_FIRST    2000
 #define ERROR_LIBRARY_LAST     2999
-#define ERROR_TLS              2026
 #define ERROR_AUTH_PLUGIN      2059
 #define ERROR_OUT_OF_MEMORY    2008
 #define ERROR_COMMANDS_MIXED   2014
@@ -46,7 +45,6 @@ enum store_failure mariadb_failure(unsigned code, const char *message)
     case ER_ROW_IS_REFERENCED_2:
     case ERROR_CHECK_CONSTRAINT:
         return STORE_CONSTRAINT;
-    case ERROR_TLS:
     case ERROR_AUTH_PLUGIN:
     case ERROR_OUT_OF_MEMORY:
     case ERROR_COMMANDS_MIXED:
