@@ -3,6 +3,8 @@
 #   make            build everything into build/
 #   make demo       install what is needed, build, and move a real guest
 #   make check      install what is needed and run every test
+#   make check-galera
+#                   the store on a cluster of three nodes, one of which is killed again and again
 #   make bench      compare with nbdcopy, qemu-img and cp, in one run
 #   make install    DESTDIR=, PREFIX=; filters and plugin go to nbdkit's own directories
 #   make uninstall  with the same DESTDIR= and PREFIX=
@@ -53,6 +55,11 @@ fuzz:
 	$(ready) BUILD=build-fuzz CC=clang SANITIZE=address,undefined,fuzzer-no-link fuzzers
 	scripts/fuzz
 
+check-galera:
+	@scripts/install-deps --galera
+	$(ready) all tests
+	tests/galera/check.sh
+
 bench: deps
 	$(ready) all benchmarks
 	bench/run
@@ -69,4 +76,4 @@ deps:
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
 
-.PHONY: all demo check check-asan check-valgrind fuzz bench lint clean deps help
+.PHONY: all demo check check-asan check-valgrind check-galera fuzz bench lint clean deps help

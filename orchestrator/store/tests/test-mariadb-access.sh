@@ -77,6 +77,20 @@ server stop >/dev/null
 server again --port="$port" --ssl-cert="$tmp/right.pem" --ssl-key="$tmp/right.key" --ssl-ca="$tmp/ca.pem"
 ok vmferry vm list -- 'another host, its certificate is right'
 like "$(vmferry db status)" 'tls +TLS_' 'by TLS'
+writer=$BUILD/orchestrator/store/tests/writer
+uri=mariadb://ferry@127.1:$port/vmferry
+export VMFERRY_TEST_CA=$tmp/ca.pem VMFERRY_DATABASE_PASSWORD=$secret
+"$writer" "$uri" tls 400 >"$tmp/out" 2>&1 &
+writing=$!
+while kill -0 $writing 2>/dev/null; do
+    server sql 'KILL USER ferry' 2>/dev/null
+    sleep 0.1
+done
+wait $writing
+is $? 0 'its connections are cut again and again' || diag "$(cat "$tmp/out")"
+ok "$writer" "$uri" check 400 -- 'and each transaction is there once'
+like "$(cat "$tmp/out")" '[1-9][0-9]* attempts were for nothing' 'though some were done again'
+unset VMFERRY_DATABASE_PASSWORD
 configure "127.0.0.1:$port" "$tmp/ca.pem"
 like "$(vmferry db status)" 'tls +TLS_' 'TLS to this host where it is asked for'
 configure "127.1:$port" "$tmp/other-ca.pem"
