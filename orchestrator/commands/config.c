@@ -35,6 +35,7 @@ static const struct key {
     { "verify", "rate", NUMBER, FIELD(scrub_rate), 0, INT64_MAX, NULL },
     { "failover", "virt_type", TEXT, FIELD(virt_type), 0, 16, "auto|kvm|qemu" },
     { "jobs", "lease_seconds", NUMBER, FIELD(lease_seconds), 3, 86400, NULL },
+    { "failover", "uri", TEXT, FIELD(uri), 0, STORE_PATH, NULL },
     { "failover", "boot_timeout", NUMBER, FIELD(boot_timeout), 1, 86400, NULL },
     { "log", "level", TEXT, FIELD(log_level), 0, 256, NULL },
 #undef FIELD

@@ -29,6 +29,7 @@ struct config {
     char keep[STORE_NAME];        /* [retention] keep: of VMs without rules of their own */
     uint64_t scrub_rate;          /* [verify] rate: bytes/s of `verify --all`, 0: unlimited */
     char virt_type[16];           /* [failover] virt_type: auto, kvm, qemu */
+    char uri[STORE_PATH];         /* [failover] uri: of libvirt; "": the default */
     uint64_t boot_timeout;        /* [failover] boot_timeout: seconds */
     char log_level[256];          /* [log] level: as --log-level; "": the default */
     uint64_t lease_seconds;       /* [jobs] lease_seconds: of a worker without a sign of life */

@@ -1,23 +1,24 @@
 /* vmferry failover: boot a replica in a test, take the test back, list and show them. */
+#include <fcntl.h>
 #include <json.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "commands/command.h"
-#include "commands/context.h"
-#include "commands/human.h"
+#include "commands/failover-list.h"
 #include "commands/options.h"
+#include "duration.h"
 #include "failover/failover.h"
 #include "failover/virt.h"
 #include "log/log.h"
+#include "process.h"
 #include "size.h"
-#include "table.h"
 
 static const char help[] =
     "usage: vmferry failover test VM [OPTIONS]\n"
-    "       vmferry failover rollback VM\n"
+    "       vmferry failover rollback VM [--id=N]\n"
     "       vmferry failover list [VM]\n"
-    "       vmferry failover show VM\n"
+    "       vmferry failover show VM [--id=N]\n"
     "       vmferry failover virt-type\n"
     "\n"
     "VM is a name or a uuid. `test` boots a restore point on overlays in an isolated\n"
@@ -27,7 +28,18 @@ static const char help[] =
     "  --expect=REGEX       booted means: the serial console shows a matching line\n"
     "                       (default: the guest agent answers)\n"
     "  --timeout=SECONDS    how long the boot may take (default 120)\n"
-    "  --virt-type=TYPE     auto, kvm or qemu (default auto: kvm where it works)\n"
+    "  --keep=DURATION      roll back by itself so long after the verdict (30m, 2h)\n"
+    "  --network=isolated|none|net:NAME|bridge:NAME\n"
+    "                       where its NICs go (default: an isolated network of its own)\n"
+    "  --dhcp               the isolated network gives addresses out\n"
+    "  --override=FILE      changes of the domain, line by line: vcpus = 4\n"
+    "  --set=LINE           one more such line; may be repeated\n"
+    "  --print-xml          print the domain's XML, and do nothing\n"
+    "  --virt-type=auto|kvm|qemu\n"
+    "                       (default auto: kvm where it works)\n"
+    "  --connect=URI        which libvirt (default: qemu:///system)\n"
+    "  --id=N               of several failovers of the VM this one\n"
+    "  --after=DURATION     roll back so much later\n"
     "  --json               for programs\n"
     "  --state=DIR          state directory\n";
 
@@ -37,35 +49,19 @@ struct arguments {
     const char *timeout;
     const char *virt_type;
     const char *expect;
+    const char *keep;
+    const char *network;
+    const char *connect;
+    const char *id;
+    const char *after;
+    bool dhcp;
+    bool print_xml;
+    struct override override;
 };
 
-static void put(json_object *object, const char *name, const char *text)
+static void free_arguments(struct arguments *arguments)
 {
-    json_object_object_add(object, name, *text ? json_object_new_string(text) : NULL);
-}
-
-static void put_int(json_object *object, const char *name, int64_t number)
-{
-    json_object_object_add(object, name, json_object_new_int64(number));
-}
-
-static json_object *failover_to_json(const struct store_failover *failover, const char *vm_name,
-                                     const char *evidence)
-{
-    json_object *object = json_object_new_object();
-
-    put_int(object, "id", failover->id);
-    put(object, "vm", vm_name);
-    put(object, "kind", failover->kind);
-    put(object, "state", failover->state);
-    put(object, "domain", failover->domain_name);
-    put(object, "domain_uuid", failover->domain_uuid);
-    put(object, "network", failover->network);
-    put(object, "error", failover->error);
-    put_int(object, "created_ms", failover->created_ms);
-    put_int(object, "completed_ms", failover->completed_ms);
-    json_object_object_add(object, "evidence", json_tokener_parse(evidence));
-    return object;
+    override_free(&arguments->override);
 }
 
 static int number(const char *text, const char *what, uint64_t least, uint64_t most, unsigned *out,
@@ -80,6 +76,15 @@ static int number(const char *text, const char *what, uint64_t least, uint64_t m
     return 0;
 }
 
+static int duration(const char *text, const char *what, unsigned *out, struct error **err)
+{
+    const char *problem = duration_parse(text, out);
+
+    if (problem)
+        return error_set_kind(err, ERROR_USAGE, "%s '%s' %s", what, text, problem);
+    return 0;
+}
+
 /* The option, then the environment, then vmferry.conf. */
 static const char *wanted_virt_type(const struct arguments *arguments, const struct config *config)
 {
@@ -88,6 +93,16 @@ static const char *wanted_virt_type(const struct arguments *arguments, const str
     if (arguments->virt_type)
         return arguments->virt_type;
     return environment && *environment ? environment : config->virt_type;
+}
+
+/* The option, then libvirt's environment, then vmferry.conf. */
+static const char *wanted_uri(const struct arguments *arguments, const struct config *config)
+{
+    const char *environment = getenv("LIBVIRT_DEFAULT_URI");
+
+    if (arguments->connect)
+        return arguments->connect;
+    return environment && *environment ? environment : config->uri;
 }
 
 static void say(const char *line)
@@ -108,15 +123,25 @@ static int test_options(const struct arguments *arguments, const struct config *
         .expect = arguments->expect,
         .timeout_s = (unsigned)config->boot_timeout,
         .virt_type = wanted_virt_type(arguments, config),
+        .uri = wanted_uri(arguments, config),
+        .dhcp = arguments->dhcp,
+        .override = &arguments->override,
         .say = say,
         .tick = isatty(STDERR_FILENO) ? tick : NULL,
     };
     if (arguments->point &&
         number(arguments->point, "--point", 1, INT32_MAX, &options->point, err) < 0)
         return -1;
-    return arguments->timeout
-               ? number(arguments->timeout, "--timeout", 1, 86400, &options->timeout_s, err)
-               : 0;
+    if (arguments->timeout &&
+        number(arguments->timeout, "--timeout", 1, 86400, &options->timeout_s, err) < 0)
+        return -1;
+    if (arguments->keep && duration(arguments->keep, "--keep", &options->keep_s, err) < 0)
+        return -1;
+    if (arguments->network && net_target_parse(arguments->network, &options->network, err) < 0)
+        return error_prefix(err, "--network");
+    if (options->dhcp && options->network.kind != NET_ISOLATED)
+        return error_set_kind(err, ERROR_USAGE, "--dhcp is for the isolated network");
+    return 0;
 }
 
 static int print_result(const struct failover_result *result, const struct store_vm *vm,
@@ -128,8 +153,55 @@ static int print_result(const struct failover_result *result, const struct store
     if (store_failover_get_evidence(store, result->failover.id, &evidence, err) < 0)
         return -1;
     object = failover_to_json(&result->failover, vm->name, evidence);
-    put_int(object, "point", result->point);
+    json_object_object_add(object, "point", json_object_new_int64(result->point));
     return print_json(object, err);
+}
+
+/* A process of its own, that nobody waits for: `recover` does it when that is killed. */
+static int roll_back_later(struct context *context, const struct store_vm *vm,
+                           const struct failover_result *result, const char *keep,
+                           struct error **err)
+{
+    struct process_options options = PROCESS_OPTIONS_INIT;
+    CLEANUP_CLOSE int silence = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    char id[48], after[48], state[PATH_MAX + 16];
+    const char *const argv[] = {
+        "/proc/self/exe", "failover", "rollback", vm->uuid, id, after, state, NULL
+    };
+
+    snprintf(id, sizeof id, "--id=%lld", (long long)result->failover.id);
+    snprintf(after, sizeof after, "--after=%s", keep);
+    snprintf(state, sizeof state, "--state=%s", context->state_dir);
+    options.stderr_fd = silence;
+    options.own_group = true;
+    if (process_start(argv, &options, err) < 0)
+        return error_prefix(err, "keeping the test for %s", keep);
+    return 0;
+}
+
+static void print_booted(const struct failover_result *result, const struct store_vm *vm,
+                         const char *keep)
+{
+    printf("point %u of %s booted in %.1f s: %s\n", result->point, vm->name,
+           result->evidence.seconds,
+           *result->evidence.line ? result->evidence.line : "the guest agent answers");
+    printf("console log: %s\n", result->console);
+    printf("roll back:   vmferry failover rollback %s --id=%lld", vm->name,
+           (long long)result->failover.id);
+    if (keep)
+        printf(" (it does so by itself after %s)", keep);
+    printf("\n");
+}
+
+static int print_xml(struct context *context, const struct store_vm *vm,
+                     const struct failover_options *options, struct error **err)
+{
+    CLEANUP_FREE char *xml = NULL;
+
+    if (failover_print_xml(context->store, context->state_dir, vm, options, &xml, err) < 0)
+        return -1;
+    fputs(xml, stdout);
+    return 0;
 }
 
 static int test(struct context *context, const struct store_vm *vm,
@@ -139,19 +211,21 @@ static int test(struct context *context, const struct store_vm *vm,
     struct failover_result result;
     const struct evidence *evidence = &result.evidence;
 
-    if (test_options(arguments, &context->config, &options, err) < 0 ||
-        failover_test(context->store, context->state_dir, vm, &options, &result, err) < 0)
+    if (test_options(arguments, &context->config, &options, err) < 0)
+        return -1;
+    if (arguments->print_xml)
+        return print_xml(context, vm, &options, err);
+    if (failover_test(context->store, context->state_dir, vm, &options, &result, err) < 0)
         return -1;
     if (options.tick)
         fprintf(stderr, "\r\033[K");
+    if (options.keep_s && roll_back_later(context, vm, &result, arguments->keep, err) < 0)
+        return -1;
     if (arguments->common.json) {
         if (print_result(&result, vm, context->store, err) < 0)
             return -1;
     } else if (evidence->booted) {
-        printf("point %u of %s booted in %.1f s: %s\n", result.point, vm->name, evidence->seconds,
-               *evidence->line ? evidence->line : "the guest agent answers");
-        printf("console log: %s\n", result.console);
-        printf("roll back:   vmferry failover rollback %s\n", vm->name);
+        print_booted(&result, vm, arguments->keep);
     }
     if (!evidence->booted)
         return error_set(err,
@@ -163,116 +237,26 @@ static int test(struct context *context, const struct store_vm *vm,
     return 0;
 }
 
-static int rollback(struct context *context, const struct store_vm *vm, bool json,
+static int rollback(struct context *context, const struct store_vm *vm, int64_t id, bool json,
                     struct error **err)
 {
     json_object *object;
     size_t count;
 
-    if (failover_rollback(context->store, context->state_dir, vm, &count, err) < 0)
+    if (failover_rollback(context->store, context->state_dir, vm, id, &count, err) < 0)
         return -1;
     if (json) {
         object = json_object_new_object();
-        put(object, "vm", vm->name);
-        put_int(object, "rolled_back", (int64_t)count);
+        json_object_object_add(object, "vm", json_object_new_string(vm->name));
+        json_object_object_add(object, "rolled_back", json_object_new_int64((int64_t)count));
         return print_json(object, err);
     }
     if (count)
-        printf("%s is rolled back: domain, network and overlays are gone, its restore points are "
-               "as they were\n",
-               vm->name);
+        printf("%zu test%s of %s %s rolled back: domain, network and overlays are gone, its "
+               "restore points are as they were\n",
+               count, count == 1 ? "" : "s", vm->name, count == 1 ? "is" : "are");
     else
         printf("%s has no failover to roll back\n", vm->name);
-    return 0;
-}
-
-static const char *name_of(const struct store_vm *vms, size_t count, int64_t id)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (vms[i].id == id)
-            return vms[i].name;
-    }
-    return "";
-}
-
-static int list(struct context *context, const char *name, bool json, struct error **err)
-{
-    CLEANUP_TABLE struct table table = TABLE(">ID", "VM", "KIND", "STATE", "STARTED", "DOMAIN");
-    CLEANUP_FREE struct store_failover *failovers = NULL;
-    CLEANUP_FREE struct store_vm *vms = NULL;
-    struct store_vm vm = { 0 };
-    size_t count, vm_count;
-    json_object *array;
-
-    if ((name && store_vm_find(context->store, name, &vm, err) < 0) ||
-        store_vms(context->store, &vms, &vm_count, err) < 0 ||
-        store_failovers(context->store, vm.id, false, &failovers, &count, err) < 0)
-        return -1;
-    array = json_object_new_array();
-    for (size_t i = 0; i < count; i++) {
-        CLEANUP_FREE char *evidence = NULL;
-        const struct store_failover *failover = &failovers[i];
-        const char *vm_name = name_of(vms, vm_count, failover->vm_id);
-        char time[TIME_TEXT];
-
-        if (store_failover_get_evidence(context->store, failover->id, &evidence, err) < 0) {
-            json_object_put(array);
-            return -1;
-        }
-        json_object_array_add(array, failover_to_json(failover, vm_name, evidence));
-        table_cell(&table, "%lld", (long long)failover->id);
-        table_cell(&table, "%s", vm_name);
-        table_cell(&table, "%s", failover->kind);
-        table_cell(&table, "%s", failover->state);
-        table_cell(&table, "%s", time_text(time, failover->created_ms));
-        table_cell(&table, "%s", failover->domain_name);
-    }
-    if (json)
-        return print_json(array, err);
-    json_object_put(array);
-    table_print(&table, stdout);
-    return 0;
-}
-
-static const char *text_of(json_object *object, const char *key)
-{
-    json_object *value;
-
-    return json_object_object_get_ex(object, key, &value) ? json_object_get_string(value) : "-";
-}
-
-/* The VM's newest failover. */
-static int show(struct context *context, const struct store_vm *vm, bool json, struct error **err)
-{
-    CLEANUP_FREE struct store_failover *failovers = NULL;
-    CLEANUP_FREE char *evidence = NULL;
-    char started[TIME_TEXT], ended[TIME_TEXT];
-    const struct store_failover *newest;
-    json_object *object, *seen;
-    size_t count;
-
-    if (store_failovers(context->store, vm->id, false, &failovers, &count, err) < 0)
-        return -1;
-    if (count == 0)
-        return error_set(err, "%s has had no failover yet", vm->name);
-    newest = &failovers[0];
-    if (store_failover_get_evidence(context->store, newest->id, &evidence, err) < 0)
-        return -1;
-    object = failover_to_json(newest, vm->name, evidence);
-    if (json)
-        return print_json(object, err);
-    printf("failover  %lld, %s of %s\nstate     %s\ndomain    %s\nnetwork   %s\n"
-           "started   %s\nended     %s\n",
-           (long long)newest->id, newest->kind, vm->name, newest->state, newest->domain_name,
-           newest->network, time_text(started, newest->created_ms),
-           time_text(ended, newest->completed_ms));
-    if (*newest->error)
-        printf("error     %s\n", newest->error);
-    if (json_object_object_get_ex(object, "evidence", &seen))
-        printf("booted    %s, by %s, after %s s\nsaid      %s\nconsole   %s\n",
-               text_of(seen, "booted"), text_of(seen, "by"), text_of(seen, "seconds"),
-               text_of(seen, "line"), text_of(seen, "console"));
-    json_object_put(object);
     return 0;
 }
 
@@ -288,35 +272,75 @@ static int virt_type(const struct arguments *arguments, struct error **err)
     return 0;
 }
 
+static int add_override(struct arguments *arguments, int c, struct error **err)
+{
+    if (c == 'o')
+        return override_load(optarg, &arguments->override, err);
+    return override_add(&arguments->override, "--set", optarg, err);
+}
+
+static int take_option(struct arguments *arguments, int c, char *argv[], struct error **err)
+{
+    const struct {
+        int c;
+        const char **value;
+    } texts[] = { { 'p', &arguments->point },   { 'e', &arguments->expect },
+                  { 't', &arguments->timeout }, { 'v', &arguments->virt_type },
+                  { 'k', &arguments->keep },    { 'n', &arguments->network },
+                  { 'c', &arguments->connect }, { 'i', &arguments->id },
+                  { 'a', &arguments->after } };
+
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (texts[i].c == c) {
+            *texts[i].value = optarg;
+            return 0;
+        }
+    }
+    switch (c) {
+    case 'd':
+        arguments->dhcp = true;
+        return 0;
+    case 'x':
+        arguments->print_xml = true;
+        return 0;
+    case 'o':
+    case 's':
+        return add_override(arguments, c, err);
+    default:
+        return common_option(c, argv, &arguments->common, err);
+    }
+}
+
 static int parse(int argc, char *argv[], struct arguments *arguments, struct error **err)
 {
-    static const struct option options[] = { { "point", required_argument, NULL, 'p' },
-                                             { "expect", required_argument, NULL, 'e' },
-                                             { "timeout", required_argument, NULL, 't' },
-                                             { "virt-type", required_argument, NULL, 'v' },
-                                             COMMON_OPTIONS };
+    static const struct option options[] = {
+        { "point", required_argument, NULL, 'p' },   { "expect", required_argument, NULL, 'e' },
+        { "timeout", required_argument, NULL, 't' }, { "virt-type", required_argument, NULL, 'v' },
+        { "keep", required_argument, NULL, 'k' },    { "network", required_argument, NULL, 'n' },
+        { "connect", required_argument, NULL, 'c' }, { "id", required_argument, NULL, 'i' },
+        { "after", required_argument, NULL, 'a' },   { "dhcp", no_argument, NULL, 'd' },
+        { "print-xml", no_argument, NULL, 'x' },     { "override", required_argument, NULL, 'o' },
+        { "set", required_argument, NULL, 's' },     COMMON_OPTIONS
+    };
     int c;
 
     opterr = 0;
     while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        switch (c) {
-        case 'p':
-            arguments->point = optarg;
-            break;
-        case 'e':
-            arguments->expect = optarg;
-            break;
-        case 't':
-            arguments->timeout = optarg;
-            break;
-        case 'v':
-            arguments->virt_type = optarg;
-            break;
-        default:
-            if (common_option(c, argv, &arguments->common, err) < 0)
-                return -1;
-        }
+        if (take_option(arguments, c, argv, err) < 0)
+            return -1;
     }
+    return 0;
+}
+
+/* Before the store is opened, which nobody else should wait for. */
+static int wait_until(const char *after, struct error **err)
+{
+    unsigned seconds = 0;
+
+    if (after && duration(after, "--after", &seconds, err) < 0)
+        return -1;
+    while ((seconds = sleep(seconds)) > 0)
+        ;
     return 0;
 }
 
@@ -326,15 +350,18 @@ static int run_on_vm(const char *verb, const char *name, const struct arguments 
 {
     CLEANUP_CONTEXT struct context context = { 0 };
     struct store_vm vm;
+    unsigned id = 0;
 
-    if (context_open(arguments->common.state, &context, err) < 0 ||
+    if ((arguments->id && number(arguments->id, "--id", 1, INT32_MAX, &id, err) < 0) ||
+        wait_until(arguments->after, err) < 0 ||
+        context_open(arguments->common.state, &context, err) < 0 ||
         store_vm_find(context.store, name, &vm, err) < 0)
         return -1;
     if (strcmp(verb, "test") == 0)
         return test(&context, &vm, arguments, err);
     if (strcmp(verb, "rollback") == 0)
-        return rollback(&context, &vm, arguments->common.json, err);
-    return show(&context, &vm, arguments->common.json, err);
+        return rollback(&context, &vm, id, arguments->common.json, err);
+    return failover_show(&context, &vm, id, arguments->common.json, err);
 }
 
 static int run_list(const char *name, const struct arguments *arguments, struct error **err)
@@ -343,12 +370,29 @@ static int run_list(const char *name, const struct arguments *arguments, struct 
 
     if (context_open(arguments->common.state, &context, err) < 0)
         return -1;
-    return list(&context, name, arguments->common.json, err);
+    return failover_list(&context, name, arguments->common.json, err);
+}
+
+/* An option that the verb has no use for is a mistake that should not go unnoticed. */
+static int check_verb(const char *verb, const struct arguments *arguments, struct error **err)
+{
+    bool is_test = strcmp(verb, "test") == 0;
+
+    if (arguments->after && strcmp(verb, "rollback") != 0)
+        return error_set_kind(err, ERROR_USAGE, "--after is for rollback");
+    if (arguments->id && is_test)
+        return error_set_kind(err, ERROR_USAGE, "--id is for rollback and show");
+    if (!is_test && (arguments->print_xml || arguments->keep || arguments->network ||
+                     arguments->dhcp || arguments->override.count || arguments->connect))
+        return error_set_kind(err, ERROR_USAGE,
+                              "--print-xml, --keep, --network, --dhcp, --override, --set and "
+                              "--connect are for test");
+    return 0;
 }
 
 int command_failover(int argc, char *argv[], struct error **err)
 {
-    struct arguments arguments = { 0 };
+    CLEANUP(free_arguments) struct arguments arguments = { 0 };
     const char *verb;
     int given;
 
@@ -358,6 +402,8 @@ int command_failover(int argc, char *argv[], struct error **err)
         return print_help(help);
     verb = optind < argc ? argv[optind] : "";
     given = argc - optind - 1;
+    if (check_verb(verb, &arguments, err) < 0)
+        return -1;
     if (strcmp(verb, "virt-type") == 0 && given == 0)
         return virt_type(&arguments, err);
     if (strcmp(verb, "list") == 0 && given <= 1)

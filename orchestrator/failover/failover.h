@@ -1,11 +1,11 @@
 /* Test failover: boot a restore point on overlays, in a network of its own, see it
  * come up, and leave no trace but the evidence. The source and the point are never
- * written; replication may go on meanwhile.
+ * written; replication may go on meanwhile, and other tests of the same VM beside it.
  *
  * Everything that is made is named in failover_jobs before it is made:
  *   STATE/failovers/ID/disk-KEY.qcow2   one overlay a disk
  *   STATE/failovers/ID/console.log      the guest's serial console; stays as evidence
- *   libvirt network and domain          network, domain_name and domain_uuid of the row
+ *   libvirt network and domain          network, domain_name, domain_uuid, uri of the row
  * So a rollback finds it all again, whatever died when; it may be repeated. */
 #ifndef VMFERRY_FAILOVER_H
 #define VMFERRY_FAILOVER_H
@@ -13,6 +13,8 @@
 #include <limits.h>
 
 #include "failover/evidence.h"
+#include "failover/netmap.h"
+#include "failover/override.h"
 #include "store/store.h"
 
 /* failover_jobs.state: what was about to be done when it was written. */
@@ -26,12 +28,17 @@
 #define FAILOVER_ROLLED_BACK  "rolled back"
 
 struct failover_options {
-    unsigned point;                /* its number, 0: the newest */
-    const char *expect;            /* extended regular expression for a console line, or NULL */
-    unsigned timeout_s;            /* for the boot */
-    const char *virt_type;         /* auto, kvm, qemu */
-    void (*say)(const char *line); /* what happens, for people; or NULL */
-    evidence_tick *tick;           /* while it boots; or NULL */
+    unsigned point;                  /* its number, 0: the newest */
+    const char *expect;              /* extended regular expression for a console line, or NULL */
+    unsigned timeout_s;              /* for the boot */
+    unsigned keep_s;                 /* rolled back so long after its verdict; 0: when asked to */
+    const char *virt_type;           /* auto, kvm, qemu */
+    const char *uri;                 /* of libvirt; "": the default */
+    struct net_target network;       /* of all NICs */
+    bool dhcp;                       /* in the isolated network */
+    const struct override *override; /* or NULL */
+    void (*say)(const char *line);   /* what happens, for people; or NULL */
+    evidence_tick *tick;             /* while it boots; or NULL */
 };
 
 struct failover_result {
@@ -43,15 +50,26 @@ struct failover_result {
 };
 
 /* Boot `vm` and wait for its verdict. That it did not boot is no error: the domain is
- * left for a look at it. On an error all that was made is removed again.
- * One test failover a VM at a time. */
+ * left for a look at it. On an error all that was made is removed again. */
 int failover_test(struct store *store, const char *state_dir, const struct store_vm *vm,
                   const struct failover_options *options, struct failover_result *result,
                   struct error **err);
 
-/* Remove what the open failovers of `vm` made. Their number is in *count; 0 is no error. */
+/* The XML of the domain that a test would make, but for its uuid and the names that come
+ * from that; nothing is made. The caller's to free. */
+int failover_print_xml(struct store *store, const char *state_dir, const struct store_vm *vm,
+                       const struct failover_options *options, char **xml, struct error **err);
+
+/* Remove what open failovers of `vm` made: all of them, or the one of this id. Their number is
+ * in *count; 0 is no error. One that another process works on is left, which is an error. */
 int failover_rollback(struct store *store, const char *state_dir, const struct store_vm *vm,
-                      size_t *count, struct error **err);
+                      int64_t id, size_t *count, struct error **err);
+
+/* Roll back the tests whose process died before it had a verdict, and those that were to be
+ * kept until now; of one VM, or of all (NULL). Those that live are left alone. The error is
+ * the last one: the others are done. */
+int failover_recover(struct store *store, const char *state_dir, const struct store_vm *vm,
+                     size_t *count, struct error **err);
 
 /* The console log of failover `id`. */
 void failover_console(const char *state_dir, int64_t id, char path[PATH_MAX]);

@@ -1,4 +1,4 @@
-/* What test and rollback share: the files of one failover and its lock. */
+/* What tests and rollbacks share: the files of one failover and its locks. */
 #ifndef VMFERRY_FAILOVER_JOB_H
 #define VMFERRY_FAILOVER_JOB_H
 
@@ -6,15 +6,27 @@
 
 #include "failover/failover.h"
 
-/* One process at a time works on the failovers of a VM. The descriptor holds the lock
- * until it is closed; -1 is an error, also when another process has it. */
-int failover_lock(const char *state_dir, const struct store_vm *vm, struct error **err);
+/* Held for a moment, while failovers of a VM are made or chosen: waits for others. The
+ * descriptor holds the lock until it is closed. */
+int failover_lock_vm(const char *state_dir, const struct store_vm *vm, struct error **err);
+
+/* One process at a time works on a failover. It is taken while the VM's lock is held, and its
+ * directory is there after it. -1 is an error, also when another process has it. */
+int failover_lock(const char *state_dir, int64_t id, struct error **err);
+
+/* The name of this host, as failovers have it. */
+void failover_host(char host[STORE_NAME]);
+/* It was made on this host: its overlays and its libvirt are here. */
+bool failover_is_here(const struct store_failover *failover);
+
+/* The last act of whoever holds it. */
+void failover_lock_remove(const char *state_dir, int64_t id);
 
 void failover_directory(const char *state_dir, int64_t id, char path[PATH_MAX]);
 void failover_overlay(const char *state_dir, int64_t id, int key, char path[PATH_MAX]);
 
 /* Remove domain, network and overlays, then say so in the store. The caller holds the
- * lock. May be repeated. */
+ * failover's lock. May be repeated. */
 int failover_undo(struct store *store, const char *state_dir, struct store_failover *failover,
                   struct error **err);
 

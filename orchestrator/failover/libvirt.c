@@ -4,6 +4,7 @@
 #include <libvirt/virterror.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 /* libvirt prints errors to stderr unless somebody takes them. */
@@ -13,10 +14,10 @@ static void ignore(void *data, virErrorPtr error)
     (void)error;
 }
 
-int libvirt_connect(virConnectPtr *connection, struct error **err)
+int libvirt_connect(const char *uri, virConnectPtr *connection, struct error **err)
 {
-    const char *uri = getenv("LIBVIRT_DEFAULT_URI");
-
+    if (!uri || !*uri)
+        uri = getenv("LIBVIRT_DEFAULT_URI");
     if (!uri || !*uri)
         uri = geteuid() == 0 ? "qemu:///system" : "qemu:///session";
     virSetErrorFunc(NULL, ignore);
@@ -24,6 +25,20 @@ int libvirt_connect(virConnectPtr *connection, struct error **err)
     if (!*connection)
         return libvirt_error(err, "connecting to libvirt at %s (does libvirtd run?)", uri);
     return 0;
+}
+
+/* driver[+transport]://[user@][host][:port]/path */
+bool libvirt_is_remote(virConnectPtr connection)
+{
+    char *uri = virConnectGetURI(connection);
+    const char *scheme_end = uri ? strstr(uri, "://") : NULL;
+    const char *plus = uri ? strchr(uri, '+') : NULL;
+    bool remote = !scheme_end || scheme_end[3] != '/';
+
+    if (scheme_end && plus && plus < scheme_end && strncmp(plus, "+unix:", 6) != 0)
+        remote = true;
+    free(uri);
+    return remote;
 }
 
 int libvirt_error(struct error **err, const char *fmt, ...)

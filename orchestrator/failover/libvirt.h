@@ -3,11 +3,15 @@
 #define VMFERRY_FAILOVER_LIBVIRT_H
 
 #include <libvirt/libvirt.h>
+#include <stdbool.h>
 
 #include "error.h"
 
-/* LIBVIRT_DEFAULT_URI, else qemu:///system for root and qemu:///session for others. */
-int libvirt_connect(virConnectPtr *connection, struct error **err);
+/* "" and NULL: LIBVIRT_DEFAULT_URI, else qemu:///system for root and qemu:///session for
+ * others. */
+int libvirt_connect(const char *uri, virConnectPtr *connection, struct error **err);
+/* It is another host's, or may be: no descriptor can be sent there. */
+bool libvirt_is_remote(virConnectPtr connection);
 
 /* As error_set, then ": " and what libvirt said last. */
 int libvirt_error(struct error **err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -1,66 +1,12 @@
-/* Rolling back, and the files of a failover; see failover.h and job.h. */
+/* Rolling back; see failover.h and job.h. */
 #include <dirent.h>
-#include <fcntl.h>
-#include <stdarg.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 
 #include "failover/domain.h"
 #include "failover/job.h"
 #include "failover/network.h"
-
-static void join(char path[PATH_MAX], const char *state_dir, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-
-/* The state directory's path leaves room for what is below it: it was opened. */
-static void join(char path[PATH_MAX], const char *state_dir, const char *fmt, ...)
-{
-    int length = snprintf(path, PATH_MAX, "%s/failovers", state_dir);
-    va_list args;
-
-    if (length < 0 || length >= PATH_MAX)
-        return;
-    va_start(args, fmt);
-    vsnprintf(path + length, (size_t)(PATH_MAX - length), fmt, args);
-    va_end(args);
-}
-
-void failover_directory(const char *state_dir, int64_t id, char path[PATH_MAX])
-{
-    join(path, state_dir, "/%lld", (long long)id);
-}
-
-void failover_overlay(const char *state_dir, int64_t id, int key, char path[PATH_MAX])
-{
-    join(path, state_dir, "/%lld/disk-%d.qcow2", (long long)id, key);
-}
-
-void failover_console(const char *state_dir, int64_t id, char path[PATH_MAX])
-{
-    join(path, state_dir, "/%lld/console.log", (long long)id);
-}
-
-int failover_lock(const char *state_dir, const struct store_vm *vm, struct error **err)
-{
-    CLEANUP_CLOSE int fd = -1;
-    char path[PATH_MAX];
-
-    join(path, state_dir, "%s", "");
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return error_set_errno(err, errno, "making %s", path);
-    join(path, state_dir, "/%s.lock", vm->uuid);
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return error_set_errno(err, errno, "opening %s", path);
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return error_set(err,
-                         "another vmferry works on a failover of %s; wait for it or end it, "
-                         "then try again",
-                         vm->name);
-    return steal_fd(fd);
-}
 
 static bool is_overlay(const char *name)
 {
@@ -95,26 +41,24 @@ static int remove_machine(virConnectPtr connection, const struct store_failover 
     return failover->network[0] ? network_remove(connection, failover->network, err) : 0;
 }
 
-static int say_rolled_back(struct store *store, struct store_failover *failover, struct error **err)
+/* The VM is ready again when none of its other tests is open. */
+static int write_rolled_back(struct store *store, void *opaque, struct error **err)
 {
-    CLEANUP_ROLLBACK struct store *transaction = NULL;
+    struct store_failover *failover = opaque;
+    CLEANUP_FREE struct store_failover *open = NULL;
     char subject[64];
+    size_t count;
 
-    if (store_begin(store, err) < 0)
-        return -1;
-    transaction = store;
     strcpy(failover->state, FAILOVER_ROLLED_BACK);
     failover->completed_ms = store_now_ms();
-    snprintf(subject, sizeof subject, "failover %lld", (long long)failover->id);
+    snprintf(subject, sizeof subject, "failover %" PRId64, failover->id);
     if (store_failover_update(store, failover, err) < 0 ||
-        store_vm_change_state(store, failover->vm_id, "failed_over_test", "ready_for_failover",
-                              err) < 0 ||
-        store_audit_vm(store, failover->vm_id, "failover rollback", subject, failover->domain_name,
-                       FAILOVER_ROLLED_BACK, err) < 0 ||
-        store_commit(store, err) < 0)
+        store_failovers(store, failover->vm_id, true, &open, &count, err) < 0 ||
+        (count == 0 && store_vm_change_state(store, failover->vm_id, "failed_over_test",
+                                             "ready_for_failover", err) < 0))
         return -1;
-    transaction = NULL;
-    return 0;
+    return store_audit_vm(store, failover->vm_id, "failover rollback", subject,
+                          failover->domain_name, FAILOVER_ROLLED_BACK, err);
 }
 
 int failover_undo(struct store *store, const char *state_dir, struct store_failover *failover,
@@ -123,51 +67,149 @@ int failover_undo(struct store *store, const char *state_dir, struct store_failo
     CLEANUP_CONNECTION virConnectPtr connection = NULL;
 
     strcpy(failover->state, FAILOVER_ROLLING_BACK);
-    if (store_failover_update(store, failover, err) < 0 || libvirt_connect(&connection, err) < 0 ||
+    if (store_failover_update(store, failover, err) < 0 ||
+        libvirt_connect(failover->uri, &connection, err) < 0 ||
         remove_machine(connection, failover, err) < 0 ||
         remove_overlays(state_dir, failover->id, err) < 0)
         return -1;
     /* libvirt may have been at work for a vmferry that is dead by now: what it made after
      * the first look can't start any more without its disks, and goes now. */
-    if (remove_machine(connection, failover, err) < 0)
+    if (remove_machine(connection, failover, err) < 0 ||
+        store_transaction(store, write_rolled_back, failover, err) < 0)
         return -1;
-    return say_rolled_back(store, failover, err);
+    failover_lock_remove(state_dir, failover->id);
+    return 0;
 }
 
 /* libvirt goes on with what a dead vmferry asked of it, for minutes when it is slow: what it made
  * after the rollback is removed by the next one. */
 static int remove_late(struct store *store, const struct store_vm *vm, struct error **err)
 {
-    CLEANUP_CONNECTION virConnectPtr connection = NULL;
     CLEANUP_FREE struct store_failover *all = NULL;
-    CLEANUP_ERROR struct error *ignored = NULL;
     size_t count;
 
     if (store_failovers(store, vm->id, false, &all, &count, err) < 0)
         return -1;
-    /* Without libvirt there is nothing that could be removed. */
-    if (count == 0 || libvirt_connect(&connection, &ignored) < 0)
-        return 0;
     for (size_t i = 0; i < count; i++) {
-        if (strcmp(all[i].state, FAILOVER_ROLLED_BACK) == 0 &&
-            remove_machine(connection, &all[i], err) < 0)
-            return error_prefix(err, "what is left of failover %lld", (long long)all[i].id);
+        CLEANUP_CONNECTION virConnectPtr connection = NULL;
+        CLEANUP_ERROR struct error *ignored = NULL;
+
+        /* Without libvirt there is nothing that could be removed. */
+        if (strcmp(all[i].state, FAILOVER_ROLLED_BACK) != 0 || !failover_is_here(&all[i]) ||
+            libvirt_connect(all[i].uri, &connection, &ignored) < 0)
+            continue;
+        if (remove_machine(connection, &all[i], err) < 0)
+            return error_prefix(err, "what is left of failover %" PRId64, all[i].id);
     }
     return 0;
 }
 
+/* Under its lock, and as it is by then. */
+static int undo_locked(struct store *store, const char *state_dir, const struct store_vm *vm,
+                       int64_t id, struct error **err)
+{
+    CLEANUP_CLOSE int vm_lock = failover_lock_vm(state_dir, vm, err);
+    CLEANUP_CLOSE int lock = -1;
+    struct store_failover failover;
+
+    if (vm_lock < 0 || store_failover_get(store, id, &failover, err) < 0)
+        return -1;
+    if (!failover_is_here(&failover))
+        return error_set(err, "it was made on host %s; run the rollback there", failover.host);
+    lock = failover_lock(state_dir, id, err);
+    if (lock < 0 || store_failover_get(store, id, &failover, err) < 0)
+        return -1;
+    close(steal_fd(vm_lock));
+    if (failover.completed_ms) {
+        failover_lock_remove(state_dir, id);
+        return 0;
+    }
+    return failover_undo(store, state_dir, &failover, err);
+}
+
 int failover_rollback(struct store *store, const char *state_dir, const struct store_vm *vm,
-                      size_t *count, struct error **err)
+                      int64_t id, size_t *count, struct error **err)
 {
     CLEANUP_FREE struct store_failover *open = NULL;
-    CLEANUP_CLOSE int lock = failover_lock(state_dir, vm, err);
+    CLEANUP_ERROR struct error *first = NULL;
+    size_t all;
 
-    if (lock < 0 || store_failovers(store, vm->id, true, &open, count, err) < 0)
+    *count = 0;
+    if (store_failovers(store, vm->id, true, &open, &all, err) < 0)
         return -1;
-    for (size_t i = 0; i < *count; i++) {
-        if (failover_undo(store, state_dir, &open[i], err) < 0)
-            return error_prefix(err, "rolling back failover %lld of %s", (long long)open[i].id,
-                                vm->name);
+    for (size_t i = 0; i < all; i++) {
+        CLEANUP_ERROR struct error *one = NULL;
+
+        if (id && open[i].id != id)
+            continue;
+        if (undo_locked(store, state_dir, vm, open[i].id, &one) == 0) {
+            ++*count;
+            continue;
+        }
+        error_prefix(&one, "rolling back failover %" PRId64 " of %s", open[i].id, vm->name);
+        if (!first)
+            first = steal_ptr(one);
     }
+    if (first)
+        return error_move(err, &first);
     return remove_late(store, vm, err);
+}
+
+/* Nobody is at it any more, or its time is over. */
+static bool is_left(const struct store_failover *failover)
+{
+    bool has_verdict = strcmp(failover->state, FAILOVER_BOOTED) == 0 ||
+                       strcmp(failover->state, FAILOVER_NOT_BOOTED) == 0;
+
+    if (strcmp(failover->kind, "test") != 0 || !failover_is_here(failover))
+        return false;
+    return !has_verdict || (failover->keep_until_ms && failover->keep_until_ms <= store_now_ms());
+}
+
+static int recover_one(struct store *store, const char *state_dir, const struct store_vm *vm,
+                       const struct store_failover *failover, bool *done, struct error **err)
+{
+    CLEANUP_ERROR struct error *busy = NULL;
+    int lock;
+
+    *done = false;
+    if (!is_left(failover))
+        return 0;
+    lock = failover_lock(state_dir, failover->id, &busy);
+    if (lock < 0)
+        return 0;
+    close(lock);
+    if (undo_locked(store, state_dir, vm, failover->id, err) < 0)
+        return error_prefix(err, "failover %" PRId64 " of %s", failover->id, vm->name);
+    *done = true;
+    return 0;
+}
+
+int failover_recover(struct store *store, const char *state_dir, const struct store_vm *only,
+                     size_t *count, struct error **err)
+{
+    CLEANUP_FREE struct store_failover *open = NULL;
+    CLEANUP_FREE struct store_vm *vms = NULL;
+    CLEANUP_ERROR struct error *last = NULL;
+    size_t open_count, vm_count;
+
+    *count = 0;
+    if (store_vms(store, &vms, &vm_count, err) < 0 ||
+        store_failovers(store, only ? only->id : 0, true, &open, &open_count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < open_count; i++) {
+        for (size_t j = 0; j < vm_count; j++) {
+            CLEANUP_ERROR struct error *one = NULL;
+            bool done = false;
+
+            if (vms[j].id != open[i].vm_id)
+                continue;
+            if (recover_one(store, state_dir, &vms[j], &open[i], &done, &one) < 0) {
+                error_clear(&last);
+                last = steal_ptr(one);
+            }
+            *count += done;
+        }
+    }
+    return last ? error_move(err, &last) : 0;
 }

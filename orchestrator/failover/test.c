@@ -3,14 +3,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 
-#include "failover/domain.h"
 #include "failover/job.h"
 #include "failover/network.h"
 #include "failover/overdue.h"
-#include "failover/virt.h"
+#include "failover/plan.h"
 #include "process.h"
 
 #define QEMU_IMG_TIMEOUT_MS 60000
@@ -24,20 +22,17 @@ struct test {
     const struct store_vm *vm;
     const struct failover_options *options;
     struct failover_result *result; /* result->failover is the row */
-    struct vm_spec spec;
-    struct replica_point point;
-    struct domain_disk *disks;
+    struct failover_plan plan;
     regex_t expect;
     bool expects;
+    bool by_path; /* libvirt opens the images: it is not on this host */
     virConnectPtr connection;
     virDomainPtr domain;
 };
 
 static void free_test(struct test *test)
 {
-    spec_free(&test->spec);
-    replica_point_free(&test->point);
-    free(test->disks);
+    failover_plan_free(&test->plan);
     if (test->expects)
         regfree(&test->expect);
     cleanup_domain(&test->domain);
@@ -77,54 +72,72 @@ static int compile(struct test *test, struct error **err)
     return 0;
 }
 
-static int refuse_second(struct test *test, struct error **err)
+/* A domain as planned; `title` is the caller's. */
+static struct domain_plan domain_of(const struct test *test, const char *title)
 {
-    CLEANUP_FREE struct store_failover *open = NULL;
-    size_t count;
+    const struct store_failover *failover = &test->result->failover;
 
-    if (store_failovers(test->store, test->vm->id, true, &open, &count, err) < 0)
-        return -1;
-    if (count)
-        return error_set(err,
-                         "failover %lld of %s is not rolled back (%s); first run: vmferry failover "
-                         "rollback %s",
-                         (long long)open[0].id, test->vm->name, open[0].state, test->vm->name);
-    return 0;
+    return (struct domain_plan){
+        .hardware = &test->plan.hardware,
+        .uuid = failover->domain_uuid,
+        .name = failover->domain_name,
+        .title = title,
+        .virt_type = test->plan.virt_type,
+        .console = test->result->console,
+        .disks = test->plan.disks,
+        .disk_count = test->plan.point.count,
+        .nics = test->plan.nics,
+        .nic_count = test->plan.nic_count,
+        .by_path = test->by_path,
+        .uid = geteuid(),
+        .gid = getegid(),
+        .override = test->options->override,
+    };
 }
 
-/* Random, version 4. */
-static void make_uuid(char text[STORE_UUID])
-{
-    unsigned char b[16];
+#define TITLE (STORE_NAME + 32)
 
-    while (getrandom(b, sizeof b, 0) != sizeof b)
-        ;
-    b[6] = (b[6] & 0x0f) | 0x40;
-    b[8] = (b[8] & 0x3f) | 0x80;
-    snprintf(text, STORE_UUID,
-             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
-             b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
-             b[15]);
+static void make_title(const struct test *test, char title[TITLE])
+{
+    snprintf(title, TITLE, "test of %s, point %u", test->vm->name, test->plan.point.number);
+}
+
+static int check_network(const struct test *test, struct error **err)
+{
+    const struct net_target *target = &test->options->network;
+
+    if (target->kind != NET_NETWORK || !test->plan.nic_count)
+        return 0;
+    return network_check(test->connection, target->name, err);
+}
+
+/* The XML as it will be, before there is anything: what an override does wrong is told now. */
+static int rehearse(struct test *test, struct error **err)
+{
+    CLEANUP_FREE char *xml = NULL;
+    struct domain_plan domain;
+    char title[TITLE];
+
+    failover_plan_name(&test->plan, test->options, test->vm, &test->result->failover);
+    failover_plan_place(&test->plan, test->state_dir, &test->result->failover);
+    failover_console(test->state_dir, 0, test->result->console);
+    make_title(test, title);
+    domain = domain_of(test, title);
+    return domain_check(&domain, err) < 0 ? -1 : domain_xml(&domain, &xml, err);
 }
 
 /* What can be refused is refused here, before anything is made or written down. */
 static int prepare(struct test *test, struct error **err)
 {
-    CLEANUP_FREE char *json = NULL;
-
-    if (compile(test, err) < 0 ||
-        virt_choose(test->options->virt_type, &test->result->virt_type, err) < 0 ||
-        refuse_second(test, err) < 0 ||
-        replica_point_load(test->store, test->state_dir, test->vm->id, test->options->point,
-                           &test->point, err) < 0 ||
-        store_vm_spec(test->store, test->vm->id, &json, err) < 0 ||
-        spec_parse_stored(json, "the stored description", &test->spec, err) < 0)
+    if (compile(test, err) < 0 || failover_plan_make(test->store, test->state_dir, test->vm,
+                                                     test->options, &test->plan, err) < 0)
         return -1;
-    test->disks = calloc(test->point.count, sizeof *test->disks);
-    if (!test->disks)
-        return error_set_errno(err, ENOMEM, "preparing the test");
-    test->result->point = test->point.number;
-    return libvirt_connect(&test->connection, err);
+    test->result->virt_type = test->plan.virt_type;
+    test->result->point = test->plan.point.number;
+    if (libvirt_connect(test->options->uri, &test->connection, err) < 0)
+        return -1;
+    test->by_path = libvirt_is_remote(test->connection);
+    return check_network(test, err) < 0 ? -1 : rehearse(test, err);
 }
 
 /* Images at and below a point change while one of them is merged away. A merge looks for open
@@ -136,14 +149,15 @@ static int refuse_going(const struct test *test, struct error **err)
     size_t count;
 
     if (store_points_going(test->store, test->vm->id, &going, &count, err) < 0 ||
-        store_point_find(test->store, test->vm->id, test->point.number, &point, err) < 0)
+        store_point_find(test->store, test->vm->id, test->plan.point.number, &point, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
-        if (going[i].number < test->point.number)
+        if (going[i].number < test->plan.point.number)
             return error_set(err,
                              "restore point %u of %s is just being deleted, and point %u stands on "
                              "it: wait for that, or run `vmferry recover %s` if its process died",
-                             going[i].number, test->vm->name, test->point.number, test->vm->name);
+                             going[i].number, test->vm->name, test->plan.point.number,
+                             test->vm->name);
     }
     return 0;
 }
@@ -154,41 +168,38 @@ static int audit(const struct test *test, struct error **err)
     char subject[64], after[STORE_NAME + 64];
 
     snprintf(subject, sizeof subject, "failover %lld", (long long)failover->id);
-    snprintf(after, sizeof after, "point %u as domain %s", test->point.number,
+    snprintf(after, sizeof after, "point %u as domain %s", test->plan.point.number,
              failover->domain_name);
     return store_audit_vm(test->store, test->vm->id, "failover test", subject, test->vm->state,
                           after, err);
 }
 
 /* The row that names all that will be made, and the VM's state, in one. */
+static int write_row(struct store *store, void *opaque, struct error **err)
+{
+    struct test *test = opaque;
+    CLEANUP_FREE char *json = NULL;
+
+    return refuse_going(test, err) < 0 || store_vm_spec(store, test->vm->id, &json, err) < 0 ||
+                   store_failover_create(store, &test->result->failover, json, err) < 0 ||
+                   store_vm_change_state(store, test->vm->id, "ready_for_failover",
+                                         "failed_over_test", err) < 0 ||
+                   audit(test, err) < 0
+               ? -1
+               : 0;
+}
+
+/* Returns the failover's lock. */
 static int write_down(struct test *test, struct error **err)
 {
-    CLEANUP_ROLLBACK struct store *transaction = NULL;
-    CLEANUP_FREE char *json = NULL;
+    CLEANUP_CLOSE int vm_lock = failover_lock_vm(test->state_dir, test->vm, err);
     struct store_failover *failover = &test->result->failover;
 
-    *failover = (struct store_failover){ .vm_id = test->vm->id,
-                                         .point_id = test->point.id,
-                                         .point = test->point.number };
-    strcpy(failover->kind, "test");
-    strcpy(failover->state, FAILOVER_OVERLAYS);
-    make_uuid(failover->domain_uuid);
-    snprintf(failover->domain_name, sizeof failover->domain_name, "vmferry-test-%.8s",
-             failover->domain_uuid);
-    if (test->spec.nic_count)
-        snprintf(failover->network, sizeof failover->network, "vft-%.8s", failover->domain_uuid);
-    if (store_begin(test->store, err) < 0)
+    if (vm_lock < 0 || store_transaction(test->store, write_row, test, err) < 0)
         return -1;
-    transaction = test->store;
-    if (refuse_going(test, err) < 0 || store_vm_spec(test->store, test->vm->id, &json, err) < 0 ||
-        store_failover_create(test->store, failover, json, err) < 0 ||
-        store_vm_change_state(test->store, test->vm->id, "ready_for_failover", "failed_over_test",
-                              err) < 0 ||
-        audit(test, err) < 0 || store_commit(test->store, err) < 0)
-        return -1;
-    transaction = NULL;
     failover_console(test->state_dir, failover->id, test->result->console);
-    return 0;
+    failover_plan_place(&test->plan, test->state_dir, failover);
+    return failover_lock(test->state_dir, failover->id, err);
 }
 
 static int make_overlay(const struct replica_disk *disk, const char *overlay, struct error **err)
@@ -206,22 +217,13 @@ static int make_overlay(const struct replica_disk *disk, const char *overlay, st
 
 static int make_overlays(struct test *test, struct error **err)
 {
-    int64_t id = test->result->failover.id;
-    char directory[PATH_MAX];
+    const struct failover_plan *plan = &test->plan;
 
-    failover_directory(test->state_dir, id, directory);
-    if (mkdir(directory, 0700) < 0 && errno != EEXIST)
-        return error_set_errno(err, errno, "making %s", directory);
-    for (size_t i = 0; i < test->point.count; i++) {
-        const struct replica_disk *disk = &test->point.disks[i];
-        struct domain_disk *planned = &test->disks[i];
-
-        planned->key = disk->key;
-        planned->chain = disk->chain;
-        planned->chain_length = disk->chain_length;
-        failover_overlay(test->state_dir, id, disk->key, planned->overlay);
-        if (make_overlay(disk, planned->overlay, err) < 0)
-            return error_prefix(err, "disk-%d", disk->key);
+    if (failover_plan_reload(test->store, test->state_dir, test->vm->id, &test->plan, err) < 0)
+        return -1;
+    for (size_t i = 0; i < plan->point.count; i++) {
+        if (make_overlay(&plan->point.disks[i], plan->disks[i].overlay, err) < 0)
+            return error_prefix(err, "disk-%d", plan->disks[i].key);
     }
     return 0;
 }
@@ -230,27 +232,17 @@ static int make_network(struct test *test, struct error **err)
 {
     const char *name = test->result->failover.network;
 
-    return *name ? network_start(test->connection, name, err) : 0;
+    return *name ? network_start(test->connection, name, test->options->dhcp, err) : 0;
 }
 
 static int start_domain(struct test *test, struct error **err)
 {
-    const struct store_failover *failover = &test->result->failover;
-    char title[STORE_NAME + 32];
-    const struct domain_plan plan = {
-        .spec = &test->spec,
-        .uuid = failover->domain_uuid,
-        .name = failover->domain_name,
-        .title = title,
-        .virt_type = test->result->virt_type,
-        .network = failover->network,
-        .console = test->result->console,
-        .disks = test->disks,
-        .disk_count = test->point.count,
-    };
+    char title[TITLE];
+    struct domain_plan domain;
 
-    snprintf(title, sizeof title, "test of %s, point %u", test->vm->name, test->point.number);
-    return domain_start(test->connection, &plan, &test->domain, err);
+    make_title(test, title);
+    domain = domain_of(test, title);
+    return domain_start(test->connection, &domain, &test->domain, err);
 }
 
 static const struct step {
@@ -343,17 +335,43 @@ int failover_test(struct store *store, const char *state_dir, const struct store
     struct test test = {
         .store = store, .state_dir = state_dir, .vm = vm, .options = options, .result = result
     };
-    CLEANUP_CLOSE int lock = failover_lock(state_dir, vm, err);
+    CLEANUP_CLOSE int lock = -1;
 
     *result = (struct failover_result){ 0 };
-    if (lock < 0 || prepare(&test, err) < 0 || write_down(&test, err) < 0)
+    if (prepare(&test, err) < 0)
+        return -1;
+    lock = write_down(&test, err);
+    if (lock < 0)
         return -1;
     if (run_steps(&test, err) < 0) {
         take_back(&test, *err);
         return -1;
     }
     watch(&test);
+    if (options->keep_s)
+        result->failover.keep_until_ms = store_now_ms() + (int64_t)options->keep_s * 1000;
     if (keep_evidence(&test, err) < 0)
         return -1;
     return set_state(&test, result->evidence.booted ? FAILOVER_BOOTED : FAILOVER_NOT_BOOTED, err);
+}
+
+int failover_print_xml(struct store *store, const char *state_dir, const struct store_vm *vm,
+                       const struct failover_options *options, char **xml, struct error **err)
+{
+    struct failover_result result = { 0 };
+    CLEANUP(free_test)
+    struct test test = {
+        .store = store, .state_dir = state_dir, .vm = vm, .options = options, .result = &result
+    };
+    struct domain_plan domain;
+    char title[TITLE];
+
+    if (failover_plan_make(store, state_dir, vm, options, &test.plan, err) < 0)
+        return -1;
+    failover_plan_name(&test.plan, options, vm, &result.failover);
+    failover_plan_place(&test.plan, state_dir, &result.failover);
+    failover_console(state_dir, 0, result.console);
+    make_title(&test, title);
+    domain = domain_of(&test, title);
+    return domain_xml(&domain, xml, err);
 }

@@ -5,7 +5,8 @@
 
 #define FAILOVER_SELECT                                                                            \
     "SELECT id, vm_id, kind, state, point_id, point_number, domain_uuid, domain_name, network, "   \
-    "replication_job_id, error, created_at, updated_at, completed_at FROM failover_jobs "
+    "host, uri, keep_until, replication_job_id, error, created_at, updated_at, completed_at FROM "       \
+    "failover_jobs "
 
 static void read_failover(struct statement *s, void *record)
 {
@@ -20,6 +21,9 @@ static void read_failover(struct statement *s, void *record)
     take_text(s, failover->domain_uuid, sizeof failover->domain_uuid);
     take_text(s, failover->domain_name, sizeof failover->domain_name);
     take_text(s, failover->network, sizeof failover->network);
+    take_text(s, failover->host, sizeof failover->host);
+    take_text(s, failover->uri, sizeof failover->uri);
+    failover->keep_until_ms = take_int(s);
     failover->replication_job_id = take_int(s);
     take_text(s, failover->error, sizeof failover->error);
     failover->created_ms = take_int(s);
@@ -30,10 +34,11 @@ static void read_failover(struct statement *s, void *record)
 int store_failover_create(struct store *store, struct store_failover *failover, const char *spec,
                           struct error **err)
 {
-    CLEANUP_STATEMENT struct statement s = statement(
-        store, "INSERT INTO failover_jobs (vm_id, kind, state, point_id, point_number, "
-               "domain_uuid, domain_name, network, replication_job_id, source_vm_spec, created_at, "
-               "updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "INSERT INTO failover_jobs (vm_id, kind, state, point_id, point_number, "
+                         "domain_uuid, domain_name, network, host, uri, keep_until, replication_job_id, "
+                         "source_vm_spec, created_at, updated_at) "
+                         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 
     failover->created_ms = store_now_ms();
     bind_int(&s, failover->vm_id);
@@ -44,6 +49,9 @@ int store_failover_create(struct store *store, struct store_failover *failover, 
     bind_text(&s, failover->domain_uuid);
     bind_text(&s, failover->domain_name);
     bind_text(&s, failover->network);
+    bind_text(&s, failover->host);
+    bind_text(&s, failover->uri);
+    bind_id(&s, failover->keep_until_ms);
     bind_id(&s, failover->replication_job_id);
     bind_text(&s, spec);
     bind_int(&s, failover->created_ms);
@@ -56,13 +64,14 @@ int store_failover_update(struct store *store, const struct store_failover *fail
 {
     CLEANUP_STATEMENT struct statement s = statement(
         store, "UPDATE failover_jobs SET state = ?, domain_uuid = ?, domain_name = ?, network = ?, "
-               "error = ?, completed_at = ?, updated_at = ? WHERE id = ?");
+               "error = ?, keep_until = ?, completed_at = ?, updated_at = ? WHERE id = ?");
 
     bind_text(&s, failover->state);
     bind_text(&s, failover->domain_uuid);
     bind_text(&s, failover->domain_name);
     bind_text(&s, failover->network);
     bind_text(&s, failover->error);
+    bind_id(&s, failover->keep_until_ms);
     bind_id(&s, failover->completed_ms);
     bind_int(&s, store_now_ms());
     bind_int(&s, failover->id);

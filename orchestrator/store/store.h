@@ -527,6 +527,29 @@ struct store_history {
 
 int store_history_add(struct store *store, const struct store_history *entry, struct error **err);
 
+/* Network maps (netmaps.c): where the NICs of all VMs of a source go, or those of one VM */
+
+struct store_netmap {
+    int64_t id;
+    int64_t source_id; /* one of the two, the other one is 0 */
+    int64_t vm_id;
+    char network[STORE_NAME]; /* the source's name of it; of a VM also a MAC address */
+    char target[STORE_NAME];  /* net:NAME, bridge:NAME, isolated, none */
+    int64_t created_ms;
+    int64_t updated_ms;
+};
+
+/* Insert, or change the target. */
+int store_netmap_set(struct store *store, struct store_netmap *netmap, struct error **err);
+/* By owner and network. */
+int store_netmap_remove(struct store *store, const struct store_netmap *netmap, bool *found,
+                        struct error **err);
+int store_netmaps(struct store *store, struct store_netmap **list, size_t *count,
+                  struct error **err);
+/* The VM's own and those of its source. */
+int store_netmaps_of_vm(struct store *store, const struct store_vm *vm, struct store_netmap **list,
+                        size_t *count, struct error **err);
+
 /* Failovers (failovers.c) */
 
 struct store_failover {
@@ -538,7 +561,10 @@ struct store_failover {
     unsigned point;   /* its number */
     char domain_uuid[STORE_UUID];
     char domain_name[STORE_NAME];
-    char network[STORE_NAME];
+    char network[STORE_NAME]; /* made for it, and removed with it; "": none */
+    char host[STORE_NAME];    /* whose state directory has its overlays; "": not known */
+    char uri[STORE_PATH];     /* of libvirt; "": the default */
+    int64_t keep_until_ms;    /* rolled back after it; 0: when somebody says so */
     int64_t replication_job_id;
     char error[STORE_TEXT];
     int64_t created_ms;
@@ -549,7 +575,7 @@ struct store_failover {
 /* Insert; `spec` is the VM's spec JSON at this moment. failover->id is set. */
 int store_failover_create(struct store *store, struct store_failover *failover, const char *spec,
                           struct error **err);
-/* state, domain, network, error, completed_ms. */
+/* state, domain, network, error, keep_until_ms, completed_ms. */
 int store_failover_update(struct store *store, const struct store_failover *failover,
                           struct error **err);
 /* evidence: JSON; the other columns stay. */
