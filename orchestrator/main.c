@@ -21,6 +21,7 @@ static const struct command commands[] = {
     { "pool", "add, list or remove where replicas lie", command_pool, false },
     { "recover", "remove the snapshots that dead jobs left at their sources", command_recover,
       false },
+    { "network", "where the NICs of a source's VMs go, or of one VM", command_network, false },
     { "failover", "boot a restore point in a test, or take the test back", command_failover,
       false },
     { "report", "all that is known of a VM's migration", command_report, false },

@@ -39,11 +39,20 @@ fail() {
     exit 1
 }
 
+# As udev would: where its own QEMU may not open /dev/kvm, but libvirtd may, libvirtd asks QEMU
+# for its capabilities again at each step, which takes it some seconds.
+let_libvirt_see_kvm() {
+    if [ "$(stat -c '%U %a' /dev/kvm 2>/dev/null)" = "root 600" ] && getent group kvm >/dev/null; then
+        chgrp kvm /dev/kvm && chmod 0660 /dev/kvm
+    fi
+}
+
 # libvirt's daemons, unless they run (or systemd starts them when asked). Those that a
 # killed demo left, or one that runs beside this one started, are ours as well.
 start_libvirt() {
     if ! virsh --quiet version >/dev/null 2>&1; then
         mkdir -p "$daemons"
+        let_libvirt_see_kvm
         virtlogd --daemon --pid-file "$daemons/virtlogd.pid" 9>&-
         libvirtd --daemon --pid-file "$daemons/libvirtd.pid" 9>&-
         poll 30 virsh --quiet version || fail "libvirtd does not answer; see /var/log/libvirt"

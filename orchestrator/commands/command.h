@@ -30,6 +30,7 @@ int command_verify(int argc, char *argv[], struct error **err);
 int command_pool(int argc, char *argv[], struct error **err);
 int command_export(int argc, char *argv[], struct error **err);
 int command_recover(int argc, char *argv[], struct error **err);
+int command_network(int argc, char *argv[], struct error **err);
 int command_failover(int argc, char *argv[], struct error **err);
 
 #endif
