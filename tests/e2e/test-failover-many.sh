@@ -1,0 +1,151 @@
+#!/bin/bash
+# Test failovers on a real libvirt, of machines with nothing to boot, which is quick: many at
+# once, networks that give addresses out, tests that end by themselves, and the end of those
+# whose process died.
+# shellcheck source=tests/lib.sh
+. "$(dirname "$0")/../lib.sh"
+export VMFERRY_DEMO=$tmp/demo VMFERRY_VIRT_TYPE=qemu
+# shellcheck source=scripts/demo-lib.sh
+. "$top/scripts/demo-lib.sh"
+[ "$(id -u)" = 0 ] || skip_all "needs root, for libvirt's system daemon"
+[ -z "${SANITIZE:-}" ] || skip_all "replications start an nbdkit without the sanitizer"
+
+mkdir -p "$demo" "$tmp/vms"
+start_libvirt
+at_exit "stop_libvirt"
+at_exit "for vm in one two many; do vmferry failover rollback \$vm; done"
+
+vms=0
+add_vm() { # NAME DISKS NICS MORE
+    local name=$1 uuid disks='' nics='' i
+    vms=$((vms + 1))
+    uuid=$(printf '5c0ffee5-0000-4000-8000-%04d%08d' $vms $$)
+    for ((i = 0; i < $2; i++)); do
+        truncate -s 64K "$tmp/$name.$i"
+        disks+="${disks:+,}{ \"key\": $((2000 + i)), \"unit\": $i, \"capacity\": 65536,
+            \"backing_uuid\": \"$name-$i\", \"file\": \"$tmp/$name.$i\" }"
+    done
+    for ((i = 0; i < $3; i++)); do
+        nics+="${nics:+,}{ \"mac\": \"52:54:00:77:$(printf %02x:%02x $vms "$i")\", \"network\": \"LAN\" }"
+    done
+    jq -n --arg name "$name" --arg uuid "$uuid" --argjson disks "[$disks]" --argjson nics "[$nics]" \
+        --argjson more "${4:-{\}}" '{$uuid, $name, firmware: "bios", cpus: 1, memory: 67108864,
+            $disks, $nics} + $more' >"$tmp/vms/$name.json"
+}
+add_vm one 1 1
+add_vm two 2 1
+add_vm many 60 10 '{ "firmware": "uefi", "secure_boot": true, "tpm": true, "os": "windows", "cpus": 8, "cores": 2 }'
+vmferry source add nbd test --file "$tmp/vms" >/dev/null
+for vm in one two many; do
+    vmferry replicate $vm --progress=none >/dev/null 2>&1
+done
+
+# Nobody says "never": a verdict after a second, and the domain stays.
+start_test() { # VM OPTIONS…
+    vmferry failover test "$@" --expect=never --timeout=1 2>&1
+}
+
+open_tests() {
+    vmferry failover list --json | jq '[.[] | select(.completed_ms == 0)] | length'
+}
+
+left_behind() {
+    local ids
+    ids=$(vmferry failover list --json | jq -r '[.[].domain_uuid[:8]] | join("|")')
+    find "$VMFERRY_STATE/failovers" -name '*.qcow2' -o -name lock
+    {
+        virsh --quiet list --all --name
+        virsh --quiet net-list --all --name
+        ip -brief link
+        compgen -G '/var/lib/libvirt/qemu/nvram/*'
+        pgrep -a qemu-system
+        pgrep -a dnsmasq
+    } | grep -E "(vmferry-test|vft)-(${ids:-none})"
+}
+
+# What libvirt's driver says of it, which knows more than the schema does.
+for vm in one two many; do
+    vmferry failover test $vm --print-xml --set="name = vmferry-define-$$" >"$tmp/$vm.xml"
+    ok virsh --quiet define --validate "$tmp/$vm.xml" -- "libvirt takes the domain of '$vm'"
+    virsh --quiet undefine "vmferry-define-$$" --nvram --tpm >/dev/null 2>&1
+done
+vmferry failover test two --print-xml --set="name = vmferry-define-$$" --set='disk-bus = sata' \
+    --set='cpu = Nehalem' --set='graphics = vnc' --set='video = virtio' --network=bridge:br0 >"$tmp/two.xml"
+ok virsh --quiet define --validate "$tmp/two.xml" -- "and one with other hardware"
+virsh --quiet undefine "vmferry-define-$$" >/dev/null 2>&1
+
+out=$(start_test one --network=net:there-is-none) && status=0 || status=$?
+is "$status $(open_tests)" "1 0" "a network that libvirt does not have is refused, nothing is made"
+like "$out" "no network 'there-is-none'" "and named"
+
+# Many at once.
+
+for vm in one one two; do
+    start_test $vm --dhcp >"$tmp/out.$RANDOM" &
+    pids+=" $!"
+done
+# shellcheck disable=SC2086
+wait $pids
+is "$(open_tests)" 3 "three tests of two VMs run at once"
+mapfile -t networks < <(vmferry failover list --json | jq -r '.[] | select(.completed_ms == 0) | .network')
+for network in "${networks[@]}"; do
+    virsh net-dumpxml "$network" >"$tmp/$network.xml"
+    xmllint --xpath 'string(//ip/@address)' "$tmp/$network.xml"
+    echo
+done >"$tmp/addresses"
+is "$(sort -u "$tmp/addresses" | grep -cE '^198\.1[89]\.[0-9]+\.1$')" 3 "each has a subnet of its own"
+is "$(grep -l '<forward' "$tmp"/vft-*.xml)" "" "none of them forwards"
+is "$(for network in "${networks[@]}"; do pgrep -fc "dnsmasq.*$network"; done | sort -u | grep -c '^0')" 0 \
+    "each gives addresses out"
+is "$(virsh --quiet list --name | grep -cE "vmferry-test-($(vmferry failover list --json |
+    jq -r '[.[].domain_uuid[:8]] | join("|")'))")" 3 "all three domains run"
+first=$(vmferry failover show one --json | jq -r .id)
+ok vmferry failover rollback one -- "all tests of a VM are rolled back"
+is "$(open_tests) $(vmferry vm show one --json | jq -r .state) $(vmferry vm show two --json | jq -r .state)" \
+    "1 ready_for_failover failed_over_test" "and those of another one are not"
+is "$(vmferry failover show one --id="$first" --json | jq -r .state)" "rolled back" "show tells one by its id"
+vmferry failover rollback two >/dev/null
+is "$(left_behind)" "" "nothing is left"
+
+# Tests that end.
+
+start_test one --keep=2s --network=none >"$tmp/out"
+ok test "$(vmferry failover show one --json | jq .keep_until_ms)" -gt 0 -- "the end of a test is known"
+# shellcheck disable=SC2317 # wait_for calls it
+is_over() {
+    [ "$(vmferry failover show one --json | jq -r .state)" = "rolled back" ]
+}
+ok wait_for 60 is_over -- "a test ends by itself"
+is "$(left_behind)" "" "nothing is left"
+
+start_test one --keep=1s --network=none >"$tmp/out"
+id=$(vmferry failover show one --json | jq -r .id)
+start_test two --keep=1h >"$tmp/out"
+pkill -9 -f "failover rollback .* --id=$id --after=1s --state=$VMFERRY_STATE"
+background vmferry failover test two --expect=never --timeout=60
+running=$!
+vmferry failover test one --expect=never --timeout=60 >/dev/null 2>&1 &
+killed=$!
+# shellcheck disable=SC2317
+both_boot() {
+    [ "$(vmferry failover list --json | jq '[.[] | select(.state == "booting")] | length')" = 2 ]
+}
+wait_for 60 both_boot
+kill -9 $killed
+wait $killed 2>/dev/null
+sleep 1
+ok vmferry recover -- "recover rolls tests back"
+is "$(vmferry failover list one --json | jq '[.[] | select(.completed_ms == 0)] | length')" 0 \
+    "those whose time is over, those whose process died"
+is "$(vmferry failover list two --json | jq -r '[.[] | select(.completed_ms == 0) | .state] | join(",")')" \
+    "booting,not booted" "and none that lives or is kept"
+vmferry failover rollback two >/dev/null 2>"$tmp/err" && status=0 || status=$?
+is "$status" 1 "a test that is running can't be rolled back"
+like "$(cat "$tmp/err")" "another vmferry works on failover" "which is said"
+kill $running
+wait $running 2>/dev/null
+ok vmferry failover rollback two -- "after its end it is"
+pkill -f "failover rollback .* --after=1h --state=$VMFERRY_STATE"
+is "$(left_behind)" "" "nothing is left"
+
+done_testing
