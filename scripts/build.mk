@@ -69,7 +69,7 @@ filters:  $(FILTERS:%=$(BUILD)/nbdkit-%-filter.so)
 plugins:  $(PLUGINS:%=$(BUILD)/nbdkit-%-plugin.so)
 programs: $(BUILD)/vmferry $(foreach p,$(PLUGINS),$(if $(wildcard plugins/$(p)/server/*.c),$(BUILD)/nbdkit-$(p)-server))
 manuals:  $(MANUALS)
-tests:    $(TESTS) $(BUILD)/early.so benchmarks
+tests:    $(TESTS) $(BUILD)/early.so $(BUILD)/killer.so benchmarks
 benchmarks: $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 
 $(BUILD)/version.h: FORCE
@@ -134,6 +134,11 @@ $(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(wildcard tests/fuzz/mutato
 
 # Loaded into nbdkit by the tests under sanitizers and valgrind.
 $(BUILD)/early.so: tests/checked/early.c
+	@mkdir -p $(@D)
+	$(call run,LINK)$(CC) $(filter-out $(SANITIZE_FLAGS),$(CFLAGS)) -shared -o $@ $<
+
+# Loaded into what the crash tests kill.
+$(BUILD)/killer.so: tests/killer/killer.c
 	@mkdir -p $(@D)
 	$(call run,LINK)$(CC) $(filter-out $(SANITIZE_FLAGS),$(CFLAGS)) -shared -o $@ $<
 

@@ -6,23 +6,25 @@
 #include "commands/command.h"
 #include "commands/options.h"
 
-static const char help[] = "usage: vmferry point list VM [--json]\n"
-                           "       vmferry point show VM [N] [--json]\n"
-                           "       vmferry point verify VM [N] [--json]\n"
-                           "       vmferry point delete VM N [--newest]\n"
-                           "       vmferry point pin VM [N]\n"
-                           "       vmferry point unpin VM [N]\n"
-                           "       vmferry point keep VM [RULES|all|default]\n"
-                           "       vmferry point prune VM|--all [--dry-run] [--json]\n"
-                           "\n"
-                           "N is the number of a restore point; default: the newest.\n"
-                           "RULES say which points stay: 'last:7 daily:14 weekly:4 monthly:6'.\n"
-                           "\n"
-                           "  --newest      delete it even if it is the newest one\n"
-                           "  --all         of all VMs\n"
-                           "  --dry-run     say what would be deleted\n"
-                           "  --json        for programs\n"
-                           "  --state=DIR   state directory\n";
+static const char help[] =
+    "usage: vmferry point list VM [--json]\n"
+    "       vmferry point show VM [N] [--json]\n"
+    "       vmferry point verify VM [N] [--json]\n"
+    "       vmferry point delete VM N [--newest]\n"
+    "       vmferry point delete VM --all\n"
+    "       vmferry point pin VM [N]\n"
+    "       vmferry point unpin VM [N]\n"
+    "       vmferry point keep VM [RULES|all|default]\n"
+    "       vmferry point prune VM|--all [--dry-run] [--json]\n"
+    "\n"
+    "N is the number of a restore point; default: the newest.\n"
+    "RULES say which points stay: 'last:7 daily:14 weekly:4 monthly:6'.\n"
+    "\n"
+    "  --newest      delete it even if it is the newest one\n"
+    "  --all         delete: every point, the whole replica; prune: of all VMs\n"
+    "  --dry-run     say what would be deleted\n"
+    "  --json        for programs\n"
+    "  --state=DIR   state directory\n";
 
 struct arguments {
     struct common_options common;
@@ -37,11 +39,11 @@ struct arguments {
 static const struct verb {
     const char *name;
     bool takes_rest;
-    bool needs_rest;
+    bool all_vms; /* may go without a VM */
 } verbs[] = {
-    { "list", false, false }, { "show", true, false },   { "verify", true, false },
-    { "delete", true, true }, { "pin", true, false },    { "unpin", true, false },
-    { "keep", true, false },  { "prune", false, false },
+    { "list", false, false },  { "show", true, false },  { "verify", true, false },
+    { "delete", true, false }, { "pin", true, false },   { "unpin", true, false },
+    { "keep", true, false },   { "prune", false, true },
 };
 
 static int parse_options(int argc, char *argv[], struct arguments *arguments, struct error **err)
@@ -69,11 +71,15 @@ static int parse_options(int argc, char *argv[], struct arguments *arguments, st
 static int check_options(const struct arguments *arguments, struct error **err)
 {
     bool prune = strcmp(arguments->verb, "prune") == 0;
+    bool delete = strcmp(arguments->verb, "delete") == 0;
 
-    if ((arguments->all || arguments->dry_run) && !prune)
-        return error_set_kind(err, ERROR_USAGE,
-                              "--all and --dry-run are for `vmferry point prune`");
-    if (arguments->newest && strcmp(arguments->verb, "delete") != 0)
+    if (arguments->dry_run && !prune)
+        return error_set_kind(err, ERROR_USAGE, "--dry-run is for `vmferry point prune`");
+    if (arguments->all && !prune && !delete)
+        return error_set_kind(err, ERROR_USAGE, "--all is for delete and prune");
+    if (delete &&arguments->all == (arguments->rest != NULL))
+        return error_set_kind(err, ERROR_USAGE, "usage: vmferry point delete VM N|--all");
+    if (arguments->newest && !delete)
         return error_set_kind(err, ERROR_USAGE, "--newest is for `vmferry point delete`");
     if (prune && arguments->all == (arguments->vm != NULL))
         return error_set_kind(err, ERROR_USAGE, "usage: vmferry point prune VM|--all [--dry-run]");
@@ -96,12 +102,9 @@ static int parse_words(int argc, char *argv[], struct arguments *arguments, stru
     arguments->verb = verb->name;
     arguments->vm = words > 1 ? argv[optind + 1] : NULL;
     arguments->rest = words > 2 ? argv[optind + 2] : NULL;
-    if (words > 2 + verb->takes_rest || (words < 2 && !arguments->all) ||
-        (verb->needs_rest && words < 3))
+    if (words > 2 + verb->takes_rest || (words < 2 && !verb->all_vms))
         return error_set_kind(err, ERROR_USAGE, "usage: vmferry point %s VM%s", verb->name,
-                              verb->needs_rest   ? " N"
-                              : verb->takes_rest ? " [N]"
-                                                 : "");
+                              verb->takes_rest ? " [N]" : "");
     return check_options(arguments, err);
 }
 
@@ -136,6 +139,8 @@ static int run(struct context *context, const struct store_vm *vm,
         return point_list(context, vm, json, err);
     if (strcmp(verb, "show") == 0)
         return point_show(context, vm, number, json, err);
+    if (strcmp(verb, "delete") == 0 && arguments->all)
+        return point_delete_all(context, vm, json, err);
     if (strcmp(verb, "delete") == 0)
         return point_delete(context, vm, number, arguments->newest, json, err);
     if (strcmp(verb, "prune") == 0)

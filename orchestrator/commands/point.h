@@ -12,6 +12,9 @@ int point_show(struct context *context, const struct store_vm *vm, unsigned numb
 
 int point_delete(struct context *context, const struct store_vm *vm, unsigned number, bool newest,
                  bool json, struct error **err);
+/* Every point: the replica is given up. */
+int point_delete_all(struct context *context, const struct store_vm *vm, bool json,
+                     struct error **err);
 int point_pin(struct context *context, const struct store_vm *vm, unsigned number, bool pinned,
               bool json, struct error **err);
 /* keep NULL: show the rules; "default": those of the configuration again. */

@@ -180,7 +180,8 @@ static int write_row(struct store *store, void *opaque, struct error **err)
     struct test *test = opaque;
     CLEANUP_FREE char *json = NULL;
 
-    return refuse_going(test, err) < 0 || store_vm_spec(store, test->vm->id, &json, err) < 0 ||
+    return store_vm_touch(store, test->vm->id, err) < 0 || refuse_going(test, err) < 0 ||
+                   store_vm_spec(store, test->vm->id, &json, err) < 0 ||
                    store_failover_create(store, &test->result->failover, json, err) < 0 ||
                    store_vm_change_state(store, test->vm->id, "ready_for_failover",
                                          "failed_over_test", err) < 0 ||

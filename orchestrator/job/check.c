@@ -2,17 +2,50 @@
 #include "job/check.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 
 #include "replica/view.h"
 
 static void note_range(void *opaque, uint64_t offset, uint64_t length)
 {
     struct check_disk *result = opaque;
+    size_t n = result->named;
 
-    if (result->range_count < CHECK_RANGES_MAX)
-        result->ranges[result->range_count] = (struct check_range){ offset, length };
     result->range_count++;
     result->bytes_differing += length;
+    if (n >= CHECK_RANGES_MAX)
+        return;
+    if (n % 64 == 0) {
+        void *bigger = reallocarray(result->ranges, n + 64, sizeof *result->ranges);
+
+        if (!bigger)
+            return;
+        result->ranges = bigger;
+    }
+    result->ranges[result->named++] = (struct check_range){ offset, length };
+}
+
+void check_disk_free(struct check_disk *result)
+{
+    free(result->ranges);
+    result->ranges = NULL;
+}
+
+void check_describe(const struct check_disk *disk, char *text, size_t size)
+{
+    text[0] = '\0';
+    if (check_passed(disk))
+        return;
+    if (strcmp(disk->found, disk->recorded) == 0)
+        snprintf(text, size, "disk-%d: the leaves file is damaged, the data is right", disk->key);
+    else if (disk->leaves_damaged)
+        snprintf(text, size, "disk-%d: the data differs, and the leaves file is damaged, too",
+                 disk->key);
+    else
+        snprintf(text, size,
+                 "disk-%d: %" PRIu64 " bytes in %zu range%s differ, the first at %" PRIu64,
+                 disk->key, disk->bytes_differing, disk->range_count,
+                 disk->range_count == 1 ? "" : "s", disk->named ? disk->ranges[0].offset : 0);
 }
 
 /* Leaves of what is read now; they vanish with the descriptor. */
@@ -26,7 +59,6 @@ static int open_scratch(const char *state_dir, char path[64], struct error **err
     return fd;
 }
 
-/* Whether they still are those of the recorded digest. */
 static bool leaves_fit(int leaves, const struct replica_disk *disk)
 {
     CLEANUP_ERROR struct error *damage = NULL;
@@ -37,6 +69,30 @@ static bool leaves_fit(int leaves, const struct replica_disk *disk)
         return false;
     digest_to_text(&root, text);
     return strcmp(text, disk->digest) == 0;
+}
+
+int check_record(struct store *store, int64_t point_id, const struct check_disk *disks,
+                 size_t count, const char *problem, struct error **err)
+{
+    char text[STORE_TEXT] = "", one[256];
+    size_t used = 0;
+
+    for (size_t i = 0; i < count && used < sizeof text; i++) {
+        check_describe(&disks[i], one, sizeof one);
+        if (one[0])
+            used +=
+                (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? "; " : "", one);
+    }
+    if (problem)
+        snprintf(text, sizeof text, "%s", problem);
+    return store_point_verified(store, point_id, text, err);
+}
+
+bool check_leaves(const struct replica_disk *disk)
+{
+    CLEANUP_CLOSE int leaves = open(disk->leaves, O_RDONLY | O_CLOEXEC);
+
+    return leaves_fit(leaves, disk);
 }
 
 /* Read `place` and compare, block by block, with the leaves that the point has. */

@@ -4,13 +4,14 @@
 #ifndef VMFERRY_CHECK_H
 #define VMFERRY_CHECK_H
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "copy/copy.h"
 #include "replica/point.h"
 #include "source/spec.h"
 
-#define CHECK_RANGES_MAX 64 /* ranges named; the others are only counted */
+#define CHECK_RANGES_MAX 65536 /* ranges named; the others are only counted */
 
 struct check_range {
     uint64_t offset;
@@ -24,9 +25,10 @@ struct check_disk {
     char found[DIGEST_TEXT];    /* what it is now, of the replica or of the source */
     bool leaves_damaged;        /* the leaves file beside it no longer fits the digest */
     uint64_t bytes_differing;   /* in whole blocks of 64 KiB */
-    struct check_range ranges[CHECK_RANGES_MAX];
-    size_t range_count; /* may exceed CHECK_RANGES_MAX */
-    bool same_moment;   /* the source offers the point's change id, or neither names one */
+    struct check_range *ranges; /* in order; neighbours are one */
+    size_t named;               /* how many are in there, at most CHECK_RANGES_MAX */
+    size_t range_count;         /* how many there are */
+    bool same_moment;           /* the source offers the point's change id, or neither names one */
     char source_change_id[STORE_NAME];
 };
 
@@ -34,6 +36,19 @@ static inline bool check_passed(const struct check_disk *disk)
 {
     return strcmp(disk->recorded, disk->found) == 0 && !disk->leaves_damaged;
 }
+
+void check_disk_free(struct check_disk *result);
+
+/* "disk-2000: 65536 bytes in 1 range differ, the first at 131072"; "" when it passed. */
+void check_describe(const struct check_disk *disk, char *text, size_t size);
+
+/* The leaves file is that of the recorded digest. */
+bool check_leaves(const struct replica_disk *disk);
+
+/* Write down that the point was read, and what was found: count results. `problem`: why it could
+ * not even be read; NULL. */
+int check_record(struct store *store, int64_t point_id, const struct check_disk *disks,
+                 size_t count, const char *problem, struct error **err);
 
 /* One disk of the replica against its digest. options: progress, cancel. */
 int check_replica(const char *state_dir, const struct replica_disk *disk,

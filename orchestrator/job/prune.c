@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "job/claim.h"
+#include "job/retire-steps.h"
 #include "job/retire.h"
 
 void prune_result_free(struct prune_result *result)
@@ -104,23 +105,16 @@ int prune_locked(struct store *store, const char *state_dir, const struct store_
     return 0;
 }
 
-static bool any_going(struct store *store, const struct store_vm *vm)
-{
-    CLEANUP_FREE struct store_point *going = NULL;
-    CLEANUP_ERROR struct error *ignored = NULL;
-    size_t count = 0;
-
-    return store_points_going(store, vm->id, &going, &count, &ignored) == 0 && count > 0;
-}
-
 int job_prune(struct store *store, const char *state_dir, const struct store_vm *vm,
               const struct prune_options *options, struct prune_result *result, struct error **err)
 {
     CLEANUP_CLAIM struct claim *claim = NULL;
+    bool needed;
 
-    if (choose(store, vm, options, result, err) < 0)
+    if (choose(store, vm, options, result, err) < 0 ||
+        retire_is_needed(store, state_dir, vm, &needed, err) < 0)
         return -1;
-    if (options->dry_run || (!any_goes(result) && !any_going(store, vm)))
+    if (options->dry_run || (!any_goes(result) && !needed))
         return 0;
     if (claim_hold(store, vm, "merge", &claim, err) < 0)
         return -1;

@@ -7,6 +7,7 @@
 
 #include "job/claim.h"
 #include "job/connect.h"
+#include "job/retire-steps.h"
 #include "job/retire.h"
 
 struct recovery {
@@ -93,18 +94,6 @@ static void finish_points(struct recovery *recovery, const struct store_vm *vm)
             count == 1 ? "" : "s");
 }
 
-static int any_going(struct recovery *recovery, const struct store_vm *vm, bool *any,
-                     struct error **err)
-{
-    CLEANUP_FREE struct store_point *going = NULL;
-    size_t count;
-
-    if (store_points_going(recovery->store, vm->id, &going, &count, err) < 0)
-        return -1;
-    *any = count > 0;
-    return 0;
-}
-
 /* Ends the VM's job when its worker has died; *busy: it lives. */
 static int end_dead_job(struct recovery *recovery, const struct store_vm *vm, bool *busy,
                         struct error **err)
@@ -137,7 +126,8 @@ static int recover_vm(struct recovery *recovery, const struct store_vm *vm, stru
     size_t count;
     bool busy, going;
 
-    if (end_dead_job(recovery, vm, &busy, err) < 0 || any_going(recovery, vm, &going, err) < 0)
+    if (end_dead_job(recovery, vm, &busy, err) < 0 ||
+        retire_is_needed(recovery->store, recovery->state_dir, vm, &going, err) < 0)
         return -1;
     if (busy) {
         recovery->result->running++;

@@ -4,24 +4,11 @@
 #include <limits.h>
 #include <string.h>
 
+#include "exportmap-file.h"
 #include "replica/export.h"
 #include "replica/merge.h"
 #include "replica/pool.h"
 #include "replica/volume.h"
-
-int retire_transaction(struct store *store,
-                       int (*fn)(struct store *store, void *opaque, struct error **err),
-                       void *opaque, struct error **err)
-{
-    CLEANUP_ROLLBACK struct store *transaction = NULL;
-
-    if (store_begin(store, err) < 0)
-        return -1;
-    transaction = store;
-    if (fn(store, opaque, err) < 0)
-        return -1;
-    return store_commit(store, err);
-}
 
 /* The row of a complete point that stands on this one. */
 static int find_upper(struct store *store, const struct store_point_disk *row,
@@ -49,26 +36,23 @@ struct image {
     struct merge_image at;
 };
 
-static int locate(const char *state_dir, const struct store_point_disk *row, struct image *image,
+static int locate(const struct pool *pool, const struct store_point_disk *row, struct image *image,
                   struct error **err)
 {
     image->at = (struct merge_image){ .path = image->path, .format = row->format };
-    return volume_path(state_dir, row->image, image->path, err);
+    if (row->parent_id == 0 && pool_settle(pool, row->image, err) < 0)
+        return -1;
+    return volume_path(pool->state_dir, row->image, image->path, err);
 }
 
 static int open_pool(struct store *store, const char *state_dir, int64_t vm_id, struct pool *pool,
                      struct error **err)
 {
-    int64_t id;
+    int64_t pool_id;
 
-    return store_vm_pool(store, vm_id, &id, err) < 0 ? -1
-                                                     : pool_open(store, state_dir, id, pool, err);
-}
-
-/* A base that is a device may have another name by now: what is written to must be it. */
-static int settle(const struct pool *pool, const struct store_point_disk *row, struct error **err)
-{
-    return row->parent_id ? 0 : pool_settle(pool, row->image, err);
+    return store_vm_pool(store, vm_id, &pool_id, err) < 0
+               ? -1
+               : pool_open(store, state_dir, pool_id, pool, err);
 }
 
 int retire_check_images(struct store *store, const char *state_dir, const struct store_point *point,
@@ -78,9 +62,8 @@ int retire_check_images(struct store *store, const char *state_dir, const struct
     struct pool pool;
     size_t count;
 
-    if (open_pool(store, state_dir, point->vm_id, &pool, err) < 0)
-        return -1;
-    if (store_point_disks(store, point->id, &rows, &count, err) < 0)
+    if (open_pool(store, state_dir, point->vm_id, &pool, err) < 0 ||
+        store_point_disks(store, point->id, &rows, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
         struct store_point_disk upper_row;
@@ -89,10 +72,9 @@ int retire_check_images(struct store *store, const char *state_dir, const struct
 
         if (find_upper(store, &rows[i], &upper_row, &found, err) < 0)
             return -1;
-        if (found &&
-            (settle(&pool, &rows[i], err) < 0 || locate(state_dir, &rows[i], &lower, err) < 0 ||
-             locate(state_dir, &upper_row, &upper, err) < 0 ||
-             merge_check(&lower.at, &upper.at, err) < 0))
+        if (found && (locate(&pool, &rows[i], &lower, err) < 0 ||
+                      locate(&pool, &upper_row, &upper, err) < 0 ||
+                      merge_check(&lower.at, &upper.at, err) < 0))
             return error_prefix(err, "disk-%d", rows[i].key);
     }
     return 0;
@@ -100,8 +82,9 @@ int retire_check_images(struct store *store, const char *state_dir, const struct
 
 /* What stands on `upper` is put on `lower`. An image that an unfinished sync has not made yet,
  * or that died half-made, is none: the next sync makes it anew. */
-static int rebase(struct store *store, const char *state_dir, const struct store_point_disk *upper,
-                  const struct merge_image *lower, struct error **err)
+static int rebase(struct store *store, const struct pool *pool,
+                  const struct store_point_disk *upper, const struct merge_image *lower,
+                  struct error **err)
 {
     CLEANUP_FREE struct store_point_disk *on = NULL;
     size_t count;
@@ -112,7 +95,7 @@ static int rebase(struct store *store, const char *state_dir, const struct store
         CLEANUP_ERROR struct error *damage = NULL;
         struct image image;
 
-        if (locate(state_dir, &on[i], &image, err) < 0)
+        if (locate(pool, &on[i], &image, err) < 0)
             return -1;
         if (!on[i].complete &&
             (!volume_exists(image.path) || volume_check_overlay(image.path, &damage) < 0))
@@ -133,20 +116,20 @@ static int make_ready(const struct pool *pool, const struct store_vm *vm,
 
     if (row->parent_id || pool_keeps_overlays(pool)) /* merging makes files larger by itself */
         return 0;
-    return settle(pool, row, err) < 0 ? -1 : pool_grow_base(pool, &disk, row->image, err);
+    return pool_settle(pool, row->image, err) < 0 ? -1
+                                                  : pool_grow_base(pool, &disk, row->image, err);
 }
 
 static int merge(struct store *store, const struct pool *pool, const struct store_vm *vm,
                  const struct store_point_disk *row, const struct store_point_disk *upper_row,
                  struct error **err)
 {
-    const char *state_dir = pool->state_dir;
     struct image lower, upper;
 
     if (make_ready(pool, vm, row, upper_row->capacity, err) < 0 ||
-        locate(state_dir, row, &lower, err) < 0 || locate(state_dir, upper_row, &upper, err) < 0 ||
+        locate(pool, row, &lower, err) < 0 || locate(pool, upper_row, &upper, err) < 0 ||
         merge_commit(&lower.at, &upper.at, upper_row->capacity, err) < 0 ||
-        rebase(store, state_dir, upper_row, &lower.at, err) < 0)
+        rebase(store, pool, upper_row, &lower.at, err) < 0)
         return error_prefix(err, "disk-%d", row->key);
     return 0;
 }
@@ -181,6 +164,16 @@ static int load_pairs(struct store *store, const struct store_point *point, stru
             return -1;
         pairs->any |= found;
     }
+    return 0;
+}
+
+static int find_newest(struct store *store, const struct store_vm *vm, bool *any,
+                       struct store_point *newest, struct error **err)
+{
+    *any = store_point_find(store, vm->id, 0, newest, err) == 0;
+    if (*any || (*err)->errnum != ENOENT)
+        return *any ? 0 : -1;
+    error_clear(err);
     return 0;
 }
 
@@ -228,7 +221,7 @@ static int merge_all(struct store *store, const char *state_dir, const struct st
         if (pairs.upper[i].id && merge(store, &pool, vm, &pairs.lower[i], &pairs.upper[i], err) < 0)
             return -1;
     }
-    return pairs.any ? retire_transaction(store, trade, &pairs, err) : 0;
+    return pairs.any ? store_transaction(store, trade, &pairs, err) : 0;
 }
 
 static const struct store_export *export_of(const struct store_export *exports, size_t count,
@@ -241,6 +234,22 @@ static const struct store_export *export_of(const struct store_export *exports, 
     return NULL;
 }
 
+/* With the replica its exports go; their names stay with the disks. */
+static int withdraw(const char *state_dir, const struct store_export *exports, size_t count,
+                    struct error **err)
+{
+    char folder[PATH_MAX];
+
+    if (volume_path(state_dir, "exports", folder, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        if (exportmap_file_remove(folder, exports[i].name, err) < 0 && (*err)->errnum != ENOENT)
+            return -1;
+        error_clear(err);
+    }
+    return 0;
+}
+
 /* The exports offer the newest point, wherever it lies. */
 static int map_anew(struct store *store, const char *state_dir, const struct store_vm *vm,
                     struct error **err)
@@ -249,9 +258,15 @@ static int map_anew(struct store *store, const char *state_dir, const struct sto
     CLEANUP_FREE struct store_export *exports = NULL;
     size_t count, export_count;
     struct store_point newest;
+    bool any;
 
-    if (store_point_find(store, vm->id, 0, &newest, err) < 0 ||
-        store_point_disks(store, newest.id, &rows, &count, err) < 0 ||
+    if (find_newest(store, vm, &any, &newest, err) < 0)
+        return -1;
+    if (!any)
+        return store_exports(store, vm->id, &exports, &export_count, err) < 0
+                   ? -1
+                   : withdraw(state_dir, exports, export_count, err);
+    if (store_point_disks(store, newest.id, &rows, &count, err) < 0 ||
         store_exports(store, vm->id, &exports, &export_count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
@@ -275,14 +290,29 @@ static int remove_file(const char *state_dir, const char *relative, struct error
     return volume_path(state_dir, relative, path, err) < 0 ? -1 : volume_remove(path, err);
 }
 
+/* Overlays are files; a base goes only with the whole replica. */
+static int remove_image(const struct pool *pool, const struct store_vm *vm,
+                        const struct store_point_disk *row, struct error **err)
+{
+    const struct pool_disk disk = {
+        .vm_uuid = vm->uuid, .key = row->key, .capacity = row->capacity, .format = row->format
+    };
+
+    if (row->parent_id == 0)
+        return pool_remove_base(pool, &disk, row->image, err);
+    return remove_file(pool->state_dir, row->image, err);
+}
+
 /* Read again from the store: after step 3 they name other images than before. */
-static int remove_files(struct store *store, const char *state_dir, const struct store_point *point,
-                        struct error **err)
+static int remove_files(struct store *store, const char *state_dir, const struct store_vm *vm,
+                        const struct store_point *point, struct error **err)
 {
     CLEANUP_FREE struct store_point_disk *rows = NULL;
+    struct pool pool;
     size_t count;
 
-    if (store_point_disks(store, point->id, &rows, &count, err) < 0)
+    if (open_pool(store, state_dir, vm->id, &pool, err) < 0 ||
+        store_point_disks(store, point->id, &rows, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
         struct store_point_disk ignored;
@@ -294,10 +324,11 @@ static int remove_files(struct store *store, const char *state_dir, const struct
         if (stands || used)
             return error_set(err, "%s is still needed by another restore point: it stays",
                              rows[i].image);
-        if (remove_file(state_dir, rows[i].image, err) < 0 ||
+        if (remove_image(&pool, vm, &rows[i], err) < 0 ||
             remove_file(state_dir, rows[i].leaves, err) < 0)
             return -1;
     }
+    pool_changed(&pool);
     return 0;
 }
 
@@ -313,22 +344,67 @@ int retire_steps(struct store *store, const char *state_dir, const struct store_
 {
     struct store_point gone = *point;
 
-    struct pool pool;
-
     if (merge_all(store, state_dir, vm, point, err) < 0 ||
-        map_anew(store, state_dir, vm, err) < 0 || remove_files(store, state_dir, point, err) < 0 ||
-        open_pool(store, state_dir, vm->id, &pool, err) < 0)
+        map_anew(store, state_dir, vm, err) < 0 ||
+        remove_files(store, state_dir, vm, point, err) < 0)
         return -1;
-    pool_changed(&pool);
-    return retire_transaction(store, drop, &gone, err);
+    return store_transaction(store, drop, &gone, err);
+}
+
+/* Every image and leaves file of the complete points that is not sealed: whether there is one, or
+ * seal them all. */
+static int look_at_seals(struct store *store, const char *state_dir, const struct store_vm *vm,
+                         bool seal, bool *open, struct error **err)
+{
+    CLEANUP_FREE struct store_point *points = NULL;
+    size_t count;
+
+    *open = false;
+    if (store_points(store, vm->id, &points, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        CLEANUP_FREE struct store_point_disk *rows = NULL;
+        size_t disks;
+
+        if (store_point_disks(store, points[i].id, &rows, &disks, err) < 0)
+            return -1;
+        for (size_t d = 0; d < disks * 2; d++) {
+            const char *name = d % 2 ? rows[d / 2].leaves : rows[d / 2].image;
+            char path[PATH_MAX];
+
+            if (volume_path(state_dir, name, path, err) < 0)
+                return -1;
+            if (!volume_is_open(path))
+                continue;
+            *open = true;
+            if (seal && volume_seal(path, err) < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+int retire_is_needed(struct store *store, const char *state_dir, const struct store_vm *vm,
+                     bool *needed, struct error **err)
+{
+    CLEANUP_FREE struct store_point *going = NULL;
+    size_t count;
+
+    if (store_points_going(store, vm->id, &going, &count, err) < 0 ||
+        look_at_seals(store, state_dir, vm, false, needed, err) < 0)
+        return -1;
+    *needed |= count > 0;
+    return 0;
 }
 
 int retire_unfinished(struct store *store, const char *state_dir, const struct store_vm *vm,
                       size_t *count, struct error **err)
 {
     CLEANUP_FREE struct store_point *going = NULL;
+    bool open;
 
-    if (store_points_going(store, vm->id, &going, count, err) < 0)
+    if (store_points_going(store, vm->id, &going, count, err) < 0 ||
+        look_at_seals(store, state_dir, vm, true, &open, err) < 0)
         return -1;
     /* The newest first: what stands on another one may be on its way out, too. */
     for (size_t i = 0; i < *count; i++) {

@@ -5,11 +5,6 @@
 
 #include "store/store.h"
 
-/* fn in one transaction of its own. */
-int retire_transaction(struct store *store,
-                       int (*fn)(struct store *store, void *opaque, struct error **err),
-                       void *opaque, struct error **err);
-
 /* That the images which going would change can be changed now. */
 int retire_check_images(struct store *store, const char *state_dir, const struct store_point *point,
                         struct error **err);
@@ -18,7 +13,12 @@ int retire_check_images(struct store *store, const char *state_dir, const struct
 int retire_steps(struct store *store, const char *state_dir, const struct store_vm *vm,
                  const struct store_point *point, struct error **err);
 
-/* That of all points that are going. */
+/* Whether a dead process left something to do: points that are going, or images of complete
+ * points that it had opened to writers. */
+int retire_is_needed(struct store *store, const char *state_dir, const struct store_vm *vm,
+                     bool *needed, struct error **err);
+
+/* All of that: *count points are gone. */
 int retire_unfinished(struct store *store, const char *state_dir, const struct store_vm *vm,
                       size_t *count, struct error **err);
 

@@ -37,8 +37,7 @@ static int refuse_failover(struct store *store, const struct store_vm *vm, unsig
 }
 
 /* An unfinished sync has an overlay on the newest point. */
-static int refuse_unfinished(struct store *store, const struct store_vm *vm, unsigned number,
-                             struct error **err)
+static int refuse_unfinished(struct store *store, const struct store_vm *vm, struct error **err)
 {
     struct store_point left;
     bool found;
@@ -47,9 +46,16 @@ static int refuse_unfinished(struct store *store, const struct store_vm *vm, uns
         return -1;
     return !found ? 0
                   : error_set(err,
-                              "an unfinished sync of '%s' stands on restore point %u: finish it "
-                              "first, `vmferry replicate %s`",
-                              vm->name, number, vm->name);
+                              "an unfinished sync of '%s' stands on its newest restore point: "
+                              "finish it first, `vmferry replicate %s`",
+                              vm->name, vm->name);
+}
+
+static int refuse_pinned(const struct store_vm *vm, const struct store_point *point,
+                         struct error **err)
+{
+    return error_set(err, "restore point %u of '%s' is pinned: `vmferry point unpin %s %u` first",
+                     point->number, vm->name, vm->name, point->number);
 }
 
 static int refuse(struct store *store, const struct store_vm *vm, const struct store_point *point,
@@ -59,24 +65,22 @@ static int refuse(struct store *store, const struct store_vm *vm, const struct s
     size_t count;
 
     if (point->pinned)
-        return error_set(err,
-                         "restore point %u of '%s' is pinned: `vmferry point unpin %s %u` first",
-                         point->number, vm->name, vm->name, point->number);
+        return refuse_pinned(vm, point, err);
     if (store_points(store, vm->id, &points, &count, err) < 0)
         return -1;
     if (count < 2)
         return error_set(err,
                          "restore point %u is the last one of '%s', and the next sync would be a "
-                         "full copy: it stays. To give the whole replica up, remove the folder "
-                         "replicas/%s and the rows of the VM by hand, see vmferry-point(1)",
-                         point->number, vm->name, vm->uuid);
+                         "full copy: it stays. To give the whole replica up: `vmferry point delete "
+                         "%s --all`",
+                         point->number, vm->name, vm->name);
     *is_newest = points[count - 1].id == point->id;
     if (*is_newest && !may_be_newest)
         return error_set(err,
                          "restore point %u is the newest one of '%s': without it the replica is at "
                          "point %u again, and the next sync starts from there. --newest deletes it",
                          point->number, vm->name, points[count - 2].number);
-    if (*is_newest && refuse_unfinished(store, vm, point->number, err) < 0)
+    if (*is_newest && refuse_unfinished(store, vm, err) < 0)
         return -1;
     return refuse_failover(store, vm, point->number, err);
 }
@@ -115,7 +119,8 @@ static int begin(struct store *store, void *opaque, struct error **err)
     char what[64], before[64], time[TIME_RFC3339];
     bool is_newest;
 
-    if (store_point_find(store, b->vm->id, b->number, &b->point, err) < 0 ||
+    if (store_vm_touch(store, b->vm->id, err) < 0 ||
+        store_point_find(store, b->vm->id, b->number, &b->point, err) < 0 ||
         refuse(store, b->vm, &b->point, b->may_be_newest, &is_newest, err) < 0 ||
         (is_newest && set_back(store, &b->point, err) < 0) ||
         store_point_go(store, b->point.id, err) < 0)
@@ -148,7 +153,7 @@ int retire_point(struct store *store, const char *state_dir, const struct store_
     if (images_lock(state_dir, vm, IMAGES_REWRITE, &lock, err) < 0 ||
         retire_unfinished(store, state_dir, vm, &ignored, err) < 0 ||
         check(store, state_dir, vm, number, options, err) < 0 ||
-        retire_transaction(store, begin, &beginning, err) < 0)
+        store_transaction(store, begin, &beginning, err) < 0)
         return -1;
     if (retire_steps(store, state_dir, vm, &beginning.point, err) < 0)
         return error_prefix(err,
@@ -161,12 +166,13 @@ int retire_point(struct store *store, const char *state_dir, const struct store_
 int retire_finish(struct store *store, const char *state_dir, const struct store_vm *vm,
                   size_t *count, struct error **err)
 {
-    CLEANUP_FREE struct store_point *going = NULL;
     CLEANUP_CLOSE int lock = -1;
+    bool needed;
 
-    if (store_points_going(store, vm->id, &going, count, err) < 0)
+    *count = 0;
+    if (retire_is_needed(store, state_dir, vm, &needed, err) < 0)
         return -1;
-    if (*count == 0)
+    if (!needed)
         return 0;
     if (images_lock(state_dir, vm, IMAGES_REWRITE, &lock, err) < 0)
         return -1;
@@ -182,4 +188,56 @@ int job_retire(struct store *store, const char *state_dir, const struct store_vm
         return -1;
     return claim_let_go(claim, store, retire_point(store, state_dir, vm, number, options, err),
                         err);
+}
+
+/* The VM is as if it had never been replicated; what its jobs said of it stays. */
+static int begin_all(struct store *store, void *opaque, struct error **err)
+{
+    const struct store_vm *vm = opaque;
+    CLEANUP_FREE struct store_point *points = NULL;
+    CLEANUP_FREE struct store_disk *disks = NULL;
+    size_t count, disk_count;
+
+    if (store_vm_touch(store, vm->id, err) < 0 ||
+        store_points(store, vm->id, &points, &count, err) < 0 ||
+        refuse_failover(store, vm, 0, err) < 0 || refuse_unfinished(store, vm, err) < 0 ||
+        store_disks(store, vm->id, &disks, &disk_count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        if (points[i].pinned)
+            return refuse_pinned(vm, &points[i], err);
+        if (store_point_go(store, points[i].id, err) < 0)
+            return -1;
+    }
+    for (size_t i = 0; i < disk_count; i++) {
+        if (store_disk_synced(store, disks[i].id, disks[i].capacity, "", "", "", err) < 0)
+            return -1;
+    }
+    if (store_vm_change_state(store, vm->id, "ready_for_failover", "discovered", err) < 0)
+        return -1;
+    return store_audit_vm(store, vm->id, "point delete", "all restore points", NULL, NULL, err);
+}
+
+static int retire_all(struct store *store, const char *state_dir, const struct store_vm *vm,
+                      struct error **err)
+{
+    CLEANUP_CLOSE int images = -1;
+    struct store_vm copy = *vm;
+    size_t count;
+
+    if (images_lock(state_dir, vm, IMAGES_REWRITE, &images, err) < 0 ||
+        retire_unfinished(store, state_dir, vm, &count, err) < 0 ||
+        store_transaction(store, begin_all, &copy, err) < 0)
+        return -1;
+    return retire_unfinished(store, state_dir, vm, &count, err);
+}
+
+int job_retire_all(struct store *store, const char *state_dir, const struct store_vm *vm,
+                   struct error **err)
+{
+    CLEANUP_CLAIM struct claim *claim = NULL;
+
+    if (claim_hold(store, vm, "merge", &claim, err) < 0)
+        return -1;
+    return claim_let_go(claim, store, retire_all(store, state_dir, vm, err), err);
 }

@@ -31,6 +31,10 @@ struct retire_options {
 int job_retire(struct store *store, const char *state_dir, const struct store_vm *vm,
                unsigned number, const struct retire_options *options, struct error **err);
 
+/* Every point of the VM, which has none afterwards: `vmferry point delete VM --all`. */
+int job_retire_all(struct store *store, const char *state_dir, const struct store_vm *vm,
+                   struct error **err);
+
 /* The rest is for those who hold the VM's job lock. */
 
 /* As job_retire. */

@@ -87,6 +87,8 @@ static int start(const char *image, const char *format, uint64_t limit, struct r
     char reason[512];
     int status;
 
+    if (view->writable)
+        argv[1] = "--cache=writeback"; /* the default, in place of another option */
     if (limit && !(limited = limited_image(image, limit)))
         return error_set_errno(err, ENOMEM, "%s", image);
     if (limit) { /* --image-opts and -f don't go together */
@@ -138,7 +140,7 @@ static int needs_server(const char *image, uint64_t capacity, bool *needed, uint
     return 0;
 }
 
-int replica_view_open(const char *state_dir, const char *image, const char *format,
+static int open_image(const char *state_dir, const char *image, const char *format,
                       uint64_t capacity, struct replica_view *view, struct error **err)
 {
     static atomic_uint counter;
@@ -146,7 +148,6 @@ int replica_view_open(const char *state_dir, const char *image, const char *form
     uint64_t limit = 0;
     char name[64];
 
-    *view = (struct replica_view)REPLICA_VIEW_INIT;
     if (raw && needs_server(image, capacity, &served, &limit, err) < 0)
         return -1;
     if (!served) {
@@ -165,6 +166,21 @@ int replica_view_open(const char *state_dir, const char *image, const char *form
     }
     view->place = run_socket_uri(&view->socket, "");
     return view->place ? 0 : error_set_errno(err, ENOMEM, "%s", image);
+}
+
+int replica_view_open(const char *state_dir, const char *image, const char *format,
+                      uint64_t capacity, struct replica_view *view, struct error **err)
+{
+    *view = (struct replica_view)REPLICA_VIEW_INIT;
+    return open_image(state_dir, image, format, capacity, view, err);
+}
+
+int replica_view_open_writable(const char *state_dir, const char *image, const char *format,
+                               struct replica_view *view, struct error **err)
+{
+    *view = (struct replica_view)REPLICA_VIEW_INIT;
+    view->writable = true;
+    return open_image(state_dir, image, format, 0, view, err);
 }
 
 void replica_view_close(struct replica_view *view)

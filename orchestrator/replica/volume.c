@@ -115,6 +115,13 @@ bool volume_is_sealed(const char *path)
     return lstat(path, &st) == 0 && (st.st_mode & 0777) == SEALED_MODE;
 }
 
+bool volume_is_open(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0777) != SEALED_MODE;
+}
+
 int volume_create_base(const char *path, uint64_t capacity, struct error **err)
 {
     CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, IMAGE_MODE);

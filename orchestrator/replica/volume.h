@@ -40,6 +40,8 @@ int volume_device_size(const char *path, uint64_t *size, struct error **err);
 int volume_make_folder(const char *path, struct error **err);
 bool volume_exists(const char *path);
 bool volume_is_sealed(const char *path);
+/* A file that is not sealed. */
+bool volume_is_open(const char *path);
 
 /* A sparse raw file of `capacity` bytes that reads as zeroes. It must not exist. */
 int volume_create_base(const char *path, uint64_t capacity, struct error **err);

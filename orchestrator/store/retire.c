@@ -26,6 +26,16 @@ int store_vm_next_point(struct store *store, int64_t vm_id, unsigned *number, st
     return 0;
 }
 
+int store_vm_touch(struct store *store, int64_t vm_id, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "UPDATE vms SET updated_at = ? WHERE id = ?");
+
+    bind_int(&s, store_now_ms());
+    bind_int(&s, vm_id);
+    return run(&s, err);
+}
+
 int store_vm_point_taken(struct store *store, int64_t vm_id, unsigned number, struct error **err)
 {
     CLEANUP_STATEMENT struct statement s =

@@ -268,6 +268,9 @@ int store_point_disks_on(struct store *store, int64_t id, struct store_point_dis
 
 /* The number that the next point gets: none is given twice. */
 int store_vm_next_point(struct store *store, int64_t vm_id, unsigned *number, struct error **err);
+/* For transactions that decide by what they read of a VM: of two of them at the same time, also
+ * on two nodes, the second one is tried again. */
+int store_vm_touch(struct store *store, int64_t vm_id, struct error **err);
 /* Part of the transaction that completes point `number`. */
 int store_vm_point_taken(struct store *store, int64_t vm_id, unsigned number, struct error **err);
 /* The VM's own retention rules, see job/retention.h; "": the configuration's. */

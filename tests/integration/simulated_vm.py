@@ -210,7 +210,7 @@ class Replica:
                 found.append((int(pid), words))
         return found
 
-    def check_nothing_left(self):
+    def check_nothing_running(self):
         import time
 
         deadline = time.time() + 10
@@ -218,6 +218,9 @@ class Replica:
             time.sleep(0.05)
         assert not self.processes(), self.processes()
         assert os.listdir(os.path.join(self.state, "run")) == []
+
+    def check_nothing_left(self):
+        self.check_nothing_running()
         allowed = {"base.raw"}
         for number in self.points:
             allowed |= {"point-%04d.qcow2" % number, "point-%04d.leaves" % number}
