@@ -136,11 +136,19 @@ static const char *pool_text(const struct store_pool *row, char text[POOL_TEXT])
     return text;
 }
 
+static int write_pool(struct store *store, void *opaque, struct error **err)
+{
+    struct store_pool *row = opaque;
+    char text[POOL_TEXT];
+
+    if (check_devices(store, row, err) < 0 || store_pool_add(store, row, err) < 0)
+        return -1;
+    return store_audit(store, "pool add", row->name, NULL, pool_text(row, text), err);
+}
+
 static int add(struct context *context, struct arguments *arguments, int argc, char *argv[],
                struct error **err)
 {
-    char text[POOL_TEXT];
-    CLEANUP_ROLLBACK struct store *transaction = NULL;
     struct store_pool row = { 0 };
 
     if (argc - optind != 3 && argc - optind != 4)
@@ -150,14 +158,9 @@ static int add(struct context *context, struct arguments *arguments, int argc, c
     if (argc - optind == 4)
         arguments->wishes.location = argv[optind + 3];
     if (check_name(argv[optind + 2], err) < 0 || check_new(context->store, row.name, err) < 0 ||
-        pool_describe(&row, &arguments->wishes, err) < 0 || store_begin(context->store, err) < 0)
+        pool_describe(&row, &arguments->wishes, err) < 0)
         return -1;
-    transaction = context->store;
-    if (check_devices(context->store, &row, err) < 0 ||
-        store_pool_add(context->store, &row, err) < 0 ||
-        store_audit(context->store, "pool add", row.name, NULL, pool_text(&row, text), err) < 0)
-        return -1;
-    return store_commit(context->store, err);
+    return store_transaction(context->store, write_pool, &row, err);
 }
 
 /* One pool with what can be found out about it now. */
@@ -315,29 +318,25 @@ static int show(struct context *context, const char *name, bool json, struct err
     return state ? 0 : print_vms(context, row.id, err);
 }
 
-static int remove_pool(struct context *context, const char *name, struct error **err)
+static int remove_pool(struct store *store, void *opaque, struct error **err)
 {
     char text[POOL_TEXT];
-    CLEANUP_ROLLBACK struct store *transaction = NULL;
     CLEANUP_FREE int64_t *vms = NULL;
+    const char *name = opaque;
     struct store_pool row;
     size_t count;
 
-    if (store_begin(context->store, err) < 0)
-        return -1;
-    transaction = context->store;
-    if (store_pool_find(context->store, name, &row, err) < 0 ||
-        store_pool_vms(context->store, row.id, &vms, &count, err) < 0)
+    if (store_pool_find(store, name, &row, err) < 0 ||
+        store_pool_vms(store, row.id, &vms, &count, err) < 0)
         return -1;
     if (count > 0)
         return error_set(err,
                          "the replicas of %zu VM%s lie in pool '%s'; `vmferry pool show %s` "
                          "names them",
                          count, count == 1 ? "" : "s", name, name);
-    if (store_pool_remove(context->store, row.id, err) < 0 ||
-        store_audit(context->store, "pool remove", name, pool_text(&row, text), NULL, err) < 0)
+    if (store_pool_remove(store, row.id, err) < 0)
         return -1;
-    return store_commit(context->store, err);
+    return store_audit(store, "pool remove", name, pool_text(&row, text), NULL, err);
 }
 
 int command_pool(int argc, char *argv[], struct error **err)
@@ -369,5 +368,5 @@ int command_pool(int argc, char *argv[], struct error **err)
                    : show(&context, argv[optind + 1], arguments.common.json, err);
     return expect_arguments(argc, 2, "vmferry pool remove NAME", err) < 0
                ? -1
-               : remove_pool(&context, argv[optind + 1], err);
+               : store_transaction(context.store, remove_pool, argv[optind + 1], err);
 }

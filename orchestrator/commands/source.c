@@ -63,27 +63,44 @@ static int discover_one(struct store *store, int64_t source_id, const struct sou
     return 0;
 }
 
+struct discovery {
+    int64_t source_id;
+    struct source *source;
+    struct spec_list list;
+    size_t passed_over;
+};
+
+static int write_down(struct store *store, void *opaque, struct error **err)
+{
+    struct discovery *d = opaque;
+
+    d->passed_over = 0;
+    for (size_t i = 0; i < d->list.count; i++) {
+        if (discover_one(store, d->source_id, d->source, &d->list.specs[i], &d->passed_over, err) <
+            0)
+            return -1;
+    }
+    return 0;
+}
+
+static void free_discovery(struct discovery *d)
+{
+    spec_list_free(&d->list);
+}
+
 /* Write down all VMs of an open source, in one transaction. */
 static int discover(struct store *store, int64_t source_id, struct source *source,
                     struct error **err)
 {
-    CLEANUP_SPECS struct spec_list list = { 0 };
-    CLEANUP_ROLLBACK struct store *transaction = NULL;
-    size_t passed_over = 0;
+    CLEANUP(free_discovery)
+    struct discovery d = { .source_id = source_id, .source = source };
+    size_t count;
 
-    if (source->kind->list(source, NULL, &list, err) < 0 || store_begin(store, err) < 0)
+    if (source->kind->list(source, NULL, &d.list, err) < 0 ||
+        store_transaction(store, write_down, &d, err) < 0)
         return -1;
-    transaction = store;
-    for (size_t i = 0; i < list.count; i++) {
-        if (discover_one(store, source_id, source, &list.specs[i], &passed_over, err) < 0)
-            return -1;
-    }
-    if (store_commit(store, err) < 0)
-        return -1;
-    list.count -= passed_over;
-    printf("source '%s': %zu VM%s\n", source->settings->name, list.count,
-           list.count == 1 ? "" : "s");
-    list.count += passed_over;
+    count = d.list.count - d.passed_over;
+    printf("source '%s': %zu VM%s\n", source->settings->name, count, count == 1 ? "" : "s");
     return 0;
 }
 

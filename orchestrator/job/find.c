@@ -25,19 +25,27 @@ static void search_free(struct search *search)
     error_free(search->unanswered);
 }
 
+struct found {
+    int64_t source_id;
+    const struct vm_spec *spec;
+};
+
+static int write_down(struct store *store, void *opaque, struct error **err)
+{
+    const struct found *found = opaque;
+    struct store_vm vm;
+
+    return job_discover(store, found->source_id, found->spec, &vm, err);
+}
+
 static int discover(struct search *search, struct connection *from, struct error **err)
 {
     CLEANUP_SPEC struct vm_spec spec = { 0 };
-    CLEANUP_ROLLBACK struct store *transaction = NULL;
-    struct store_vm vm;
+    struct found found = { from->row.id, &spec };
 
-    if (from->source->kind->find(from->source, search->uuid, &spec, err) < 0 ||
-        store_begin(search->store, err) < 0)
+    if (from->source->kind->find(from->source, search->uuid, &spec, err) < 0)
         return -1;
-    transaction = search->store;
-    if (job_discover(search->store, from->row.id, &spec, &vm, err) < 0)
-        return -1;
-    return store_commit(search->store, err);
+    return store_transaction(search->store, write_down, &found, err);
 }
 
 /* 0 also when it has no such VM. */

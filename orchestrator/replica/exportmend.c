@@ -102,25 +102,35 @@ static int lock_row(struct mappings *all, const struct mapping *mapping, struct 
     return error_set(err, "a job has just begun to work on this VM");
 }
 
+struct offering {
+    struct mappings *all;
+    const struct mapping *mapping;
+    struct export_target *target;
+};
+
+static int offer_in_map(struct store *store, void *opaque, struct error **err)
+{
+    struct offering *offering = opaque;
+
+    return lock_row(offering->all, offering->mapping, err) < 0
+               ? -1
+               : export_revoke(store, offering->all->state_dir, offering->target, err);
+}
+
 /* Offer `image` under the mapping's name to readers: row, then file. */
 static int offer(struct mappings *all, struct mapping *mapping, const char *image,
                  const char *format, struct error **err)
 {
     struct export_target target = { .unit = mapping->row.unit, .image = image, .format = format };
-    CLEANUP_ROLLBACK struct store *transaction = NULL;
+    struct offering offering = { all, mapping, &target };
 
     for (size_t i = 0; i < all->vm_count; i++) {
         if (all->vms[i].id == mapping->row.vm_id)
             target.vm = &all->vms[i];
     }
-    if (find_key(all, mapping, &target.key, err) < 0 || store_begin(all->store, err) < 0)
+    if (find_key(all, mapping, &target.key, err) < 0 ||
+        store_transaction(all->store, offer_in_map, &offering, err) < 0)
         return -1;
-    transaction = all->store;
-    if (lock_row(all, mapping, err) < 0 ||
-        export_revoke(all->store, all->state_dir, &target, err) < 0 ||
-        store_commit(all->store, err) < 0)
-        return -1;
-    transaction = NULL;
     return mapping_refresh(all, mapping, err);
 }
 
@@ -181,22 +191,32 @@ static int give_path(const struct mapping *mapping, const char *path, char place
     return 0;
 }
 
+struct move {
+    struct mappings *all;
+    struct mapping *mapping;
+    const char *place, *path, *how;
+};
+
+static int write_rows(struct store *store, void *opaque, struct error **err)
+{
+    const struct move *move = opaque;
+    const struct mapping *mapping = move->mapping;
+    char what[96];
+
+    snprintf(what, sizeof what, "device found again by %s", move->how);
+    if (store_export_move(store, &mapping->row, move->place, err) < 0)
+        return -1;
+    return audit(move->all, what, mapping->row.name, mapping->problem, move->path, err);
+}
+
 /* The rows and the audit in one transaction; the map file after it, which the row repairs. */
 static int write_move(struct mappings *all, struct mapping *mapping, const char *place,
                       const char *path, const char *how, struct error **err)
 {
-    CLEANUP_ROLLBACK struct store *transaction = NULL;
-    char what[96];
+    struct move move = { all, mapping, place, path, how };
 
-    snprintf(what, sizeof what, "device found again by %s", how);
-    if (store_begin(all->store, err) < 0)
+    if (store_transaction(all->store, write_rows, &move, err) < 0)
         return -1;
-    transaction = all->store;
-    if (store_export_move(all->store, &mapping->row, place, err) < 0 ||
-        audit(all, what, mapping->row.name, mapping->problem, path, err) < 0 ||
-        store_commit(all->store, err) < 0)
-        return -1;
-    transaction = NULL;
     return offer(all, mapping, place, exportmap_format_name(mapping->wanted.format), err);
 }
 
