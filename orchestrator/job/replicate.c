@@ -19,6 +19,8 @@ static void sync_free(struct sync *sync)
     free(sync->disks);
     free(sync->leftovers);
     spec_free(&sync->spec);
+    if (sync->ballast)
+        fclose(sync->ballast);
     connection_close(&sync->from);
 }
 

@@ -5,6 +5,7 @@
  * and stops while there is still room to end cleanly. */
 #include "job/space.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,6 +20,7 @@
 #define HEADERS     (8 * CLUSTER)     /* header, L1, refcounts, and the first table of each kind */
 #define MiB         (1024.0 * 1024.0)
 #define RESERVE_MAX (UINT64_C(1) << 30)
+#define BALLAST     (1 << 20)
 #define LEAF        16 /* bytes of a leaf, for each block of the digest */
 
 int space_reserve_parse(const char *text, struct space_reserve *reserve, struct error **err)
@@ -239,7 +241,27 @@ static uint64_t pool_need(const struct sync *sync, uint64_t counted)
     return need;
 }
 
-int sync_check_space(const struct sync *sync, struct error **err)
+/* Room in the state directory that is given back when it is full, so that the database can
+ * take the last word of the job. The file has no name and goes with us. */
+static void hold_ballast(struct sync *sync)
+{
+    CLEANUP_CLOSE int fd = open(sync->state_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+    if (sync->ballast || fd < 0 || posix_fallocate(fd, 0, BALLAST) != 0)
+        return;
+    sync->ballast = fdopen(fd, "r+");
+    if (sync->ballast)
+        (void)steal_fd(fd);
+}
+
+static void drop_ballast(struct sync *sync)
+{
+    if (sync->ballast)
+        fclose(sync->ballast);
+    sync->ballast = NULL;
+}
+
+int sync_check_space(struct sync *sync, struct error **err)
 {
     struct need need = count_need(sync);
     struct pool state = { 0 };
@@ -258,8 +280,11 @@ int sync_check_space(const struct sync *sync, struct error **err)
     snprintf(state.state_dir, sizeof state.state_dir, "%s", sync->state_dir);
     if (folder_space(sync->state_dir, &space, err) < 0)
         return -1;
-    return check_place(sync, pool_title(same_file_system(sync) ? &sync->pool : &state, title),
-                       &space, need.state, err);
+    if (check_place(sync, pool_title(same_file_system(sync) ? &sync->pool : &state, title), &space,
+                    need.state, err) < 0)
+        return -1;
+    hold_ballast(sync);
+    return 0;
 }
 
 /* Half of the reserve is for what nobody can count: the file system's own tables. */
@@ -307,11 +332,13 @@ static bool is_full(const struct error *err)
     return false;
 }
 
-void sync_explain_space(const struct sync *sync, struct error **err)
+void sync_explain_space(struct sync *sync, struct error **err)
 {
     CLEANUP_ERROR struct error *cause = *err;
     char title[POOL_TITLE];
 
+    if (cause && is_full(cause))
+        drop_ballast(sync);
     if (!cause || !is_full(cause) || strstr(cause->message, "make room")) {
         cause = NULL;
         return;

@@ -23,6 +23,7 @@
 #define VMFERRY_SYNC_H
 
 #include <limits.h>
+#include <stdio.h>
 
 #include "copy/copy.h"
 #include "job/claim.h"
@@ -110,6 +111,7 @@ struct sync {
     bool planned;         /* the disks' types are known */
     struct leftover *leftovers; /* snapshots of this job's workers before, and of other jobs */
     size_t leftover_count;
+    FILE *ballast;    /* see space.c; NULL: none */
     bool freezing;    /* the source makes its snapshot now */
     char heard[1024]; /* what the source had to say about it */
     bool adopted;     /* one of the leftovers is gone on with */
@@ -165,11 +167,11 @@ int sync_keep_pool(struct sync *sync, struct error **err);
 
 /* space.c */
 /* There is room for all that this sync will write; else ERROR_PAUSED. */
-int sync_check_space(const struct sync *sync, struct error **err);
+int sync_check_space(struct sync *sync, struct error **err);
 /* Room is getting short while it is written: ERROR_PAUSED. */
 int sync_watch_space(const struct sync *sync, struct error **err);
 /* An error that came of a full target means: paused. */
-void sync_explain_space(const struct sync *sync, struct error **err);
+void sync_explain_space(struct sync *sync, struct error **err);
 
 /* plan.c; neither changes anything. */
 /* newest, left and number. */

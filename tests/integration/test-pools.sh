@@ -161,21 +161,21 @@ if [ "$(id -u)" = 0 ] && truncate -s 32M dev0 && loop dev0 2>/dev/null; then
     is "$(readlink -f "$(image 3 2000)")" "$loop3" "the operator's choice"
 
     # Whose data it may be.
-    holds() { # NAME COMMAND…: a device that COMMAND put something on
-        local name=$1
-        shift
+    holds() { # NAME KIND COMMAND…: a device that COMMAND put something on
+        local name=$1 kind=$2
+        shift 2
         truncate -s 40M "data-$name"
         "$@" >/dev/null 2>&1 || { skip "$1 is not here" "$name"; return; }
         loop "data-$name"
         run pool add block "data-$name" --device="$device"
         is "$status" 1 "a device that holds data is refused: $name"
-        like "$out" "$device holds data" "and why: $name"
+        like "$out" "$device holds data[,:] $kind" "and why: $name"
     }
-    holds ext4 mkfs.ext4 -q data-ext4
-    holds partitions sfdisk -q --label dos data-partitions <<<',,L'
-    holds swap mkswap data-swap
-    holds lvm pvcreate -q data-lvm
-    holds unknown dd if=/dev/urandom of=data-unknown bs=64k seek=3 count=1 conv=notrunc
+    holds ext4 ext4 mkfs.ext4 -q data-ext4
+    holds partitions dos sfdisk -q --label dos data-partitions <<<',,L'
+    holds swap swap mkswap data-swap
+    holds lvm LVM2_member pvcreate -q data-lvm
+    holds unknown "of a kind" dd if=/dev/urandom of=data-unknown bs=64k seek=3 count=1 conv=notrunc
     mkdir mounted && truncate -s 40M data-mounted && mkfs.ext4 -q data-mounted && loop data-mounted
     mount "$device" mounted && at_exit "umount '$tmp/mounted'"
     run pool add block mounted --force-device="$device"
