@@ -321,7 +321,7 @@ int sync_watch_space(const struct sync *sync, struct error **err)
 static bool is_full(const struct error *err)
 {
     static const char *const words[] = { "No space left on device", "Disk quota exceeded",
-                                         "database or disk is full" };
+                                         "disk is full" };
 
     if (err->errnum == ENOSPC || err->errnum == EDQUOT)
         return true;
@@ -334,17 +334,18 @@ static bool is_full(const struct error *err)
 
 void sync_explain_space(struct sync *sync, struct error **err)
 {
-    CLEANUP_ERROR struct error *cause = *err;
+    CLEANUP_FREE char *cause = NULL;
     char title[POOL_TITLE];
 
-    if (cause && is_full(cause))
-        drop_ballast(sync);
-    if (!cause || !is_full(cause) || strstr(cause->message, "make room")) {
-        cause = NULL;
+    if (!is_full(*err))
         return;
+    drop_ballast(sync);
+    if (!strstr(error_message(*err), "make room")) {
+        cause = strdup(error_message(*err));
+        error_clear(err);
+        error_set(err, "%s is full: make room, and it goes on (%s)", pool_title(&sync->pool, title),
+                  cause ? cause : "no memory");
     }
-    *err = NULL;
-    error_set_kind(err, ERROR_PAUSED, "%s is full: make room, and it goes on (%s)",
-                   pool_title(&sync->pool, title), error_message(cause));
+    (*err)->kind = ERROR_PAUSED;
     (*err)->errnum = ENOSPC;
 }
