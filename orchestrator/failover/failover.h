@@ -19,6 +19,7 @@
 
 /* failover_jobs.state: what was about to be done when it was written. */
 #define FAILOVER_OVERLAYS     "making overlays"
+#define FAILOVER_STORAGE      "looking at storage"
 #define FAILOVER_NETWORK      "making network"
 #define FAILOVER_DOMAIN       "starting domain"
 #define FAILOVER_BOOTING      "booting"

@@ -7,6 +7,7 @@
 #include "failover/domain.h"
 #include "failover/job.h"
 #include "failover/network.h"
+#include "failover/storage.h"
 
 static bool is_overlay(const char *name)
 {
@@ -37,6 +38,9 @@ static int remove_machine(virConnectPtr connection, const struct store_failover 
                           struct error **err)
 {
     if (domain_remove(connection, failover->domain_uuid, err) < 0)
+        return -1;
+    if (libvirt_is_remote(connection) &&
+        storage_remove_pools(connection, failover->domain_uuid, err) < 0)
         return -1;
     return failover->network[0] ? network_remove(connection, failover->network, err) : 0;
 }

@@ -9,6 +9,7 @@
 #include "failover/network.h"
 #include "failover/overdue.h"
 #include "failover/plan.h"
+#include "failover/storage.h"
 #include "process.h"
 
 #define QEMU_IMG_TIMEOUT_MS 60000
@@ -229,6 +230,14 @@ static int make_overlays(struct test *test, struct error **err)
     return 0;
 }
 
+/* Of another host, before it is told to open anything. */
+static int check_storage(struct test *test, struct error **err)
+{
+    struct domain_plan domain = domain_of(test, "");
+
+    return test->by_path ? storage_check(test->connection, &domain, err) : 0;
+}
+
 static int make_network(struct test *test, struct error **err)
 {
     const char *name = test->result->failover.network;
@@ -251,6 +260,7 @@ static const struct step {
     int (*run)(struct test *test, struct error **err);
 } steps[] = {
     { FAILOVER_OVERLAYS, make_overlays },
+    { FAILOVER_STORAGE, check_storage },
     { FAILOVER_NETWORK, make_network },
     { FAILOVER_DOMAIN, start_domain },
 };

@@ -148,4 +148,49 @@ ok vmferry failover rollback two -- "after its end it is"
 pkill -f "failover rollback .* --after=1h --state=$VMFERRY_STATE"
 is "$(left_behind)" "" "nothing is left"
 
+# Another host, which is this one behind a pipe: no descriptor can be sent there.
+
+cat >"$tmp/pipe" <<'END'
+#!/bin/sh
+exec socat - UNIX-CONNECT:/var/run/libvirt/libvirt-sock
+END
+chmod +x "$tmp/pipe"
+far="qemu+ext:///system?command=$tmp/pipe"
+images() {
+    find "$VMFERRY_STATE/replicas" -type f -exec stat -c '%n %u:%g %a %Y' {} + | sort
+}
+images >"$tmp/before"
+start_test two --connect="$far" >"$tmp/out"
+domain=$(vmferry failover show two --json | jq -r .domain)
+is "$(virsh domstate "$domain" | head -n 1)" running "a test runs by another host's libvirt"
+is "$(virsh dumpxml "$domain" | grep -c fdgroup)" 0 "which opens the images by their paths"
+is "$(stat -c %u:%g "/proc/$(pgrep -f "guest=$domain,")")" "$(id -u):$(id -g)" "as the user whose they are"
+is "$(virsh --quiet pool-list --all --name | grep -c vmferry)" 0 "no storage pool is left"
+ok vmferry failover rollback two -- "it is rolled back"
+is "$(images)" "$(cat "$tmp/before")" "no image has another owner or mode"
+is "$(left_behind)" "" "nothing is left"
+
+# That host sees the state directory without what was changed since, as a copy of it.
+with_other() { # PATH IN-ITS-PLACE COMMAND…
+    # shellcheck disable=SC2016
+    unshare --mount sh -c 'mount --bind "$2" "$1" && shift 2 && exec "$@"' sh "$@"
+}
+cp -a "$VMFERRY_STATE" "$tmp/copy"
+with_other "$VMFERRY_STATE" "$tmp/copy" vmferry failover test two --connect="$far" --expect=never --timeout=1 >/dev/null 2>"$tmp/err" &&
+    status=0 || status=$?
+is "$status" 1 "storage that the other host does not see is refused"
+like "$(cat "$tmp/err")" "looking at storage: host .* does not see" "which is said"
+is "$(virsh --quiet list --all --name | grep -c vmferry-test-)" 0 "no domain is made"
+rm -rf "$tmp/copy"
+base=$(compgen -G "$VMFERRY_STATE/replicas/*/disk-2001/base.raw" | tail -n 1)
+cp -a "$base" "$tmp/other"
+printf x | dd of="$tmp/other" conv=notrunc status=none
+touch -r "$base" "$tmp/other"
+with_other "$base" "$tmp/other" \
+    vmferry failover test two --connect="$far" --expect=never --timeout=1 >/dev/null 2>"$tmp/err" &&
+    status=0 || status=$?
+is "$status" 1 "an image that is another file there is refused"
+like "$(cat "$tmp/err")" "is another file" "which is said"
+is "$(virsh --quiet pool-list --all --name | grep -c vmferry) $(left_behind)" "0 " "nothing is left"
+
 done_testing

@@ -1,0 +1,17 @@
+/* Whether the host of a libvirt sees the very files that a domain there will open. What comes in
+ * are paths of this host; an error says which one is not seen there, or is another file
+ * there. Its images are only read. */
+#ifndef VMFERRY_FAILOVER_STORAGE_H
+#define VMFERRY_FAILOVER_STORAGE_H
+
+#include "failover/domain.h"
+
+/* All images of the plan; the overlays are there. libvirt looks into a directory only as a
+ * storage pool: for those that are in none it gets a transient one, named after the
+ * domain, for this moment. */
+int storage_check(virConnectPtr connection, const struct domain_plan *plan, struct error **err);
+
+/* The pools that a dead storage_check() left. */
+int storage_remove_pools(virConnectPtr connection, const char *domain_uuid, struct error **err);
+
+#endif
