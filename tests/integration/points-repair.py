@@ -229,6 +229,38 @@ class Repairs:
         self.points.check_points()
         self.points.verify_all()
 
+    def killed_repair(self, kills):
+        """Killed anywhere, a repair can be run again, and has changed no other point."""
+        number = max(self.right)
+        arguments = ("verify", "app01", "--repair", "--progress=none")
+        while len(self.damaged) < 4:
+            self.damage()
+        self.points.keep_template()
+        _, calls = self.points.killed(arguments, 0)
+        for at in self.rng.sample(range(1, calls + 1), min(kills, calls)):
+            self.points.restore_template()
+            before = self.contents()
+            self.points.killed(arguments, at, torn=self.rng.random() < 0.5)
+            after = self.contents()
+            for other, disks in after.items():
+                for key, content in disks.items():
+                    right, was = self.right[other][key], before[other][key]
+                    for block in range(0, len(right), BLOCK):
+                        now = content[block : block + BLOCK]
+                        # A block in the middle of being written is damaged as before.
+                        assert (
+                            now == was[block : block + BLOCK]
+                            or now == right[block : block + BLOCK]
+                            or was[block : block + BLOCK] != right[block : block + BLOCK]
+                        ), (at, other, key, block)
+            self.points.run(*arguments)
+            self.points.run("recover")
+            assert self.contents()[number] == self.right[number], at
+            self.points.check_files()
+            self.points.check_nothing_running()
+        self.undo()
+        self.points.check_points()
+
     def damaged_leaves(self):
         number = min(self.right)
         shown = json.loads(self.points.run("point", "show", "app01", str(number), "--json").stdout)
@@ -254,6 +286,8 @@ class Repairs:
                 self.points.run("point", "delete", "app01", "2")
                 self.points.forget(2)
                 del self.right[2]
+        if not (os.environ.get("REPORTS") or os.environ.get("SANITIZE")):
+            self.killed_repair(rounds)  # killer.so and a sanitizer can't both be first
         self.damaged_leaves()
         self.lost_entry()
         self.adopted_damage()

@@ -174,6 +174,9 @@ run replicate app01
 like "$out" "disk-2001: resync.*change tracking was reset: the point is at u/1" "reset is said"
 like "$out" "disk-2000 +incremental +24.0 MiB +0 B" "the other disk is not compared"
 is "$(content "$replicas/disk-2001/point-0003.qcow2")" "$(sha <data)" "resync: the source"
+bytes=$(vmferry point show app01 3 --json | jq '.disks[1].bytes')
+result $((bytes < 70000 || bytes > 3 * 65536)) \
+    "of 16 MiB only the blocks that differ are sent: 70000 bytes changed, $bytes moved"
 change w/2
 describe '.disks[1].changes = {since: "w/0", map: "system.map"}'
 run replicate app01
