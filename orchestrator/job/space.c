@@ -17,7 +17,8 @@
 #include "size.h"
 
 #define CLUSTER     ((uint64_t)65536) /* of qcow2 as qemu-img makes it */
-#define HEADERS     (8 * CLUSTER)     /* header, L1, refcounts, and the first table of each kind */
+#define PART        (UINT64_C(512) << 20)
+#define HEADERS     (8 * CLUSTER) /* header, L1, refcounts, and the first table of each kind */
 #define MiB         (1024.0 * 1024.0)
 #define RESERVE_MAX (UINT64_C(1) << 30)
 #define BALLAST     (1 << 20)
@@ -72,12 +73,15 @@ int space_room(const struct pool *pool, const struct space_reserve *reserve, uin
     return 0;
 }
 
-/* A table of 8 bytes a cluster; refcounts of 2; a first-level table of 8 bytes for each
- * 512 MiB of the disk. */
+/* A table of one cluster for each 512 MiB of the disk that has data, wherever in it; a first
+ * table of 8 bytes for each of those; a cluster of refcounts for each 2 GiB of the file. */
 uint64_t space_of_overlay(uint64_t capacity, uint64_t data)
 {
-    return HEADERS + capacity / (UINT64_C(512) << 20) * 8 + data / CLUSTER * 10 +
-           (data ? CLUSTER : 0);
+    uint64_t parts = (capacity + PART - 1) / PART, clusters = (data + CLUSTER - 1) / CLUSTER;
+    uint64_t tables = clusters < parts ? clusters : parts;
+
+    return HEADERS + parts * 8 + tables * CLUSTER +
+           (data + tables * CLUSTER) / (4 * PART) * CLUSTER;
 }
 
 /* Whole clusters that the ranges touch. */

@@ -126,12 +126,16 @@ if [ "$(id -u)" = 0 ] && truncate -s 32M dev0 && loop dev0 2>/dev/null; then
     # Another order at the next start: loop0 and loop1 are each other's files.
     losetup -d "$loop0" && losetup -d "$loop1"
     losetup "$loop0" dev1 && losetup "$loop1" dev0
-    ok vmferry verify "$vm" --source -- "devices in another order are found again"
-    is "$(readlink -f "$(image 3 2000)")" "$loop1" "the base leads to its device"
     head -c 99999 /dev/urandom | dd of="$vm-2000" bs=1 seek=5000000 conv=notrunc status=none
     describe u/6
-    ok vmferry replicate "$vm" -- "a sync finds them, too"
-    ok vmferry verify "$vm" --source -- "and writes to the right ones"
+    ok vmferry replicate "$vm" -- "devices in another order are found again by a sync"
+    is "$(readlink -f "$(image 3 2000)")" "$loop1" "the base leads to its device"
+    ok vmferry verify "$vm" --source -- "and what it made is right"
+    losetup -d "$loop0" && losetup -d "$loop1"
+    losetup "$loop0" dev0 && losetup "$loop1" dev1
+    ok vmferry verify "$vm" --source -- "another order again: found by verify"
+    losetup -d "$loop0" && losetup -d "$loop1"
+    losetup "$loop0" dev1 && losetup "$loop1" dev0
     losetup -d "$loop0" && losetup -d "$loop1"
     losetup "$loop0" dev0 && losetup "$loop1" dev1
     ok vmferry point delete "$vm" 3 -- "points are merged in the first order again"
