@@ -48,8 +48,7 @@ static int repair_disks(struct verification *v, struct supply *supply, struct er
     return 0;
 }
 
-static int repair(struct verification *v, const struct claim *claim, struct bar *bar,
-                  struct error **err)
+static int repair(struct verification *v, struct claim *claim, struct bar *bar, struct error **err)
 {
     struct supply supply = { 0 };
     char what[64];
@@ -57,7 +56,8 @@ static int repair(struct verification *v, const struct claim *claim, struct bar 
     int r;
 
     if (images_lock(v->context->state_dir, &v->vm, IMAGES_REWRITE, &v->reading, err) < 0 ||
-        retire_unfinished(v->context->store, v->context->state_dir, &v->vm, &finished, err) < 0 ||
+        retire_unfinished(claim, v->context->store, v->context->state_dir, &v->vm, &finished, err) <
+            0 ||
         load_again(v, err) < 0)
         return error_prefix(err, "it is damaged, and can't be repaired now");
     snprintf(what, sizeof what, "restore point %u", v->point.number);

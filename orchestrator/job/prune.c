@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "job/claim.h"
 #include "job/retire-steps.h"
 #include "job/retire.h"
 
@@ -64,12 +63,13 @@ static bool any_goes(const struct prune_result *result)
     return false;
 }
 
-static int delete_one(struct store *store, const char *state_dir, const struct store_vm *vm,
-                      struct prune_result *result, struct prune_point *point, struct error **err)
+static int delete_one(struct claim *claim, struct store *store, const char *state_dir,
+                      const struct store_vm *vm, struct prune_result *result,
+                      struct prune_point *point, struct error **err)
 {
     static const struct retire_options options = { .newest = false };
 
-    if (retire_point(store, state_dir, vm, point->point.number, &options, err) == 0) {
+    if (retire_point(claim, store, state_dir, vm, point->point.number, &options, err) == 0) {
         point->outcome = PRUNE_DELETED;
         result->deleted++;
         return 0;
@@ -84,21 +84,21 @@ static int delete_one(struct store *store, const char *state_dir, const struct s
 }
 
 /* The oldest first: each overlay is then copied once, however many points go. */
-int prune_locked(struct store *store, const char *state_dir, const struct store_vm *vm,
-                 const struct prune_options *options, struct prune_result *result,
-                 struct error **err)
+int prune_locked(struct claim *claim, struct store *store, const char *state_dir,
+                 const struct store_vm *vm, const struct prune_options *options,
+                 struct prune_result *result, struct error **err)
 {
     size_t finished;
 
     *result = (struct prune_result){ 0 };
-    if (retire_finish(store, state_dir, vm, &finished, err) < 0 ||
+    if (retire_finish(claim, store, state_dir, vm, &finished, err) < 0 ||
         choose(store, vm, options, result, err) < 0)
         return -1;
     for (size_t i = 0; i < result->count; i++) {
         struct prune_point *point = &result->points[i];
 
         if (point->outcome == PRUNE_GOES &&
-            delete_one(store, state_dir, vm, result, point, err) < 0)
+            delete_one(claim, store, state_dir, vm, result, point, err) < 0)
             return error_prefix(err, "deleting restore point %u of '%s'", point->point.number,
                                 vm->name);
     }
@@ -119,8 +119,8 @@ int job_prune(struct store *store, const char *state_dir, const struct store_vm 
     if (claim_hold(store, vm, "merge", &claim, err) < 0)
         return -1;
     prune_result_free(result);
-    return claim_let_go(claim, store, prune_locked(store, state_dir, vm, options, result, err),
-                        err);
+    return claim_let_go(claim, store,
+                        prune_locked(claim, store, state_dir, vm, options, result, err), err);
 }
 
 /* "2 points deleted: 3 4; 1 waits: …" */
@@ -145,9 +145,9 @@ static void summarize(const struct prune_result *result, char *text, size_t size
     }
 }
 
-void prune_after_sync(struct store *store, const char *state_dir, const struct store_vm *vm,
-                      int64_t job_id, const char *keep, void (*say)(void *opaque, const char *text),
-                      void *opaque)
+void prune_after_sync(struct claim *claim, struct store *store, const char *state_dir,
+                      const struct store_vm *vm, const char *keep,
+                      void (*say)(void *opaque, const char *text), void *opaque)
 {
     const struct prune_options options = { .keep = keep };
     CLEANUP_PRUNE struct prune_result result = { 0 };
@@ -156,8 +156,8 @@ void prune_after_sync(struct store *store, const char *state_dir, const struct s
     char text[STORE_TEXT] = "";
     bool failed;
 
-    store_step(store, job_id, 0, "prune", "running", NULL, &ignored);
-    failed = prune_locked(store, state_dir, vm, &options, &result, &err) < 0;
+    claim_step(claim, store, 0, "prune", "running", NULL, &ignored);
+    failed = prune_locked(claim, store, state_dir, vm, &options, &result, &err) < 0;
     if (failed)
         snprintf(text, sizeof text, "old restore points could not be deleted: %s",
                  error_message(err));
@@ -166,7 +166,7 @@ void prune_after_sync(struct store *store, const char *state_dir, const struct s
     if (say && (failed || result.deleted || result.waiting))
         say(opaque, text);
     error_clear(&ignored);
-    store_step(store, job_id, 0, "prune", failed ? "failed" : "done", text, &ignored);
+    claim_step(claim, store, 0, "prune", failed ? "failed" : "done", text, &ignored);
 }
 
 const char *prune_why(const struct prune_result *result, size_t i, char why[PRUNE_WHY])

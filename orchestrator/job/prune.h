@@ -4,6 +4,7 @@
 #ifndef VMFERRY_PRUNE_H
 #define VMFERRY_PRUNE_H
 
+#include "job/claim.h"
 #include "job/retention.h"
 #include "store/store.h"
 
@@ -42,16 +43,16 @@ struct prune_options {
 int job_prune(struct store *store, const char *state_dir, const struct store_vm *vm,
               const struct prune_options *options, struct prune_result *result, struct error **err);
 
-/* For who holds the VM's job lock. */
-int prune_locked(struct store *store, const char *state_dir, const struct store_vm *vm,
-                 const struct prune_options *options, struct prune_result *result,
-                 struct error **err);
+/* For who has the VM by a claim. */
+int prune_locked(struct claim *claim, struct store *store, const char *state_dir,
+                 const struct store_vm *vm, const struct prune_options *options,
+                 struct prune_result *result, struct error **err);
 
-/* The last step of a sync that made a point; the caller holds the VM's job lock. What fails here
+/* The last step of a sync that made a point; the caller has the VM by a claim. What fails here
  * fails nothing else: it is said, and a later run tries again. */
-void prune_after_sync(struct store *store, const char *state_dir, const struct store_vm *vm,
-                      int64_t job_id, const char *keep, void (*say)(void *opaque, const char *text),
-                      void *opaque);
+void prune_after_sync(struct claim *claim, struct store *store, const char *state_dir,
+                      const struct store_vm *vm, const char *keep,
+                      void (*say)(void *opaque, const char *text), void *opaque);
 
 /* "last, daily", "pinned", "the newest"; "" for one that goes. */
 #define PRUNE_WHY 96

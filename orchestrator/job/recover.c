@@ -81,9 +81,10 @@ static void finish_points(struct recovery *recovery, const struct store_vm *vm)
     size_t count = 0;
 
     if (claim_hold(recovery->store, vm, "merge", &claim, &problem) < 0 ||
-        claim_let_go(claim, recovery->store,
-                     retire_finish(recovery->store, recovery->state_dir, vm, &count, &problem),
-                     &problem) < 0) {
+        claim_let_go(
+            claim, recovery->store,
+            retire_finish(claim, recovery->store, recovery->state_dir, vm, &count, &problem),
+            &problem) < 0) {
         recovery->result->going++;
         say(recovery, "'%s': %s", vm->name, error_message(problem));
         return;

@@ -30,7 +30,7 @@ struct repair {
     atomic_int *cancel;
 };
 
-/* One disk. The caller holds the VM's job lock and its images for rewriting. `place`: where the
+/* One disk. The caller has the VM by a claim, and its images for rewriting. `place`: where the
  * source's disk of `size` bytes can be read; NULL: nowhere, and `no_source` says why. */
 int repair_disk(const struct repair *repair, const struct replica_disk *disk,
                 const struct check_disk *damage, const char *place, uint64_t size,

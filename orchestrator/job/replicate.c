@@ -248,7 +248,7 @@ static int clean_up(struct sync *sync, struct error **err)
     else if (sync_forget_leftovers(sync, err) < 0)
         return -1;
     if (sync->committed)
-        prune_after_sync(sync->store, sync->state_dir, sync->vm, sync->job.id, sync->options->keep,
+        prune_after_sync(sync->claim, sync->store, sync->state_dir, sync->vm, sync->options->keep,
                          sync->options->say, sync->options->opaque);
     if (sync_step(sync, NULL, "cleanup", "done", NULL, err) < 0)
         return -1;

@@ -208,8 +208,8 @@ static int trade(struct store *store, void *opaque, struct error **err)
     return tell_disks(store, pairs->vm, err);
 }
 
-static int merge_all(struct store *store, const char *state_dir, const struct store_vm *vm,
-                     const struct store_point *point, struct error **err)
+static int merge_all(struct claim *claim, struct store *store, const char *state_dir,
+                     const struct store_vm *vm, const struct store_point *point, struct error **err)
 {
     CLEANUP(free_pairs) struct pairs pairs = { .vm = vm };
     struct pool pool;
@@ -221,7 +221,7 @@ static int merge_all(struct store *store, const char *state_dir, const struct st
         if (pairs.upper[i].id && merge(store, &pool, vm, &pairs.lower[i], &pairs.upper[i], err) < 0)
             return -1;
     }
-    return pairs.any ? store_transaction(store, trade, &pairs, err) : 0;
+    return pairs.any ? claim_transaction(claim, store, trade, &pairs, err) : 0;
 }
 
 static const struct store_export *export_of(const struct store_export *exports, size_t count,
@@ -339,16 +339,16 @@ static int drop(struct store *store, void *opaque, struct error **err)
     return store_point_drop(store, point->id, err);
 }
 
-int retire_steps(struct store *store, const char *state_dir, const struct store_vm *vm,
-                 const struct store_point *point, struct error **err)
+int retire_steps(struct claim *claim, struct store *store, const char *state_dir,
+                 const struct store_vm *vm, const struct store_point *point, struct error **err)
 {
     struct store_point gone = *point;
 
-    if (merge_all(store, state_dir, vm, point, err) < 0 ||
+    if (merge_all(claim, store, state_dir, vm, point, err) < 0 ||
         map_anew(store, state_dir, vm, err) < 0 ||
         remove_files(store, state_dir, vm, point, err) < 0)
         return -1;
-    return store_transaction(store, drop, &gone, err);
+    return claim_transaction(claim, store, drop, &gone, err);
 }
 
 /* Every image and leaves file of the complete points that is not sealed: whether there is one, or
@@ -397,8 +397,8 @@ int retire_is_needed(struct store *store, const char *state_dir, const struct st
     return 0;
 }
 
-int retire_unfinished(struct store *store, const char *state_dir, const struct store_vm *vm,
-                      size_t *count, struct error **err)
+int retire_unfinished(struct claim *claim, struct store *store, const char *state_dir,
+                      const struct store_vm *vm, size_t *count, struct error **err)
 {
     CLEANUP_FREE struct store_point *going = NULL;
     bool open;
@@ -408,7 +408,7 @@ int retire_unfinished(struct store *store, const char *state_dir, const struct s
         return -1;
     /* The newest first: what stands on another one may be on its way out, too. */
     for (size_t i = 0; i < *count; i++) {
-        if (retire_steps(store, state_dir, vm, &going[i], err) < 0)
+        if (retire_steps(claim, store, state_dir, vm, &going[i], err) < 0)
             return error_prefix(err, "finishing the deletion of restore point %u of '%s'",
                                 going[i].number, vm->name);
     }

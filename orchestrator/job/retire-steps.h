@@ -1,17 +1,17 @@
-/* What is done to a point that is going; see retire.h. The caller holds the job lock and the
+/* What is done to a point that is going; see retire.h. The caller has the VM by a claim, and the
  * images' lock. */
 #ifndef VMFERRY_RETIRE_STEPS_H
 #define VMFERRY_RETIRE_STEPS_H
 
-#include "store/store.h"
+#include "job/claim.h"
 
 /* That the images which going would change can be changed now. */
 int retire_check_images(struct store *store, const char *state_dir, const struct store_point *point,
                         struct error **err);
 
 /* From wherever it stands to its end. */
-int retire_steps(struct store *store, const char *state_dir, const struct store_vm *vm,
-                 const struct store_point *point, struct error **err);
+int retire_steps(struct claim *claim, struct store *store, const char *state_dir,
+                 const struct store_vm *vm, const struct store_point *point, struct error **err);
 
 /* Whether a dead process left something to do: points that are going, or images of complete
  * points that it had opened to writers. */
@@ -19,7 +19,7 @@ int retire_is_needed(struct store *store, const char *state_dir, const struct st
                      bool *needed, struct error **err);
 
 /* All of that: *count points are gone. */
-int retire_unfinished(struct store *store, const char *state_dir, const struct store_vm *vm,
-                      size_t *count, struct error **err);
+int retire_unfinished(struct claim *claim, struct store *store, const char *state_dir,
+                      const struct store_vm *vm, size_t *count, struct error **err);
 
 #endif

@@ -143,19 +143,20 @@ static int check(struct store *store, const char *state_dir, const struct store_
     return retire_check_images(store, state_dir, &point, err);
 }
 
-int retire_point(struct store *store, const char *state_dir, const struct store_vm *vm,
-                 unsigned number, const struct retire_options *options, struct error **err)
+int retire_point(struct claim *claim, struct store *store, const char *state_dir,
+                 const struct store_vm *vm, unsigned number, const struct retire_options *options,
+                 struct error **err)
 {
     struct beginning beginning = { .vm = vm, .number = number, .may_be_newest = options->newest };
     CLEANUP_CLOSE int lock = -1;
     size_t ignored;
 
     if (images_lock(state_dir, vm, IMAGES_REWRITE, &lock, err) < 0 ||
-        retire_unfinished(store, state_dir, vm, &ignored, err) < 0 ||
+        retire_unfinished(claim, store, state_dir, vm, &ignored, err) < 0 ||
         check(store, state_dir, vm, number, options, err) < 0 ||
-        store_transaction(store, begin, &beginning, err) < 0)
+        claim_transaction(claim, store, begin, &beginning, err) < 0)
         return -1;
-    if (retire_steps(store, state_dir, vm, &beginning.point, err) < 0)
+    if (retire_steps(claim, store, state_dir, vm, &beginning.point, err) < 0)
         return error_prefix(err,
                             "restore point %u can't be used any more, but is not gone yet "
                             "(`vmferry recover %s` finishes it)",
@@ -163,8 +164,8 @@ int retire_point(struct store *store, const char *state_dir, const struct store_
     return 0;
 }
 
-int retire_finish(struct store *store, const char *state_dir, const struct store_vm *vm,
-                  size_t *count, struct error **err)
+int retire_finish(struct claim *claim, struct store *store, const char *state_dir,
+                  const struct store_vm *vm, size_t *count, struct error **err)
 {
     CLEANUP_CLOSE int lock = -1;
     bool needed;
@@ -176,7 +177,7 @@ int retire_finish(struct store *store, const char *state_dir, const struct store
         return 0;
     if (images_lock(state_dir, vm, IMAGES_REWRITE, &lock, err) < 0)
         return -1;
-    return retire_unfinished(store, state_dir, vm, count, err);
+    return retire_unfinished(claim, store, state_dir, vm, count, err);
 }
 
 int job_retire(struct store *store, const char *state_dir, const struct store_vm *vm,
@@ -186,8 +187,8 @@ int job_retire(struct store *store, const char *state_dir, const struct store_vm
 
     if (claim_hold(store, vm, "merge", &claim, err) < 0)
         return -1;
-    return claim_let_go(claim, store, retire_point(store, state_dir, vm, number, options, err),
-                        err);
+    return claim_let_go(claim, store,
+                        retire_point(claim, store, state_dir, vm, number, options, err), err);
 }
 
 /* The VM is as if it had never been replicated; what its jobs said of it stays. */
@@ -218,18 +219,18 @@ static int begin_all(struct store *store, void *opaque, struct error **err)
     return store_audit_vm(store, vm->id, "point delete", "all restore points", NULL, NULL, err);
 }
 
-static int retire_all(struct store *store, const char *state_dir, const struct store_vm *vm,
-                      struct error **err)
+static int retire_all(struct claim *claim, struct store *store, const char *state_dir,
+                      const struct store_vm *vm, struct error **err)
 {
     CLEANUP_CLOSE int images = -1;
     struct store_vm copy = *vm;
     size_t count;
 
     if (images_lock(state_dir, vm, IMAGES_REWRITE, &images, err) < 0 ||
-        retire_unfinished(store, state_dir, vm, &count, err) < 0 ||
-        store_transaction(store, begin_all, &copy, err) < 0)
+        retire_unfinished(claim, store, state_dir, vm, &count, err) < 0 ||
+        claim_transaction(claim, store, begin_all, &copy, err) < 0)
         return -1;
-    return retire_unfinished(store, state_dir, vm, &count, err);
+    return retire_unfinished(claim, store, state_dir, vm, &count, err);
 }
 
 int job_retire_all(struct store *store, const char *state_dir, const struct store_vm *vm,
@@ -239,5 +240,5 @@ int job_retire_all(struct store *store, const char *state_dir, const struct stor
 
     if (claim_hold(store, vm, "merge", &claim, err) < 0)
         return -1;
-    return claim_let_go(claim, store, retire_all(store, state_dir, vm, err), err);
+    return claim_let_go(claim, store, retire_all(claim, store, state_dir, vm, err), err);
 }

@@ -17,7 +17,7 @@
 #ifndef VMFERRY_RETIRE_H
 #define VMFERRY_RETIRE_H
 
-#include "store/store.h"
+#include "job/claim.h"
 
 struct retire_options {
     bool newest; /* also the newest point may be deleted */
@@ -35,13 +35,15 @@ int job_retire(struct store *store, const char *state_dir, const struct store_vm
 int job_retire_all(struct store *store, const char *state_dir, const struct store_vm *vm,
                    struct error **err);
 
-/* The rest is for those who hold the VM's job lock. */
+/* The rest is for those who have the VM to themselves, by a claim. Who lost it, changes no row
+ * any more: images are only removed when no row names them. */
 
 /* As job_retire. */
-int retire_point(struct store *store, const char *state_dir, const struct store_vm *vm,
-                 unsigned number, const struct retire_options *options, struct error **err);
+int retire_point(struct claim *claim, struct store *store, const char *state_dir,
+                 const struct store_vm *vm, unsigned number, const struct retire_options *options,
+                 struct error **err);
 /* Finish what a dead process began. *count points are gone. */
-int retire_finish(struct store *store, const char *state_dir, const struct store_vm *vm,
-                  size_t *count, struct error **err);
+int retire_finish(struct claim *claim, struct store *store, const char *state_dir,
+                  const struct store_vm *vm, size_t *count, struct error **err);
 
 #endif
