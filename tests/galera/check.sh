@@ -55,6 +55,12 @@ is_synced_or_dead() { # NODE
 size_is() { # NODE NUMBER
     [ "$(sql "$1" "SHOW STATUS LIKE 'wsrep_cluster_size'" | cut -f 2)" = "$2" ]
 }
+kill_nodes() { # NODE…
+    for node; do
+        kill -9 "${pids[node]}"
+        wait "${pids[node]}"
+    done 2>/dev/null
+}
 await_node() { # NODE
     wait_for 90 is_synced_or_dead "$1"
     is_synced "$1" || { tail -n 30 "$tmp"/node?/log.err | sed 's/^/# /'; exit 1; }
@@ -134,8 +140,7 @@ for round in $(seq "$rounds"); do
     survivor=$(((victim + 1) % 3))
     write "storm$round"
     sleep 1
-    kill -9 "${pids[victim]}"
-    wait "${pids[victim]}" 2>/dev/null
+    kill_nodes $victim
     diag "node $victim was killed"
     wait_for 30 size_is $survivor 2
     finish_writing "node $victim is killed, and no writer fails"
@@ -149,14 +154,57 @@ for round in $(seq "$rounds"); do
     check $victim
 done
 
+# A real job, whose node is killed while it copies
+export VMFERRY_DATABASE=${all[0]}
+uuid=6d7b3c52-1f0a-4c0e-9d55-0c8f5a1d2e3f
+head -c 16M /dev/urandom >"$tmp/disk"
+truncate -s 24M "$tmp/disk"
+describe() { # MOMENT
+    local changes=''
+    [ "$1" = 1 ] || changes=", \"changes\": { \"since\": \"u/$(($1 - 1))\", \"map\": \"map\" }"
+    cat >"$tmp/vm.json" <<END
+{ "uuid": "$uuid", "name": "app01", "firmware": "bios", "cpus": 1, "memory": 1073741824, "nics": [],
+  "disks": [ { "key": 2000, "unit": 0, "capacity": 25165824, "backing_uuid": "b", "file": "disk",
+               "change_id": "u/$1"$changes } ] }
+END
+}
+is_copying() {
+    [ "$(sql 1 "SELECT bytes_done > 0 FROM vmferry.replication_jobs WHERE status = 'running'")" = 1 ]
+}
+job() { # NODE to kill
+    vmferry replicate app01 --rate=2M --progress=none >"$tmp/job" 2>&1 &
+    local job=$!
+    wait_for 60 is_copying
+    kill_nodes "$1"
+    wait $job
+    is $? 0 "node $1 is killed while a job copies, and it ends well" || diag "$(cat "$tmp/job")"
+}
+describe 1
+ok vmferry source add nbd lab --file "$tmp/vm.json" -- 'a source'
+job 0
+ok vmferry verify app01 --source -- 'the replica is the source'
+start_node 0
+await_node 0
+head -c 8M /dev/urandom | dd of="$tmp/disk" bs=1M seek=4 conv=notrunc status=none
+echo '[{"start": 4194304, "length": 8388608}]' >"$tmp/map"
+describe 2
+job 0
+ok vmferry verify app01 --source -- 'and is it again'
+is "$(sql 1 "SELECT count(*), sum(status = 'completed') FROM vmferry.replication_jobs WHERE id IN
+    (SELECT job_id FROM vmferry.restore_points)")" '2	2' 'two jobs, and both are completed'
+is "$(sql 2 "SELECT group_concat(number ORDER BY number), min(complete) FROM vmferry.restore_points")" \
+    '1,2	1' 'two points, once each'
+is "$(sql 2 'SELECT count(*) FROM vmferry.cbt_history')" 2 'and two lines of history'
+start_node 0
+await_node 0
+
 # A node without the others must not be worked with.
-kill -9 "${pids[1]}" "${pids[2]}"
-wait "${pids[1]}" "${pids[2]}" 2>/dev/null
+kill_nodes 1 2
 is_alone() {
     [ "$(sql 0 "SHOW STATUS LIKE 'wsrep_ready'" | cut -f 2)" = OFF ]
 }
 wait_for 30 is_alone
-out=$(VMFERRY_DATABASE=${all[0]} vmferry vm list 2>&1)
+out=$(vmferry vm list 2>&1)
 is $? 1 'a node that is alone is refused'
 like "$out" 'not a part of its cluster|t connect' 'and why'
 sql 0 "SET GLOBAL wsrep_provider_options = 'pc.bootstrap=true'"
