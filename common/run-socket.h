@@ -4,6 +4,7 @@
 
 #include <limits.h>
 
+#include "cleanup.h"
 #include "error.h"
 
 /* A socket's address holds 107 characters; a deep state directory is reached through
@@ -18,8 +19,8 @@ struct run_socket {
         .folder = -1                                                                               \
     }
 
-/* Choose the address of NAME (at most 60 characters) and remove what a killed
- * process left there. */
+/* Choose the address of NAME (at most 60 characters), which this process uses once: two
+ * processes never take each other's sockets away. What killed ones left is removed. */
 int run_socket_open(const char *state_dir, const char *name, struct run_socket *socket,
                     struct error **err);
 /* Remove it. Nothing to do when it was never opened. */

@@ -15,7 +15,7 @@ static const struct command commands[] = {
     { "vm", "list VMs, show one with its disk map", command_vm, false },
     { "preflight", "what stands in the way of replicating a VM", command_preflight, false },
     { "replicate", "bring the replica of a VM up to date", command_replicate, true },
-    { "job", "what a job said", command_job, false },
+    { "job", "jobs: list, show, watch, cancel, pause, resume, rate, log", command_job, true },
     { "verify", "compare restore points with their digests, and repair them", command_verify,
       true },
     { "point", "list, verify, pin and delete restore points, and which of them stay", command_point,
@@ -70,7 +70,7 @@ static int run(const struct command *command, int argc, char *argv[])
     if (command->run(argc, argv, &err) == 0 && flush_output(&err) == 0)
         return 0;
     log_end(command->name, err);
-    if (err && err->kind == ERROR_PAUSED)
+    if (err && err->kind == ERROR_PAUSED && strcmp(command->name, "job") != 0)
         log_notice("cli", "vmferry %s: paused; run the same command again, and it goes on",
                    command->name);
     return err ? (int)err->kind : 1;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "commands/context.h"
+#include "commands/job.h"
 #include "commands/options.h"
 #include "commands/watch.h"
 #include "escape.h"
@@ -75,17 +76,6 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
             return -1;
         }
     }
-    return 0;
-}
-
-static int parse_job(const char *text, int64_t *id, struct error **err)
-{
-    char *end;
-
-    errno = 0;
-    *id = strtoll(text, &end, 10);
-    if (errno || *end || end == text || *id <= 0)
-        return error_set_kind(err, ERROR_USAGE, "'%s' is no number of a job", text);
     return 0;
 }
 

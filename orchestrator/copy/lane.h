@@ -73,12 +73,13 @@ struct lane {
 struct mover {
     const struct move_config *config;
     struct trouble trouble;
-    pthread_mutex_t lock; /* protects err, active, pace_ns; changed is signalled with it */
+    pthread_mutex_t lock; /* protects err, active, debt, paid_ns; changed is signalled with it */
     pthread_cond_t changed;
     struct error *err; /* the first */
     unsigned active;   /* lanes that run */
     unsigned wanted;   /* lanes that are worth their connections */
-    int64_t pace_ns;   /* see take_pace() */
+    double debt;       /* bytes, see pay_off() */
+    int64_t paid_ns;   /* up to when it was paid off */
     unsigned lane_count;
     unsigned started; /* lanes whose thread was started; the main thread's */
     struct lane *lanes;

@@ -174,21 +174,30 @@ static void complete(struct lane *lane)
     }
 }
 
+/* What was started and is not paid for yet, in bytes; the lock is held. It is paid off at the rate
+ * of each moment, so that a rate that changes counts from then on. */
+static void pay_off(struct mover *mover, uint64_t rate, int64_t now)
+{
+    double paid = (double)(now - mover->paid_ns) * 1e-9 * (double)rate;
+
+    mover->debt = mover->debt > paid ? mover->debt - paid : 0;
+    mover->paid_ns = now;
+}
+
 /* Whether the rate lets a piece start now; lane->pace_ns says when it will. What
  * starts is paid for afterwards, by take_pace(). */
 static bool pace_allows(struct lane *lane, int64_t now)
 {
     struct mover *mover = lane->mover;
-    atomic_uint_fast64_t *rate = mover->config->rate;
+    uint64_t rate = mover->config->rate ? atomic_load(mover->config->rate) : 0;
 
     lane->pace_ns = 0;
-    if (!rate || atomic_load(rate) == 0)
+    if (rate == 0)
         return true;
     pthread_mutex_lock(&mover->lock);
-    if (mover->pace_ns > now + INT64_C(1000000000))
-        mover->pace_ns = now + INT64_C(1000000000); /* the rate was raised meanwhile */
-    if (mover->pace_ns > now)
-        lane->pace_ns = mover->pace_ns;
+    pay_off(mover, rate, now);
+    if (mover->debt > 0)
+        lane->pace_ns = now + (int64_t)(mover->debt * 1e9 / (double)rate) + 1;
     pthread_mutex_unlock(&mover->lock);
     return lane->pace_ns == 0;
 }
@@ -200,9 +209,8 @@ static void take_pace(struct mover *mover, uint64_t bytes, int64_t now)
     if (rate == 0)
         return;
     pthread_mutex_lock(&mover->lock);
-    if (mover->pace_ns < now)
-        mover->pace_ns = now;
-    mover->pace_ns += (int64_t)((double)bytes * 1e9 / (double)rate);
+    pay_off(mover, rate, now);
+    mover->debt += (double)bytes;
     pthread_mutex_unlock(&mover->lock);
 }
 

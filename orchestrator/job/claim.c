@@ -57,8 +57,8 @@ int claim_refuse_busy(struct store *store, const struct store_job *job, struct e
 
 static int refuse_over(const struct store_job *job, struct error **err)
 {
-    error_set(err, "job %" PRId64 " is at its end: it %s%s", job->id,
-              strcmp(job->status, "cancelled") == 0 ? "was " : "has ", job->status);
+    error_set(err, "job %" PRId64 " is at its end: it %s%s; `vmferry replicate` makes a new one",
+              job->id, strcmp(job->status, "cancelled") == 0 ? "was " : "has ", job->status);
     (*err)->errnum = EALREADY;
     return -1;
 }

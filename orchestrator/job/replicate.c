@@ -84,7 +84,11 @@ static int match_disks(struct sync *sync, struct error **err)
             strcpy(stored[i].place, sync->disks[i].left.place);
     }
     if (identity_check(sync->vm, stored, count, &sync->spec, &leave, err) < 0)
-        return -1;
+        return sync->newest.id ? -1
+                               : error_append(err,
+                                              "\nOr give up the first copy, which is not "
+                                              "finished: `vmferry job cancel %lld --drop`",
+                                              (long long)sync->job.id);
     for (size_t i = 0; i < count; i++)
         sync->disks[i].offered = offered_disk(&sync->spec, stored[i].key);
     for (size_t i = 0; i < count; i++)

@@ -1,0 +1,310 @@
+#!/usr/bin/python3
+"""Jobs from outside: list, show, watch, pause, resume, cancel, rate from other processes; two
+`replicate` of one VM; workers that are stopped, killed, or on another host, and whose job
+somebody else takes. The tables say within a second what is true.
+
+usage: jobs.py DIRECTORY [SECTION…]"""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+
+from simulated_vm import VM, Replica
+
+MIB = 1 << 20
+LEASE = "3"
+
+
+class Lab:
+    """A VM of two disks, and a state directory. Every vmferry has a short lease."""
+
+    def __init__(self, name, sizes=(24 * MIB, 4 * MIB)):
+        os.environ["VMFERRY_LEASE_SECONDS"] = LEASE
+        home = os.path.join(sys.argv[1], name)
+        self.vm = VM(os.path.join(home, "vm"), list(sizes), 4711)
+        self.replica = Replica(os.path.join(home, "state"), self.vm)
+        for disk in self.vm.disks:
+            disk.write(0, self.vm.rng.randbytes(disk.size * 3 // 4))
+        self.vm.describe()
+        self.run("source", "add", "nbd", "lab", "--file", self.vm.file)
+
+    def run(self, *words, check=True, prefix=()):
+        done = subprocess.run(
+            [*prefix, *self.replica.command(*words)], capture_output=True, text=True, timeout=120
+        )
+        if check and done.returncode != 0:
+            raise AssertionError("%s: exit %d\n%s%s" % (words, done.returncode, done.stdout, done.stderr))
+        return done
+
+    def start(self, *words, prefix=()):
+        return subprocess.Popen(
+            [*prefix, *self.replica.command(*words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def replicate(self, *more, prefix=()):
+        return self.start("replicate", "app01", "--json", "--progress=none", *more, prefix=prefix)
+
+    def query(self, sql, *values):
+        db = sqlite3.connect(os.path.join(self.replica.state, "vmferry.db"), timeout=20)
+        try:
+            return db.execute(sql, values).fetchall()
+        finally:
+            db.close()
+
+    def job(self, number):
+        return json.loads(self.run("job", "show", str(number), "--json").stdout)
+
+    def wait_copied(self, number, size=2 * MIB):
+        """Until the tables say that so much was copied; and a journal has some of it."""
+
+        def copied():
+            rows = self.query("SELECT bytes_done FROM replication_jobs WHERE id = ?", number)
+            return rows and rows[0][0] >= size
+
+        wait_for(copied)
+
+    def wait_journal(self):
+        """Until something of the first disk can be gone on with."""
+
+        def has_records():
+            folder = os.path.join(self.replica.state, "replicas", self.vm.uuid, "disk-2000")
+            return any(
+                n.endswith(".journal") and os.path.getsize(os.path.join(folder, n)) > 64
+                for n in (os.listdir(folder) if os.path.isdir(folder) else [])
+            )
+
+        wait_for(has_records)
+
+    def finished(self, number):
+        """The newest point is the source's."""
+        self.replica.points[number] = self.vm.expected()
+        self.replica.check_points()
+        self.run("verify", "app01", "--progress=none")
+
+    def change(self):
+        for disk in self.vm.disks:
+            disk.write(disk.size // 8, self.vm.rng.randbytes(disk.size // 2))
+        self.vm.describe()
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError("it never happened")
+
+
+def end(process, status):
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == status, (process.returncode, status, out, err)
+    return out, err
+
+
+def steering():
+    """pause, resume, rate, cancel, watch and list, all from other processes."""
+    lab = Lab("steering")
+    worker = lab.replicate("--rate=2M")
+    lab.wait_copied(1)
+
+    second = lab.run("replicate", "app01", check=False)
+    assert second.returncode == 1, second
+    for word in ("app01", "process %d" % worker.pid, socket.gethostname(), "vmferry job watch 1"):
+        assert word in second.stderr, (word, second.stderr)
+
+    listed = json.loads(lab.run("job", "list", "--json").stdout)
+    assert [j["job"] for j in listed] == [1], listed
+    row = listed[0]
+    assert row["status"] == "running" and row["vm"] == "app01", row
+    assert row["worker"]["pid"] == worker.pid and row["worker"]["alive"], row
+    assert row["replication_type"] == "manual" and row["sync_type"] == "initial", row
+    assert len(row["disks"]) == 2, row
+    assert row["bytes_done"] == sum(d["bytes_done"] for d in row["disks"]), row
+    assert 0 < row["percent"] < 100 and row["throughput"] > 0, row
+
+    # The tables are not more than a second behind.
+    before = lab.job(1)["bytes_done"]
+    time.sleep(1.5)
+    assert lab.job(1)["bytes_done"] > before
+    # A rate is the running job's within a second or so.
+    lab.run("job", "rate", "1", "200k")
+    time.sleep(2)
+    slow = lab.job(1)
+    time.sleep(2)
+    late = lab.job(1)
+    assert late["bytes_done"] - slow["bytes_done"] < 2 * MIB, (slow, late)
+    watcher = lab.start("job", "watch", "1", "--progress=json")
+    lab.wait_journal()
+    paused = lab.run("job", "pause", "1", "--json")
+    assert json.loads(paused.stdout)["status"] == "paused", paused.stdout
+    end(worker, 3)
+    out, err = end(watcher, 3)
+    assert '"label":"app01 disk-2000"' in err and '"state":"paused"' in err, err
+    row = lab.job(1)
+    assert row["paused_by"] == "operator" and row["worker"] is None, row
+    assert row["current_operation"].startswith("Paused"), row
+    lab.run("job", "pause", "1")
+
+    lab.run("job", "rate", "1", "4M")
+    resumed = lab.run("job", "resume", "1", "--json", "--progress=none")
+    result = json.loads(resumed.stdout)
+    assert result["job"] == 1 and result["point"] == 1, result
+    assert sum(d["bytes_resumed"] for d in result["disks"]) > 0, result
+    row = lab.job(1)
+    assert row["status"] == row["current_operation"].lower() == "completed", row
+    assert row["percent"] == 100 and row["bytes_done"] == row["bytes_total"], row
+    assert all(d["percent"] == 100 and d["current_operation"] == "Completed" for d in row["disks"])
+    steps = {(s["step"], s["disk_id"]): s["state"] for s in row["steps"]}
+    for disk in ("disk-2000", "disk-2001"):
+        for step in ("copy", "flush", "verify"):
+            assert steps[step, disk] == "done", steps
+    for step in ("prepare", "preflight", "plan", "commit", "cleanup"):
+        assert steps[step, None] == "done", steps
+    lab.finished(1)
+    lab.run("job", "watch", "1")
+    over = lab.run("job", "resume", "1", check=False)
+    assert over.returncode == 1 and "at its end" in over.stderr, over
+    assert lab.run("job", "cancel", "1", check=False).returncode == 1
+
+    lab.change()
+    worker = lab.replicate("--rate=2M")
+    lab.wait_copied(2)
+    lab.run("job", "cancel", "2")
+    out, err = end(worker, 1)
+    assert "cancelled" in err, err
+    assert lab.job(2)["status"] == "cancelled"
+    assert lab.run("job", "watch", "2", check=False).returncode == 1
+    result = json.loads(lab.run("replicate", "app01", "--json", "--progress=none").stdout)
+    assert result["job"] == 3 and result["point"] == 2, result
+    assert sum(d["bytes_resumed"] for d in result["disks"]) > 0, "what was copied stays"
+    lab.finished(2)
+    lab.run("job", "show", "3")
+    lab.run("job", "list", "--all")
+    lab.replica.check_nothing_left()
+
+
+def dropping():
+    """A first copy that is given up, as the VM has another disk now."""
+    lab = Lab("dropping")
+    worker = lab.replicate("--rate=2M")
+    lab.wait_copied(1)
+    os.kill(worker.pid, signal.SIGTERM)
+    end(worker, 3)
+    parts = [dict(p) for p in lab.vm.parts]
+    extra = os.path.join(lab.vm.dir, "extra")
+    with open(extra, "wb") as f:
+        f.truncate(MIB)
+    parts.append(dict(key=2002, unit=2, capacity=MIB, backing_uuid="new", file=extra, change_id="n/1"))
+    lab.vm.write_description(parts)
+    refused = lab.run("replicate", "app01", check=False)
+    assert refused.returncode == 1 and "job cancel 1 --drop" in refused.stderr, refused.stderr
+    lab.run("job", "cancel", "1", "--drop")
+    assert lab.query("SELECT count(*) FROM restore_points") == [(0,)]
+    folder = os.path.join(lab.replica.state, "replicas", lab.vm.uuid)
+    left = [n for _, _, names in os.walk(folder) for n in names]
+    assert left == [], left
+    lab.run("replicate", "app01", "--progress=none")
+    lab.run("verify", "app01", "--source", "--progress=none")
+    assert len(lab.query("SELECT id FROM vm_disks")) == 3
+
+
+def killed():
+    """A worker of this host that was killed is replaced at once, and its job goes on."""
+    lab = Lab("killed")
+    worker = lab.replicate("--rate=4M")
+    lab.wait_copied(1)
+    lab.wait_journal()
+    worker.kill()
+    began = time.monotonic()
+    # Its parent, this process, has not even asked how it ended.
+    result = json.loads(lab.run("job", "resume", "1", "--json", "--progress=none").stdout)
+    assert time.monotonic() - began < 20
+    worker.communicate()
+    assert sum(d["bytes_resumed"] for d in result["disks"]) > 0, result
+    assert lab.query("SELECT fence FROM replication_jobs") == [(2,)]
+    lab.finished(1)
+    lab.replica.check_nothing_left()
+
+
+def stopped(name, prefix):
+    """A worker that is stopped in the midst of its copy loses its job, and changes nothing when
+    it wakes up. `prefix`: how the one that takes over is started."""
+    lab = Lab(name)
+    worker = lab.replicate("--rate=2M")
+    lab.wait_copied(1)
+    lab.wait_journal()
+    os.kill(worker.pid, signal.SIGSTOP)
+    early = lab.run("job", "resume", "1", check=False, prefix=prefix)
+    assert early.returncode == 1 and "process %d" % worker.pid in early.stderr, early
+    wait_for(lambda: json.loads(lab.run("job", "show", "1", "--json").stdout)["worker"]["alive"] is False)
+    second = lab.start("job", "resume", "1", "--json", "--progress=none", prefix=prefix)
+    wait_for(lambda: lab.query("SELECT fence FROM replication_jobs") == [(2,)])
+    time.sleep(0.5)
+    os.kill(worker.pid, signal.SIGCONT)  # while the other one copies
+    out, err = end(worker, 1)
+    assert "this worker lost job 1 to process" in err, err
+    out, err = end(second, 0)
+    result = json.loads(out)
+    assert sum(d["bytes_resumed"] for d in result["disks"]) > 0, result
+    assert lab.query("SELECT status, fence FROM replication_jobs") == [("completed", 2)]
+    assert lab.query("SELECT count(*) FROM replication_jobs") == [(1,)]
+    lab.finished(1)
+    lab.run("verify", "app01", "--source", "--progress=none")
+    lab.change()
+    result = json.loads(lab.run("replicate", "app01", "--json", "--progress=none").stdout)
+    assert result["point"] == 2, result
+    lab.finished(2)
+    files = [n for f, _, names in os.walk(os.path.join(lab.replica.state, "replicas")) for n in names]
+    assert not [n for n in files if n.endswith((".journal", ".changes", ".resend"))], files
+
+
+def taken_over():
+    stopped("stopped", ())
+
+
+def other_host():
+    stopped("other-host", ("unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh"))
+
+
+def late_wake_up():
+    """…and when the other one has finished long ago."""
+    lab = Lab("late")
+    worker = lab.replicate("--rate=2M")
+    lab.wait_copied(1)
+    os.kill(worker.pid, signal.SIGSTOP)
+    time.sleep(int(LEASE) + 0.5)
+    lab.run("job", "resume", "1", "--progress=none")
+    lab.change()
+    lab.run("replicate", "app01", "--progress=none")
+    rows = lab.query("SELECT * FROM replication_jobs"), lab.query("SELECT * FROM restore_points")
+    os.kill(worker.pid, signal.SIGCONT)
+    out, err = end(worker, 1)
+    assert "this worker lost job 1" in err, err
+    assert rows == (lab.query("SELECT * FROM replication_jobs"), lab.query("SELECT * FROM restore_points"))
+    lab.finished(2) if 1 in lab.replica.points else None
+    lab.run("verify", "app01", "--source", "--progress=none")
+    lab.run("verify", "app01", "--point=1", "--progress=none")
+
+
+SECTIONS = (steering, dropping, killed, taken_over, other_host, late_wake_up)
+
+
+def main():
+    for section in SECTIONS:
+        if not sys.argv[2:] or section.__name__ in sys.argv[2:]:
+            began = time.monotonic()
+            section()
+            print("%s: %.1f s" % (section.__name__, time.monotonic() - began), flush=True)
+
+
+main()
