@@ -3,6 +3,7 @@
 #define VMFERRY_RUN_SOCKET_H
 
 #include <limits.h>
+#include <stdbool.h>
 
 #include "cleanup.h"
 #include "error.h"
