@@ -6,6 +6,7 @@
 #include "commands/context.h"
 #include "commands/human.h"
 #include "commands/options.h"
+#include "commands/point.h"
 #include "commands/vm-list.h"
 #include "job/find.h"
 #include "source/spec.h"
@@ -14,6 +15,7 @@
 static const char help[] =
     "usage: vmferry vm list [--source=NAME] [--folder=PATH] [--name=PATTERN] [--json]\n"
     "       vmferry vm show VM [--json]\n"
+    "       vmferry vm set VM keep=RULES [--json]\n"
     "\n"
     "VM is a name, a uuid, an inventory path, or a moref.\n"
     "\n"
@@ -189,6 +191,23 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
     return 0;
 }
 
+/* `vmferry point keep` under another name. */
+static int set(const struct arguments *arguments, int argc, char *argv[], struct error **err)
+{
+    CLEANUP_CONTEXT struct context context = { 0 };
+    struct store_vm vm;
+
+    if (expect_arguments(argc, 3, "vmferry vm set VM keep=RULES", err) < 0)
+        return -1;
+    if (strncmp(argv[optind + 2], "keep=", 5) != 0)
+        return error_set_kind(err, ERROR_USAGE, "'%s': what can be set is keep=RULES",
+                              argv[optind + 2]);
+    if (context_open(arguments->common.state, &context, err) < 0 ||
+        store_vm_find(context.store, argv[optind + 1], &vm, err) < 0)
+        return -1;
+    return point_keep(&context, &vm, argv[optind + 2] + 5, arguments->common.json, err);
+}
+
 int command_vm(int argc, char *argv[], struct error **err)
 {
     CLEANUP_CONTEXT struct context context = { 0 };
@@ -203,8 +222,10 @@ int command_vm(int argc, char *argv[], struct error **err)
         return print_help(help);
     verb = optind < argc ? argv[optind] : "";
     listing = strcmp(verb, "list") == 0;
+    if (strcmp(verb, "set") == 0)
+        return set(&arguments, argc, argv, err);
     if (!listing && strcmp(verb, "show") != 0)
-        return error_set_kind(err, ERROR_USAGE, "say what to do: list or show");
+        return error_set_kind(err, ERROR_USAGE, "say what to do: list, show or set");
     if (expect_arguments(argc, listing ? 1 : 2,
                          listing ? "vmferry vm list [OPTIONS]" : "vmferry vm show VM [--json]",
                          err) < 0 ||

@@ -143,6 +143,11 @@ run point keep app01 "last:2 dayly:3"
 like "$status $out" "2 .*position 8: no rule" "a wrong rule is named by position"
 run point keep app01 "last:2"
 like "$status $out" "0 .*keep last:2 .its own" "rules of its own"
+run vm set app01 keep="daily:3 last:2"
+like "$status $(vmferry point keep app01)" "0 .*keep daily:3 last:2" "vm set does the same"
+run vm set app01 keep=last:0
+like "$status $out" "2 .*position 6: 0 keeps nothing" "and refuses the same"
+run point keep app01 last:2
 printf '[retention]\nkeep = last:x\n' >vmferry.conf
 run point list app01
 like "$status $out" "2 .*line 2: keep: .*position 6" "the configuration's rules are checked, too"
