@@ -312,6 +312,20 @@ struct bar *bar_open(FILE *out, enum bar_style style)
     return bar;
 }
 
+void bar_clear(struct bar *bar, unsigned index)
+{
+    if (bar == NULL || index >= BAR_ROWS_MAX)
+        return;
+    LOCK_SCOPE(&bar->lock);
+    bar->rows[index] = (struct row){ 0 };
+    while (bar->nr_rows > 0 && !bar->rows[bar->nr_rows - 1].used)
+        bar->nr_rows--;
+    if (bar->output == OUTPUT_BARS && bar->drawn > 0) {
+        erase(bar);
+        draw(bar, false);
+    }
+}
+
 void bar_message(struct bar *bar, const char *fmt, ...)
 {
     va_list args;

@@ -43,6 +43,9 @@ struct bar *bar_open(FILE *out, enum bar_style style);
 void bar_show(struct bar *bar, unsigned row, const struct progress_record *record,
               const char *operation);
 
+/* Forget a row, so that it can be another one's. */
+void bar_clear(struct bar *bar, unsigned row);
+
 /* A line of text above the bars; nothing under BAR_QUIET and BAR_JSON. */
 void bar_message(struct bar *bar, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

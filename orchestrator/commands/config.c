@@ -8,7 +8,7 @@
 #include "job/retention.h"
 #include "size.h"
 
-enum kind { TEXT, NUMBER, BOOLEAN, KEEP, RESERVE };
+enum kind { TEXT, NUMBER, BOOLEAN, KEEP, RESERVE, WINDOW };
 
 static const struct key {
     const char *section;
@@ -36,6 +36,11 @@ static const struct key {
     { "failover", "virt_type", TEXT, FIELD(virt_type), 0, 16, "auto|kvm|qemu" },
     { "jobs", "lease_seconds", NUMBER, FIELD(lease_seconds), 3, 86400, NULL },
     { "failover", "uri", TEXT, FIELD(uri), 0, STORE_PATH, NULL },
+    { "limits", "total", NUMBER, FIELD(limit_total), 0, 10000, NULL },
+    { "limits", "per_source", NUMBER, FIELD(limit_source), 0, 10000, NULL },
+    { "limits", "per_host", NUMBER, FIELD(limit_host), 0, 10000, NULL },
+    { "limits", "per_target", NUMBER, FIELD(limit_target), 0, 10000, NULL },
+    { "throttle", "window", WINDOW, FIELD(windows), 0, THROTTLE_TEXT, NULL },
     { "failover", "boot_timeout", NUMBER, FIELD(boot_timeout), 1, 86400, NULL },
     { "log", "level", TEXT, FIELD(log_level), 0, 256, NULL },
 #undef FIELD
@@ -82,6 +87,18 @@ static bool is_allowed(const char *allowed, const char *value)
     return !allowed;
 }
 
+/* Each line, also one that goes on below, is one more rule, or several. */
+static int add_window(char *field, const char *value, struct error **err)
+{
+    struct throttle throttle;
+    size_t used = strlen(field);
+
+    if (used + strlen(value) + 2 > THROTTLE_TEXT)
+        return error_set(err, "the rules are too long");
+    sprintf(field + used, "%s%s", used ? ";" : "", value);
+    return throttle_parse(field, &throttle, err);
+}
+
 static int set_key(const struct key *key, void *field, const char *value, struct error **err)
 {
     struct retention rules;
@@ -100,6 +117,8 @@ static int set_key(const struct key *key, void *field, const char *value, struct
                              (unsigned long long)key->minimum, (unsigned long long)key->maximum);
         *(uint64_t *)field = number;
         return 0;
+    case WINDOW:
+        return add_window(field, value, err);
     case RESERVE:
         return space_reserve_parse(value, field, err);
     case KEEP:

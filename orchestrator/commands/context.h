@@ -9,6 +9,7 @@
 
 #include "error.h"
 #include "job/space.h"
+#include "job/throttle.h"
 #include "store/store.h"
 
 /* vmferry.conf, every key optional; vmferry.conf(5) explains them. A new key is a
@@ -29,10 +30,13 @@ struct config {
     char keep[STORE_NAME];        /* [retention] keep: of VMs without rules of their own */
     uint64_t scrub_rate;          /* [verify] rate: bytes/s of `verify --all`, 0: unlimited */
     char virt_type[16];           /* [failover] virt_type: auto, kvm, qemu */
-    char uri[STORE_PATH];         /* [failover] uri: of libvirt; "": the default */
-    uint64_t boot_timeout;        /* [failover] boot_timeout: seconds */
-    char log_level[256];          /* [log] level: as --log-level; "": the default */
-    uint64_t lease_seconds;       /* [jobs] lease_seconds: of a worker without a sign of life */
+    /* [limits] total, per_source, per_host, per_target: jobs that run at once; 0: any number */
+    uint64_t limit_total, limit_source, limit_host, limit_target;
+    char windows[THROTTLE_TEXT]; /* [throttle] window: see job/throttle.h */
+    char uri[STORE_PATH];        /* [failover] uri: of libvirt; "": the default */
+    uint64_t boot_timeout;       /* [failover] boot_timeout: seconds */
+    char log_level[256];         /* [log] level: as --log-level; "": the default */
+    uint64_t lease_seconds;      /* [jobs] lease_seconds: of a worker without a sign of life */
 };
 
 struct context {

@@ -5,18 +5,22 @@
 #include "commands/command.h"
 #include "commands/context.h"
 #include "commands/options.h"
+#include "commands/replicate-all.h"
 #include "commands/run-job.h"
 #include "commands/watch.h"
 #include "job/find.h"
 #include "job/replicate.h"
 
 static const char help[] =
-    "usage: vmferry replicate VM [OPTIONS]\n"
+    "usage: vmferry replicate VM ... [OPTIONS]\n"
+    "       vmferry replicate --all [--source=NAME] [OPTIONS]\n"
     "\n"
     "The first time every disk is copied in full, later only what changed.\n"
     "\n"
     "VM is a name, a uuid, an inventory path, or a moref.\n"
     "\n"
+    "  --all               every VM that is known\n"
+    "  --source=NAME       every VM of this source\n"
     "  --full              compare every block of source and replica\n"
     "  --cbt-lost=resync|full|fail\n"
     "                      when nobody can tell what changed: compare all blocks, send\n"
@@ -27,7 +31,9 @@ static const char help[] =
     "  --transport=auto|vddk|https|ssh\n"
     "                      how disks are read, instead of the source's own way\n"
     "  --rate=BYTES        bytes a second at most, over all disks (50M)\n"
-    "  --parallel=N        disks copied at the same time (2)\n"
+    "  --window=RULES      rates by the time of the day: 'mon-fri 08:00-18:00 50M; * 200M'\n"
+    "  --parallel=N        disks copied at the same time (2); with several VMs: so many\n"
+    "                      VMs at the same time (4)\n"
     "  --patience=SECONDS  how long a source that does not answer is waited for (90)\n"
     "  --connections=N     for each disk, instead of what is chosen\n"
     "  --no-verify         do not read again what was written\n"
@@ -40,11 +46,15 @@ static const char help[] =
     "  --json              the result for programs\n"
     "  --state=DIR         state directory\n";
 
+#define PARALLEL_VMS 4
+
 struct arguments {
     struct common_options common;
     struct replicate_options job;
     json_object *given; /* what becomes of the job's options */
     enum bar_style style;
+    bool all;
+    const char *source; /* NULL: of any */
 };
 
 static int parse_number(struct arguments *arguments, const char *option, int64_t maximum,
@@ -96,6 +106,7 @@ static int parse_device(struct arguments *arguments, struct error **err)
 
 static int parse_option(int c, char *argv[], struct arguments *arguments, struct error **err)
 {
+    struct throttle throttle;
     enum quiesce quiesce;
     enum cbt_lost lost;
 
@@ -134,6 +145,16 @@ static int parse_option(int c, char *argv[], struct arguments *arguments, struct
         return parse_number(arguments, "connections", 64, err);
     case 'w':
         return parse_number(arguments, "patience", 86400, err);
+    case 'z':
+        if (throttle_parse(optarg, &throttle, err) < 0)
+            return error_prefix(err, "--window");
+        return give(arguments, "window", json_object_new_string(optarg));
+    case 'a':
+        arguments->all = true;
+        return 0;
+    case 's':
+        arguments->source = optarg;
+        return 0;
     case 'p':
         return parse_bar_style(optarg, &arguments->style, err);
     default:
@@ -144,6 +165,8 @@ static int parse_option(int c, char *argv[], struct arguments *arguments, struct
 static int parse(int argc, char *argv[], struct arguments *arguments, struct error **err)
 {
     static const struct option options[] = {
+        { "all", no_argument, NULL, 'a' },
+        { "source", required_argument, NULL, 's' },
         { "full", no_argument, NULL, 'f' },
         { "cbt-lost", required_argument, NULL, 'l' },
         { "enable-cbt", no_argument, NULL, 'e' },
@@ -155,6 +178,7 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
         { "device", required_argument, NULL, 'd' },
         { "places-moved", no_argument, NULL, 'm' },
         { "rate", required_argument, NULL, 'r' },
+        { "window", required_argument, NULL, 'z' },
         { "parallel", required_argument, NULL, 'P' },
         { "connections", required_argument, NULL, 'c' },
         { "patience", required_argument, NULL, 'w' },
@@ -176,6 +200,41 @@ static void free_arguments(struct arguments *arguments)
     json_object_put(arguments->given);
 }
 
+/* --parallel counts VMs then, and is nothing that a job keeps. */
+static unsigned take_parallel(json_object *given)
+{
+    json_object *parallel;
+    unsigned number = PARALLEL_VMS;
+
+    if (json_object_object_get_ex(given, "parallel", &parallel)) {
+        number = (unsigned)json_object_get_int(parallel);
+        json_object_object_del(given, "parallel");
+    }
+    return number;
+}
+
+static int replicate_many(struct arguments *arguments, char *const *names, int count,
+                          struct error **err)
+{
+    CLEANUP_CONTEXT struct context context = { 0 };
+    struct replicate_all wanted = { .source = arguments->source,
+                                    .names = names,
+                                    .name_count = count,
+                                    .given_rate = arguments->job.given_rate,
+                                    .parallel = take_parallel(arguments->given),
+                                    .style = arguments->style,
+                                    .json = arguments->common.json };
+
+    if (count && (arguments->all || arguments->source))
+        return error_set_kind(err, ERROR_USAGE, "say VMs, or --all, or --source");
+    if (json_object_object_get_ex(arguments->given, "devices", NULL))
+        return error_set_kind(err, ERROR_USAGE, "--device is for one VM");
+    wanted.given = json_object_to_json_string(arguments->given);
+    if (context_open(arguments->common.state, &context, err) < 0)
+        return -1;
+    return replicate_all(&context, &wanted, err);
+}
+
 int command_replicate(int argc, char *argv[], struct error **err)
 {
     CLEANUP_CONTEXT struct context context = { 0 };
@@ -189,6 +248,8 @@ int command_replicate(int argc, char *argv[], struct error **err)
         return -1;
     if (arguments.common.help)
         return print_help(help);
+    if (arguments.all || arguments.source || argc - optind > 1)
+        return replicate_many(&arguments, argv + optind, argc - optind, err);
     if (expect_arguments(argc, 1, "vmferry replicate VM [OPTIONS]", err) < 0 ||
         context_open(arguments.common.state, &context, err) < 0 ||
         job_find_vm(context.store, context.state_dir, argv[optind], NULL, &vm, err) < 0)

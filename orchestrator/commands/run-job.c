@@ -149,13 +149,29 @@ int run_options(const struct config *config, struct replicate_options *options, 
     return 0;
 }
 
+void run_admission(const struct config *config, struct admission *admission)
+{
+    CLEANUP_ERROR struct error *checked = NULL; /* when the configuration was read */
+
+    *admission = (struct admission){ .limits = { .total = (unsigned)config->limit_total,
+                                                 .per_source = (unsigned)config->limit_source,
+                                                 .per_host = (unsigned)config->limit_host,
+                                                 .per_target = (unsigned)config->limit_target },
+                                     .say = say };
+    throttle_parse(config->windows, &admission->windows, &checked);
+}
+
 int run_job(struct context *context, const struct store_vm *vm, int64_t job_id,
             struct replicate_options *options, const struct run_look *look,
             struct replicate_result *result, struct error **err)
 {
     CLEANUP_BAR struct bar *bar = bar_open(stderr, look->style);
     struct output output = { .bar = bar };
+    struct admission admission;
 
+    run_admission(&context->config, &admission);
+    options->admission = &admission;
+    options->export_socket = getenv(RUN_EXPORT_SOCKET);
     options->cancel = cancel_on_signals();
     options->say = say;
     options->task = show_task;

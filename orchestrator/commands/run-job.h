@@ -11,6 +11,12 @@
  * the command line are set. */
 int run_options(const struct config *config, struct replicate_options *options, struct error **err);
 
+/* Limits and windows, as configured. */
+void run_admission(const struct config *config, struct admission *admission);
+
+/* Of the environment: the socket of an export server that a parent of ours runs for all. */
+#define RUN_EXPORT_SOCKET "VMFERRY_EXPORT_SOCKET"
+
 struct run_look {
     enum bar_style style;
     bool json; /* a program reads the result: nobody can be asked */

@@ -12,6 +12,7 @@ struct claim_beat {
     struct store *store; /* the beating thread's */
     int64_t lease_ms;
     uint64_t default_rate;
+    const struct admission *admission;
     atomic_int *cancel;
     pthread_t beating, looking;
     unsigned started;   /* threads */
@@ -79,6 +80,7 @@ static void read_row(struct claim_beat *beat)
     struct claim *claim = beat->claim;
     CLEANUP_ERROR struct error *ignored = NULL;
     struct store_job job;
+    bool closed;
 
     if (store_job_get(beat->store, claim->job.id, &job, &ignored) < 0)
         return;
@@ -87,8 +89,12 @@ static void read_row(struct claim_beat *beat)
             say_lost(beat, &job);
         return;
     }
-    atomic_store(&claim->rate, job.rate >= 0 ? (uint64_t)job.rate : beat->default_rate);
+    atomic_store(&claim->rate,
+                 admission_rate(beat->store, beat->admission, &job,
+                                job.rate >= 0 ? (uint64_t)job.rate : beat->default_rate, &closed));
     LOCK_SCOPE(&beat->lock);
+    if (closed)
+        wish(beat, CLAIM_WINDOW);
     if (strcmp(job.wanted, "pause") == 0)
         wish(beat, CLAIM_PAUSE);
     else if (strcmp(job.wanted, "cancel") == 0)
@@ -188,6 +194,7 @@ int beat_start(struct claim *claim, struct store *store, const struct claim_want
     *beat = (struct claim_beat){ .claim = claim,
                                  .lease_ms = lease_ms,
                                  .default_rate = wants->rate,
+                                 .admission = wants->admission,
                                  .cancel = wants->cancel,
                                  .valid_until_ms = valid_until_ms };
     pthread_mutex_init(&beat->lock, NULL);

@@ -82,8 +82,30 @@ static bool may_still_write(const struct store_job *seen)
            seen->owner_pid;
 }
 
+struct taking {
+    const struct admission *admission;
+    const struct store_job *seen;
+    struct store_job *mine;
+    int64_t now_ms;
+    bool taken;
+    char why[STORE_NAME]; /* "" when there is room */
+};
+
+static int admit_and_take(struct store *store, void *opaque, struct error **err)
+{
+    struct taking *taking = opaque;
+
+    taking->taken = false;
+    if (admission_ask(store, taking->admission, taking->seen, taking->now_ms, taking->why, err) < 0)
+        return -1;
+    return taking->why[0]
+               ? 0
+               : store_claim_take(store, taking->seen, taking->mine, &taking->taken, err);
+}
+
+/* taking->why: it has to wait. */
 static int take_once(struct store *store, const struct store_job *seen, int64_t lease,
-                     struct claim *claim, bool *taken, struct error **err)
+                     struct claim *claim, struct taking *taking, struct error **err)
 {
     struct store_job *mine = &claim->job;
     int64_t now;
@@ -102,29 +124,42 @@ static int take_once(struct store *store, const struct store_job *seen, int64_t 
     mine->expires_ms = now + lease;
     owner_fill(mine);
     claim->contested = may_still_write(seen);
-    return store_claim_take(store, seen, mine, taken, err);
+    taking->seen = seen;
+    taking->mine = mine;
+    taking->now_ms = now;
+    return store_transaction(store, admit_and_take, taking, err);
 }
 
 int claim_take(struct store *store, int64_t job_id, const struct claim_wants *wants,
                struct claim **claim, struct error **err)
 {
     CLEANUP_CLAIM struct claim *new = calloc(1, sizeof *new);
+    struct taking taking = { .admission = wants->admission };
     int64_t lease = lease_ms(wants), asked_ms = 0;
-    bool taken = false;
+    char said[STORE_NAME] = "";
+    bool closed;
 
     if (!new)
         return error_set_errno(err, ENOMEM, "taking job %" PRId64, job_id);
-    for (int tries = 0; !taken && tries < TAKE_TRIES; tries++) {
+    for (int tries = 0; !taking.taken && tries < TAKE_TRIES;) {
         struct store_job seen;
 
         asked_ms = beat_clock_ms();
         if (store_job_get(store, job_id, &seen, err) < 0 ||
-            take_once(store, &seen, lease, new, &taken, err) < 0)
+            take_once(store, &seen, lease, new, &taking, err) < 0)
+            return -1;
+        if (!taking.why[0])
+            tries++;
+        else if (admission_wait(store, wants->admission, &seen, taking.why, wants->cancel, said,
+                                err) < 0)
             return -1;
     }
-    if (!taken)
+    if (!taking.taken)
         return error_set(err, "job %" PRId64 " changes all the time; try again", job_id);
-    atomic_store(&new->rate, new->job.rate >= 0 ? (uint64_t) new->job.rate : wants->rate);
+    atomic_store(&new->rate,
+                 admission_rate(store, wants->admission, &new->job,
+                                new->job.rate >= 0 ? (uint64_t) new->job.rate : wants->rate,
+                                &closed));
     if (beat_start(new, store, wants, lease, asked_ms + lease, err) < 0)
         return -1;
     *claim = steal_ptr(new);
@@ -137,6 +172,7 @@ static int keep_wishes(struct store *store, struct claim *claim, const char *opt
 {
     struct store_job *job = &claim->job;
     char merged[STORE_TEXT];
+    uint64_t now;
 
     if (job_options_merge(job->options, options, merged, sizeof merged, err) < 0)
         return -1;
@@ -148,7 +184,10 @@ static int keep_wishes(struct store *store, struct claim *claim, const char *opt
     if (rate < 0)
         return 0;
     job->rate = rate;
-    atomic_store(&claim->rate, (uint64_t)rate);
+    /* Lower at once; what else there is to say, the heartbeat says. */
+    now = atomic_load(&claim->rate);
+    if (rate && (!now || (uint64_t)rate < now))
+        atomic_store(&claim->rate, (uint64_t)rate);
     return store_job_set_rate(store, job->id, rate, err);
 }
 

@@ -11,6 +11,7 @@
 
 #include <stdatomic.h>
 
+#include "job/admission.h"
 #include "job/owner.h"
 #include "replica/export.h"
 #include "store/store.h"
@@ -19,6 +20,7 @@
 
 enum claim_wish {
     CLAIM_GO_ON,
+    CLAIM_WINDOW, /* nothing may move for a while */
     CLAIM_PAUSE,  /* by a signal, or `vmferry job pause` */
     CLAIM_CANCEL, /* `vmferry job cancel` */
     CLAIM_LOST,   /* it is not ours any more */
@@ -28,6 +30,7 @@ struct claim_wants {
     unsigned lease_seconds; /* 0: VMFERRY_LEASE_SECONDS of the environment, or the default */
     atomic_int *cancel;     /* of the operator's signals; NULL: none */
     uint64_t rate;          /* bytes/s of a job that has none of its own; 0: unlimited */
+    const struct admission *admission; /* NULL: it starts at once; lives as long as the claim */
 };
 
 struct claim_beat;

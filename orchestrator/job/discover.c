@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "store/limits.h"
+
 static int check_source(struct store *store, int64_t source_id, const char *uuid,
                         struct error **err)
 {
@@ -61,11 +63,31 @@ static int discover_disks(struct store *store, int64_t vm_id, const struct vm_sp
     return 0;
 }
 
+/* The machine that its data comes from: "esx1", the host of an NBD URI; "" for this one. */
+static void host_of(const struct vm_spec *spec, char host[256])
+{
+    const char *from = spec->inventory.host, *end = strchr(from, ' ');
+    const char *place = spec->disk_count ? spec->disks[0].place : "";
+
+    if (!*from && (strncmp(place, "nbd://", 6) == 0 || strncmp(place, "nbds://", 7) == 0)) {
+        from = strstr(place, "://") + 3;
+        end = strpbrk(from, "/?#");
+        for (const char *at = from; at && (at = strchr(at, '@')) && (!end || at < end);)
+            from = ++at;  /* behind a user's name */
+        if (*from == '[') /* [::1]:10809 */
+            end = strchr(from, ']') ? strchr(from, ']') + 1 : end;
+        else if (strchr(from, ':') && (!end || strchr(from, ':') < end))
+            end = strchr(from, ':');
+    }
+    snprintf(host, 256, "%.*s", end ? (int)(end - from) : (int)strlen(from), from);
+}
+
 int job_discover(struct store *store, int64_t source_id, const struct vm_spec *spec,
                  struct store_vm *vm, struct error **err)
 {
     CLEANUP_FREE char *json = spec_to_json(spec);
     struct store_vm row = { .source_id = source_id };
+    char host[256];
 
     if (!json)
         return error_set_errno(err, ENOMEM, "%s", spec->name);
@@ -74,7 +96,10 @@ int job_discover(struct store *store, int64_t source_id, const struct vm_spec *s
     snprintf(row.uuid, sizeof row.uuid, "%s", spec->uuid);
     snprintf(row.name, sizeof row.name, "%s", spec->name);
     snprintf(row.path, sizeof row.path, "%s", spec->path);
-    if (store_vm_upsert(store, &row, json, err) < 0 || discover_disks(store, row.id, spec, err) < 0)
+    host_of(spec, host);
+    if (store_vm_upsert(store, &row, json, err) < 0 ||
+        store_vm_set_host(store, row.id, host, err) < 0 ||
+        discover_disks(store, row.id, spec, err) < 0)
         return -1;
     return store_vm_find(store, row.uuid, vm, err);
 }

@@ -3,7 +3,8 @@
  *
  *     {"full": true, "verify": false, "places_moved": true, "enable_cbt": true,
  *      "quiesce": "auto|yes|no", "transport": "https", "parallel": 2, "connections": 4, "patience":
- * 60, "cbt_lost": "resync|full|fail", "pool": "fast", "base": "qcow2", "devices":
+ * 60, "cbt_lost": "resync|full|fail", "patience": 90, "window": "mon-fri 08:00-18:00 50M",
+ *      "pool": "fast", "base": "qcow2", "devices":
  * ["disk-2000=/dev/…"]} */
 #ifndef VMFERRY_JOB_OPTIONS_H
 #define VMFERRY_JOB_OPTIONS_H

@@ -264,6 +264,8 @@ static const char *paused_by(const struct sync *sync, const struct error *reason
 {
     if (claim_wish(sync->claim) == CLAIM_PAUSE)
         return "operator";
+    if (claim_wish(sync->claim) == CLAIM_WINDOW)
+        return "window";
     if (reason->errnum == ENOSPC)
         return "space";
     return strstr(error_message(reason), "destination") ? "target" : "source";
@@ -278,6 +280,10 @@ static void give_up(struct sync *sync, struct error **err)
 
     sync_explain_space(sync, err);
     paused = !cancelled && (*err)->kind == ERROR_PAUSED;
+    if (claim_wish(sync->claim) == CLAIM_WINDOW) {
+        error_clear(err);
+        error_set_kind(err, ERROR_PAUSED, "its time window is over");
+    }
     if (cancelled) {
         error_clear(err);
         error_set(err, "job %lld was cancelled; what was copied stays for the next run",
@@ -383,7 +389,17 @@ static struct claim_wants wants_of(const struct replicate_options *options)
 {
     return (struct claim_wants){ .lease_seconds = options->lease_seconds,
                                  .cancel = options->cancel,
-                                 .rate = options->rate };
+                                 .rate = options->rate,
+                                 .admission = options->admission };
+}
+
+/* It goes on by itself when its time window opens: as a job that waits. */
+static bool goes_on(struct claim *claim, struct error **err)
+{
+    if ((*err)->kind != ERROR_PAUSED || claim_wish(claim) != CLAIM_WINDOW)
+        return false;
+    error_clear(err);
+    return true;
 }
 
 /* A job whose point was made already is only ended: what the source offers now is the next one's.
@@ -403,7 +419,8 @@ int job_replicate(struct store *store, const char *state_dir, const struct store
         *result = (struct replicate_result){ 0 };
         if (claim_vm(store, vm, JOB_REPLICATION, options->given, options->given_rate, &wants,
                      &claim, err) < 0 ||
-            run_claimed(store, state_dir, claim, options, result, &late, err) < 0)
+            (run_claimed(store, state_dir, claim, options, result, &late, err) < 0 &&
+             !goes_on(claim, err)))
             return -1;
     }
     return 0;
@@ -414,13 +431,19 @@ int job_resume(struct store *store, const char *state_dir, int64_t job_id,
                struct error **err)
 {
     const struct claim_wants wants = wants_of(options);
-    CLEANUP_CLAIM struct claim *claim = NULL;
-    bool late;
 
-    *result = (struct replicate_result){ 0 };
-    if (claim_take(store, job_id, &wants, &claim, err) < 0)
-        return -1;
-    return run_claimed(store, state_dir, claim, options, result, &late, err);
+    for (;;) {
+        CLEANUP_CLAIM struct claim *claim = NULL;
+        bool late;
+
+        *result = (struct replicate_result){ 0 };
+        if (claim_take(store, job_id, &wants, &claim, err) < 0)
+            return -1;
+        if (run_claimed(store, state_dir, claim, options, result, &late, err) == 0)
+            return 0;
+        if (!goes_on(claim, err))
+            return -1;
+    }
 }
 
 void replicate_result_free(struct replicate_result *result)

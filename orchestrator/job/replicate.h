@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "copy/copy.h"
+#include "job/admission.h"
 #include "job/space.h"
 #include "progress.h"
 #include "source/source.h"
@@ -43,6 +44,8 @@ struct replicate_options {
     unsigned patience_s;          /* with ends that do not answer; 0: chosen */
     uint64_t rate;                /* bytes/s over all disks, of a job that has none; 0: unlimited */
     unsigned lease_seconds;       /* 0: the default */
+    const struct admission *admission; /* NULL: no limits, and no windows but the job's own */
+    const char *export_socket; /* of a server that others use, too; NULL: the job gets its own */
     /* What the operator says of this job, over what was said when it was made. */
     const char *given;  /* as options.h has it; NULL: nothing */
     int64_t given_rate; /* bytes/s; -1: nothing */

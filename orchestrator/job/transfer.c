@@ -510,6 +510,14 @@ static void fill_others(struct sync *sync)
     }
 }
 
+static int start_server(const struct sync *sync, struct export_server *server, struct error **err)
+{
+    const char *shared = sync->options->export_socket;
+
+    return shared && *shared ? export_server_join(shared, server, err)
+                             : export_server_start(sync->state_dir, sync->vm, server, err);
+}
+
 int sync_transfer(struct sync *sync, struct error **err)
 {
     CLEANUP_EXPORT_SERVER struct export_server server = EXPORT_SERVER_INIT;
@@ -527,7 +535,7 @@ int sync_transfer(struct sync *sync, struct error **err)
     update_row(&transfer);
     if (count_workers(sync) == 0)
         return 0;
-    if (export_server_start(sync->state_dir, sync->vm, &server, err) < 0)
+    if (start_server(sync, &server, err) < 0)
         return -1;
     if (open_exports(&transfer, err) == 0 && copy_all(&transfer, err) == 0)
         return 0;

@@ -191,7 +191,10 @@ int export_server_start(const char *state_dir, const struct store_vm *vm,
     char name[64];
 
     *server = (struct export_server)EXPORT_SERVER_INIT;
-    snprintf(name, sizeof name, "%.40s.sock", vm->uuid);
+    if (vm)
+        snprintf(name, sizeof name, "%.40s.sock", vm->uuid);
+    else
+        snprintf(name, sizeof name, "all-%d.sock", (int)getpid());
     if (export_folder(state_dir, server->exports, err) < 0 ||
         run_socket_open(state_dir, name, &server->socket, err) < 0)
         return -1;
@@ -201,11 +204,23 @@ int export_server_start(const char *state_dir, const struct store_vm *vm,
     return launch(server, err);
 }
 
+int export_server_join(const char *address, struct export_server *server, struct error **err)
+{
+    *server = (struct export_server)EXPORT_SERVER_INIT;
+    server->joined = true;
+    if (strlen(address) >= sizeof server->socket.address)
+        return error_set_errno(err, ENAMETOOLONG, "%s", address);
+    strcpy(server->socket.address, address);
+    return 0;
+}
+
 int export_server_keep(struct export_server *server, struct error **err)
 {
     CLEANUP_ERROR struct error *running = NULL;
     int status;
 
+    if (server->joined)
+        return 0; /* that process does */
     if (server->pid > 0 && process_wait(server->pid, 0, &status, &running) < 0)
         return 0;
     server->pid = -1;

@@ -42,15 +42,19 @@ struct export_server {
     int log;                /* what it and its nbdkits say */
     char exports[PATH_MAX]; /* the map's folder */
     struct run_socket socket;
+    bool joined; /* another process runs it */
 };
 #define EXPORT_SERVER_INIT                                                                         \
     {                                                                                              \
         .pid = -1, .log = -1, .socket = RUN_SOCKET_INIT                                            \
     }
 
-/* Call it from a thread that lives as long as the server shall. */
+/* Call it from a thread that lives as long as the server shall. vm: whose disks it serves; NULL:
+ * those of all. */
 int export_server_start(const char *state_dir, const struct store_vm *vm,
                         struct export_server *server, struct error **err);
+/* Use one that another process of ours runs: the address of its socket. */
+int export_server_join(const char *address, struct export_server *server, struct error **err);
 /* Start it again if it has died. */
 int export_server_keep(struct export_server *server, struct error **err);
 /* Add the last error that the server reported to one that may come from it. */

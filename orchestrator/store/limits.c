@@ -194,12 +194,32 @@ int store_limits_room(struct store *store, int64_t job_id, const struct store_li
     return 0;
 }
 
-int store_job_waits(struct store *store, int64_t job_id, const char *why, struct error **err)
+int store_job_waits(struct store *store, const struct store_job *job, const char *why,
+                    struct error **err)
 {
     CLEANUP_STATEMENT struct statement s =
-        statement(store, "UPDATE replication_jobs SET current_operation = ?, updated_at = ? "
-                         "WHERE id = ? AND status = 'queued'");
+        statement(store, "UPDATE replication_jobs SET status = 'queued', current_operation = ?, "
+                         "paused_by = NULL, completed_at = NULL, updated_at = ? "
+                         "WHERE id = ? AND fence = ? AND status IN ('queued', 'paused')");
 
+    bind_text(&s, why);
+    bind_int(&s, store_now_ms());
+    bind_int(&s, job->id);
+    bind_int(&s, job->fence);
+    return run(&s, err);
+}
+
+int store_job_waits_no_more(struct store *store, int64_t job_id, const char *why,
+                            struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "UPDATE replication_jobs SET status = 'paused', paused_by = 'operator', "
+                         "current_operation = ?, error = ?, updated_at = ? "
+                         "WHERE id = ? AND status = 'queued'");
+    char operation[STORE_NAME];
+
+    snprintf(operation, sizeof operation, "Paused: %s", why);
+    bind_text(&s, operation);
     bind_text(&s, why);
     bind_int(&s, store_now_ms());
     bind_int(&s, job_id);

@@ -28,8 +28,13 @@ int store_vm_set_host(struct store *store, int64_t vm_id, const char *host, stru
  * Of those that wait for the same source the oldest is first. */
 int store_limits_room(struct store *store, int64_t job_id, const struct store_limits *limits,
                       int64_t now_ms, char why[STORE_NAME], struct error **err);
-/* A queued job's worker lives, and waits for this. */
-int store_job_waits(struct store *store, int64_t job_id, const char *why, struct error **err);
+/* This queued or paused job's worker lives, and waits for that: it is queued. Nothing is done to
+ * one that has changed since. */
+int store_job_waits(struct store *store, const struct store_job *job, const char *why,
+                    struct error **err);
+/* It does not any more: a queued job is paused, by its operator. */
+int store_job_waits_no_more(struct store *store, int64_t job_id, const char *why,
+                            struct error **err);
 
 /* Replications that move data now, of all workers. */
 int store_jobs_moving(struct store *store, int64_t now_ms, unsigned *count, struct error **err);

@@ -110,7 +110,13 @@ static void test_order(void **state)
     CLEANUP_ERROR struct error *err = NULL;
 
     fill(database);
-    assert_int_equal(store_job_waits(store, 2, "waits: source 'a' has its 1 job", &err), 0);
+    set(database, "status = 'paused', paused_by = 'window', fence = 7", 2);
+    assert_int_equal(
+        store_job_waits(store, &(struct store_job){ .id = 2, .fence = 6 }, "waits: no", &err), 0);
+    expect(store, 3, one, ""); /* it has changed since: nothing was done */
+    assert_int_equal(store_job_waits(store, &(struct store_job){ .id = 2, .fence = 7 },
+                                     "waits: source 'a' has its 1 job", &err),
+                     0);
     expect(store, 3, one, "waits: others of source 'a' were first");
     expect(store, 1, one, "");
     expect(store, 2, one, "");
@@ -119,7 +125,9 @@ static void test_order(void **state)
     set(database, "updated_at = 1", 2); /* its worker does not live */
     expect(store, 3, one, "");
     start(database, 3);
-    assert_int_equal(store_job_waits(store, 3, "waits: not", &err), 0); /* it runs */
+    assert_int_equal(store_job_waits(store, &(struct store_job){ .id = 3 }, "waits: not", &err),
+                     0); /* it runs */
+    assert_int_equal(store_job_waits_no_more(store, 3, "stopped", &err), 0);
     set(database, "status = 'queued'", 3);
     expect(store, 4, one, "");
 }
