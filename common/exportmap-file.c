@@ -254,15 +254,15 @@ static int write_all(int fd, const char *text)
 }
 
 static int write_and_rename(int dirfd, const char *temporary, const char *name, const char *text,
-                            struct error **err)
+                            bool durable, struct error **err)
 {
     CLEANUP_CLOSE int fd =
         openat(dirfd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 
     if (fd < 0)
         return error_set_errno(err, errno, "creating %s", temporary);
-    if (write_all(fd, text) < 0 || fsync(fd) < 0 || renameat(dirfd, temporary, dirfd, name) < 0 ||
-        fsync(dirfd) < 0) {
+    if (write_all(fd, text) < 0 || (durable && fsync(fd) < 0) ||
+        renameat(dirfd, temporary, dirfd, name) < 0 || (durable && fsync(dirfd) < 0)) {
         error_set_errno(err, errno, "writing %s", temporary);
         unlinkat(dirfd, temporary, 0);
         return -1;
@@ -284,8 +284,8 @@ static char *format_checked(const struct exportmap_file *map, struct error **err
     return *err ? NULL : steal_ptr(text);
 }
 
-int exportmap_file_write(const char *dir, const char *name, const struct exportmap_file *map,
-                         struct error **err)
+static int write_file(const char *dir, const char *name, const struct exportmap_file *map,
+                      bool durable, struct error **err)
 {
     CLEANUP_CLOSE int dirfd = -1;
     CLEANUP_FREE char *text = NULL;
@@ -303,9 +303,21 @@ int exportmap_file_write(const char *dir, const char *name, const struct exportm
     /* Same process and thread: the same name; a dead one's leftover is overwritten. */
     snprintf(temporary, sizeof temporary, ".%s.%ld.tmp", name, (long)syscall(SYS_gettid));
     unlinkat(dirfd, temporary, 0);
-    if (write_and_rename(dirfd, temporary, name, text, err) < 0)
+    if (write_and_rename(dirfd, temporary, name, text, durable, err) < 0)
         return error_prefix(err, "%s/%s", dir, name);
     return 0;
+}
+
+int exportmap_file_write(const char *dir, const char *name, const struct exportmap_file *map,
+                         struct error **err)
+{
+    return write_file(dir, name, map, true, err);
+}
+
+int exportmap_file_write_soon(const char *dir, const char *name, const struct exportmap_file *map,
+                              struct error **err)
+{
+    return write_file(dir, name, map, false, err);
 }
 
 int exportmap_file_remove(const char *dir, const char *name, struct error **err)

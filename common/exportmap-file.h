@@ -75,6 +75,10 @@ int exportmap_file_probe(const char *path, enum exportmap_format format, struct 
  * be read back is an error, and nothing is written. */
 int exportmap_file_write(const char *dir, const char *name, const struct exportmap_file *map,
                          struct error **err);
+/* The same, but a power cut may bring the file before it back, or leave one that no server can
+ * read. For where that does no harm, and time matters. */
+int exportmap_file_write_soon(const char *dir, const char *name, const struct exportmap_file *map,
+                              struct error **err);
 /* Withdraw the export, durably. One that is not there is no error. */
 int exportmap_file_remove(const char *dir, const char *name, struct error **err);
 

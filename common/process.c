@@ -212,6 +212,10 @@ pid_t process_start(const char *const argv[], const struct process_options *opti
         run_child(argv, environment, options, parent, report[1],
                   listen_pid + strlen("LISTEN_PID="));
     close(report[1]);
+    if (options->at_once) {
+        close(report[0]);
+        return pid;
+    }
     do
         n = read(report[0], &errnum, sizeof errnum);
     while (n < 0 && errno == EINTR);

@@ -18,6 +18,8 @@ struct process_options {
     const char *const *env; /* "NAME=value" to add or replace, NULL ends the list; or NULL */
     bool die_with_parent;   /* SIGTERM when the process that started it dies, even by kill -9 */
     bool block_sigterm;     /* it starts with SIGTERM blocked */
+    bool at_once;           /* don't wait until it is executed: on a busy machine the caller would
+                               wait for its turn; if it can't be, it ends with exit status 127 */
     bool own_group;         /* a process group of its own: Ctrl-C in a terminal does not reach it */
 };
 #define PROCESS_OPTIONS_INIT                                                                       \

@@ -85,6 +85,23 @@ static int write_row(struct store *store, const struct export_target *target, co
     return store_export_upsert(store, &row, err);
 }
 
+/* Somebody could write with the map file that there is: it must not come back after a power cut. */
+static bool is_writable_now(const char *folder, const char *name)
+{
+    CLEANUP(exportmap_file_free) struct exportmap_file map = { 0 };
+    CLEANUP_CLOSE int dirfd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP_ERROR struct error *none = NULL;
+    CLEANUP_CLOSE int fd = -1;
+    struct stat st;
+
+    if (dirfd < 0)
+        return true;
+    fd = exportmap_file_read(dirfd, name, &map, &st, &none);
+    return fd < 0 ? none->errnum != ENOENT : map.writable;
+}
+
+/* The row is durable before the file is written, and repairs it: so a job that is let in, where
+ * nobody was, waits for the disk once. */
 static int put(struct store *store, const char *state_dir, const struct export_target *target,
                const char *lease, struct error **err)
 {
@@ -96,6 +113,8 @@ static int put(struct store *store, const char *state_dir, const struct export_t
         describe(state_dir, target, lease, &map, err) < 0 ||
         write_row(store, target, name, &map, lease, err) < 0)
         return -1;
+    if (lease && !is_writable_now(folder, name))
+        return exportmap_file_write_soon(folder, name, &map, err);
     return exportmap_file_write(folder, name, &map, err);
 }
 
@@ -165,7 +184,7 @@ static int launch(struct export_server *server, struct error **err)
                            socket,
                            ready_fd,
                            map,
-                           "--spares=0", /* its few clients come at once */
+                           "--no-standby", /* its few clients come at once */
                            "require-lease=true",
                            NULL };
 

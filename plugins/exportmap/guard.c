@@ -6,13 +6,14 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/inotify.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
-#define LOOK_MS  200 /* how often to look without being told: inotify can lose events */
-#define DRAIN_MS 5   /* how often to look whether the last request has left */
+/* How often to look. Not inotify: a user has 128 instances of it, every process here would need
+ * one, and giving it back takes the kernel tens of milliseconds. */
+#define LOOK_MS  50
+#define DRAIN_MS 5 /* how often to look whether the last request has left */
 
 static struct {
     pthread_mutex_t lock; /* protects guards, and each guard's release */
@@ -20,9 +21,8 @@ static struct {
     pthread_t thread;
     bool running;
     atomic_bool stop;
-    int wake_fd;   /* eventfd */
-    int notify_fd; /* inotify, of the map files of guards; -1: only looking */
-} watcher = { .lock = PTHREAD_MUTEX_INITIALIZER, .wake_fd = -1, .notify_fd = -1 };
+    int wake_fd; /* eventfd */
+} watcher = { .lock = PTHREAD_MUTEX_INITIALIZER, .wake_fd = -1 };
 
 static void wake_watcher(void)
 {
@@ -45,19 +45,6 @@ static bool same_file(const struct stat *a, const struct stat *b)
            a->st_mode == b->st_mode && a->st_uid == b->st_uid &&
            a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec &&
            a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
-/* Word of changes to this file and to its name. A change of a link that leads to it is not
- * among them, but seen when it is looked at. */
-static void notify_of(int map_fd)
-{
-    char path[32];
-
-    snprintf(path, sizeof path, "/proc/self/fd/%d", map_fd);
-    if (watcher.notify_fd < 0 ||
-        inotify_add_watch(watcher.notify_fd, path,
-                          IN_ATTRIB | IN_MODIFY | IN_MOVE_SELF | IN_DELETE_SELF) < 0)
-        nbdkit_debug("inotify: %m; looking at the map every %d ms", LOOK_MS);
 }
 
 /* The file is another one: does it say the same? */
@@ -85,8 +72,6 @@ static void read_again(struct guard *guard)
     }
     LOCK_SCOPE(&guard->seen_lock);
     int old = guard->seen_fd;
-    if (guard->watched)
-        notify_of(fd);
     guard->seen_fd = steal_fd(fd);
     guard->seen = st;
     close(old);
@@ -166,29 +151,19 @@ static int look_at_all(void)
     return sleep_ms;
 }
 
-static void drain_events(const struct pollfd *fds, size_t n)
-{
-    char buf[4096];
-
-    for (size_t i = 0; i < n; i++) {
-        while (fds[i].fd >= 0 && read(fds[i].fd, buf, sizeof buf) > 0)
-            ;
-    }
-}
-
 static void *watch(void *unused)
 {
     (void)unused;
     while (!atomic_load(&watcher.stop)) {
-        struct pollfd fds[2] = { { .fd = watcher.wake_fd, .events = POLLIN },
-                                 { .fd = watcher.notify_fd, .events = POLLIN } };
+        struct pollfd woken = { .fd = watcher.wake_fd, .events = POLLIN };
+        eventfd_t count;
         int sleep_ms;
 
         pthread_mutex_lock(&watcher.lock);
         sleep_ms = look_at_all();
         pthread_mutex_unlock(&watcher.lock);
-        poll(fds, 2, sleep_ms);
-        drain_events(fds, 2);
+        if (poll(&woken, 1, sleep_ms) > 0)
+            eventfd_read(watcher.wake_fd, &count);
     }
     return NULL;
 }
@@ -197,9 +172,7 @@ static void watcher_close(void)
 {
     if (watcher.wake_fd >= 0)
         close(watcher.wake_fd);
-    if (watcher.notify_fd >= 0)
-        close(watcher.notify_fd);
-    watcher.wake_fd = watcher.notify_fd = -1;
+    watcher.wake_fd = -1;
 }
 
 /* The watcher's lock is held. */
@@ -212,7 +185,6 @@ static int watcher_start(struct error **err)
     watcher.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (watcher.wake_fd < 0)
         return error_set_errno(err, errno, "eventfd");
-    watcher.notify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     /* nbdkit's signals are nbdkit's own threads' business. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -254,7 +226,6 @@ int guard_watch(struct guard *guard, struct error **err)
     LOCK_SCOPE(&watcher.lock);
     if (!watcher.running && watcher_start(err) < 0)
         return -1;
-    notify_of(guard->seen_fd);
     guard->watched = true;
     guard->next = watcher.guards;
     watcher.guards = guard;

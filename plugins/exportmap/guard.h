@@ -3,9 +3,8 @@
  *
  * Every request is one guard_enter … guard_leave. guard_enter looks at the map file
  * itself, so nothing that arrives after a change is carried out. A watcher, one
- * thread a process, sees changes too (inotify on the guards' own map files, and every
- * 200 ms), so that idle writers let go as well: it waits until no request is between
- * enter and leave, then releases the disk and, after it, the lease.
+ * thread a process, looks every 50 ms, so that idle writers let go as well: it waits until no
+ * request is between enter and leave, then releases the disk and, after it, the lease.
  *
  * A guard without terms belongs to a reader and is never fenced. */
 #ifndef EXPORTMAP_GUARD_H

@@ -38,10 +38,10 @@ void children_free(struct children *children)
 }
 
 pid_t children_spawn(struct children *children, const char *const argv[], int socket,
-                     bool standing_by, struct error **err)
+                     const char *standby, struct error **err)
 {
     const int keep[] = { children->opened[1], -1 };
-    char standby[48];
+    char variable[48];
     const char *env[3] = { NULL };
     size_t n = 0;
     struct stat st = { 0 };
@@ -52,6 +52,7 @@ pid_t children_spawn(struct children *children, const char *const argv[], int so
         .listen_fd = -1,
         .keep_fds = children->handshake_ms ? keep : NULL,
         .env = env,
+        .at_once = standby != NULL, /* clients must not wait for it */
         .die_with_parent = children->exit_with_parent,
         /* nbdkit -s asks for SIGTERM when its parent dies: blocked, it outlives us. */
         .block_sigterm = !children->exit_with_parent,
@@ -59,11 +60,12 @@ pid_t children_spawn(struct children *children, const char *const argv[], int so
 
     if (children->handshake_ms)
         env[n++] = children->opened_env;
-    if (standing_by) {
+    if (standby) {
         if (fstat(socket, &st) < 0)
             return error_set_errno(err, errno, "fstat");
-        snprintf(standby, sizeof standby, "EXPORTMAP_STANDBY=%ju", (uintmax_t)st.st_ino);
-        env[n++] = standby;
+        snprintf(variable, sizeof variable, "EXPORTMAP_STANDBY=%s %ju", standby,
+                 (uintmax_t)st.st_ino);
+        env[n++] = variable;
     }
     return process_start(argv, &options, err);
 }

@@ -32,9 +32,9 @@ int children_init(struct children *children, unsigned max, int handshake_ms, boo
 void children_free(struct children *children);
 
 /* Start a process of ARGV with SOCKET as its stdin and stdout: a connection; or, for one that
- * stands by, where it will be given one. Its pid, or -1. */
+ * stands by, where it will be given one; `standby` says how ("fork", "once"). Its pid, or -1. */
 pid_t children_spawn(struct children *children, const char *const argv[], int socket,
-                     bool standing_by, struct error **err);
+                     const char *standby, struct error **err);
 
 /* Process PID has the connection SOCKET from now on. There must be room for it. */
 void children_add(struct children *children, pid_t pid, int socket, const char *peer);

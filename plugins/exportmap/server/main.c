@@ -14,7 +14,6 @@
 #include "process.h"
 #include "ready.h"
 #include "server.h"
-#include "spares.h"
 #include "tls.h"
 #include "version.h"
 
@@ -27,7 +26,6 @@
 #define MAX_CONNECTIONS_LIMIT   100000
 #define HANDSHAKE_DEFAULT_S     30
 #define GRACE_DEFAULT_S         10
-#define SPARES_DEFAULT          8
 #define SECONDS_LIMIT           (7 * 24 * 3600)
 #define TRIAL_MS                30000
 
@@ -44,7 +42,7 @@ struct options {
     long max_connections;
     long handshake_s; /* -1: not given */
     long grace_s;
-    long spares; /* -1: not given */
+    bool standby;
     bool exit_with_parent;
     bool inetd;
     struct ready ready;
@@ -83,7 +81,7 @@ static void usage(FILE *out)
           "  --max-connections=N      refuse more than N at a time (512)\n"
           "  --handshake-timeout=S    a client must open an export in S seconds (30)\n"
           "  --grace=S                at SIGTERM let connections finish for S seconds (10)\n"
-          "  --spares=N               nbdkit processes that stand by for the next clients (8)\n"
+          "  --no-standby             start an nbdkit anew for each client\n"
           "  --inetd                  serve the one connection on stdin, as inetd gives it\n"
           "  --pidfile=FILE           write our process id there once we listen\n"
           "  --ready-fd=N             write the addresses to descriptor N once we listen\n"
@@ -116,7 +114,7 @@ enum {
     MAX_CONNECTIONS,
     HANDSHAKE,
     GRACE,
-    SPARES,
+    NO_STANDBY,
     PIDFILE,
     READY_FD,
     EXIT_WITH_PARENT,
@@ -135,7 +133,7 @@ static const struct option long_options[] = {
     { "max-connections", required_argument, NULL, MAX_CONNECTIONS },
     { "handshake-timeout", required_argument, NULL, HANDSHAKE },
     { "grace", required_argument, NULL, GRACE },
-    { "spares", required_argument, NULL, SPARES },
+    { "no-standby", no_argument, NULL, NO_STANDBY },
     { "pidfile", required_argument, NULL, PIDFILE },
     { "ready-fd", required_argument, NULL, READY_FD },
     { "exit-with-parent", no_argument, NULL, EXIT_WITH_PARENT },
@@ -182,8 +180,9 @@ static int parse_option(struct options *options, int option, int index, struct e
         return parse_number(name, optarg, 10, 0, SECONDS_LIMIT, &options->handshake_s, err);
     case GRACE:
         return parse_number(name, optarg, 10, 0, SECONDS_LIMIT, &options->grace_s, err);
-    case SPARES:
-        return parse_number(name, optarg, 10, 0, SPARES_MAX, &options->spares, err);
+    case NO_STANDBY:
+        options->standby = false;
+        return 0;
     case PIDFILE:
         options->ready.pidfile = optarg;
         return 0;
@@ -221,7 +220,7 @@ static int parse_options(struct options *options, int argc, char *argv[], struct
                                  .max_connections = MAX_CONNECTIONS_DEFAULT,
                                  .handshake_s = -1,
                                  .grace_s = GRACE_DEFAULT_S,
-                                 .spares = -1,
+                                 .standby = true,
                                  .ready.fd = -1 };
     while ((option = getopt_long(argc, argv, "+", long_options, &index)) != -1) {
         if (parse_option(options, option, index, err) < 0)
@@ -235,10 +234,6 @@ static int parse_options(struct options *options, int argc, char *argv[], struct
         return error_set_kind(err, ERROR_USAGE, "--inetd does not go with --listen or --unix");
     if (!options->map && options->handshake_s > 0)
         return error_set_kind(err, ERROR_USAGE, "--handshake-timeout works only with --map");
-    if (!options->map && options->spares > 0)
-        return error_set_kind(err, ERROR_USAGE, "--spares works only with --map");
-    if (options->spares < 0)
-        options->spares = options->map ? SPARES_DEFAULT : 0;
     if (options->handshake_s < 0)
         options->handshake_s = options->map ? HANDSHAKE_DEFAULT_S : 0;
     return 0;
@@ -381,12 +376,22 @@ static int run_inetd(const struct config *config, struct error **err)
     return error_set_errno(err, errno, "starting %s", argv[0]);
 }
 
+/* Our plugin knows how; and nobody has asked nbdkit for TLS behind our back (see standby.h). */
+static bool may_stand_by(const struct options *options)
+{
+    for (int i = 0; i < options->rest_count; i++) {
+        if (strncmp(options->rest[i], "--tls", 5) == 0)
+            return false;
+    }
+    return options->standby && options->map;
+}
+
 static int run(const struct options *options, struct error **err)
 {
     struct config config = {
         .tls_certificates = options->tls_certificates,
         .max_connections = (unsigned)options->max_connections,
-        .spares = (unsigned)options->spares,
+        .standby = may_stand_by(options),
         .handshake_ms = (int)options->handshake_s * 1000,
         .grace_ms = (int)options->grace_s * 1000,
         .exit_with_parent = options->exit_with_parent,

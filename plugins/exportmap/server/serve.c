@@ -12,7 +12,7 @@
 #include "listen.h"
 #include "ready.h"
 #include "server.h"
-#include "spares.h"
+#include "standby.h"
 
 #define ACCEPTS_A_ROUND 64   /* then look at signals and time limits again */
 #define BACK_OFF_MS     100  /* when the system has run out of something */
@@ -25,7 +25,7 @@ struct server {
     const struct config *config;
     struct listeners *listeners;
     struct children children;
-    struct spares spares[2]; /* for connections over TCP, and over unix sockets */
+    struct standby standby[2]; /* for connections over TCP, and over unix sockets */
     enum state state;
     int64_t next_state_ms;   /* when to go on to the next state */
     int64_t accept_again_ms; /* after running out of something; 0: accept now */
@@ -69,12 +69,12 @@ static void refuse_for_want_of_fds(struct server *server, const struct listener 
     log_refusal(server, peer, strerror(errnum));
 }
 
-/* A process for the connection: one that stands by, or else a new one. */
+/* A process for the connection: from what stands by, or else a new one. */
 static pid_t find_child(struct server *server, const struct listener *listener, int fd,
                         struct error **err)
 {
     const struct config *config = server->config;
-    pid_t pid = spares_take(&server->spares[listener->local], fd);
+    pid_t pid = standby_take(&server->standby[listener->local], fd);
 
     if (pid > 0)
         return pid;
@@ -139,15 +139,15 @@ static void reap(struct server *server)
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         if (!children_ended(&server->children, pid, status) &&
-            !spares_ended(&server->spares[0], pid, status))
-            spares_ended(&server->spares[1], pid, status);
+            !standby_ended(&server->standby[0], pid, status))
+            standby_ended(&server->standby[1], pid, status);
     }
 }
 
-static void discard_spares(struct server *server)
+static void discard_standby(struct server *server)
 {
-    spares_discard(&server->spares[0]);
-    spares_discard(&server->spares[1]);
+    standby_discard(&server->standby[0]);
+    standby_discard(&server->standby[1]);
 }
 
 static void enter(struct server *server, enum state state)
@@ -155,7 +155,7 @@ static void enter(struct server *server, enum state state)
     unsigned count;
 
     reap(server);
-    discard_spares(server);
+    discard_standby(server);
     count = server->children.count;
     server->state = state;
     switch (state) {
@@ -196,24 +196,24 @@ static void handle_signals(struct server *server)
     }
 }
 
-/* When the next spare is to be started; INT64_MAX: none is. */
-static int64_t spare_due(const struct server *server)
+/* When a process that stands by is to be started; INT64_MAX: none is. */
+static int64_t next_standby(const struct server *server)
 {
-    int64_t due[2] = { spares_due(&server->spares[0]), spares_due(&server->spares[1]) };
+    int64_t due[2] = { standby_due(&server->standby[0]), standby_due(&server->standby[1]) };
 
     if (server->state != SERVING)
         return INT64_MAX;
     return due[0] < due[1] ? due[0] : due[1];
 }
 
-/* One at a time, and only when no client waits. */
-static void add_spare(struct server *server)
+/* Only when no client waits. */
+static void start_standby(struct server *server)
 {
     int64_t now = now_ms();
 
     for (int i = 0; i < 2; i++) {
-        if (spares_due(&server->spares[i]) <= now) {
-            spares_add(&server->spares[i], &server->children);
+        if (standby_due(&server->standby[i]) <= now) {
+            standby_start(&server->standby[i], &server->children);
             return;
         }
     }
@@ -229,8 +229,8 @@ static int time_left(const struct server *server, int64_t handshakes)
         earliest = server->next_state_ms;
     if (server->accept_again_ms != 0 && server->accept_again_ms < earliest)
         earliest = server->accept_again_ms;
-    if (spare_due(server) < earliest)
-        earliest = spare_due(server);
+    if (next_standby(server) < earliest)
+        earliest = next_standby(server);
     if (earliest == INT64_MAX)
         return -1;
     left = earliest - now_ms();
@@ -260,8 +260,8 @@ static int run(struct server *server, struct error **err)
         if (ready < 0 && errno != EINTR)
             return error_set_errno(err, errno, "poll");
 
-        if (ready == 0 && spare_due(server) <= now_ms())
-            add_spare(server);
+        if (ready == 0 && next_standby(server) <= now_ms())
+            start_standby(server);
         if (fds[1].revents)
             children_note_opened(&server->children);
         for (unsigned i = 0; i < listening; i++) {
@@ -286,15 +286,15 @@ void serve_block_signals(sigset_t *signals)
 }
 
 /* Only for the kinds of connections that can come. */
-static void init_spares(struct server *server)
+static void init_standby(struct server *server)
 {
     const struct config *config = server->config;
-    unsigned wanted[2] = { 0, 0 };
+    bool wanted[2] = { false, false };
 
     for (unsigned i = 0; i < server->listeners->count; i++)
-        wanted[server->listeners->list[i].local] = config->spares;
-    spares_init(&server->spares[0], config->tcp_argv, wanted[0], config->tls_certificates);
-    spares_init(&server->spares[1], config->unix_argv, wanted[1], NULL);
+        wanted[server->listeners->list[i].local] = config->standby;
+    standby_init(&server->standby[0], config->tcp_argv, wanted[0], config->tls_certificates);
+    standby_init(&server->standby[1], config->unix_argv, wanted[1], NULL);
 }
 
 int serve(const struct config *config, struct listeners *listeners, struct error **err)
@@ -313,12 +313,12 @@ int serve(const struct config *config, struct listeners *listeners, struct error
         return error_set_errno(err, errno, "signalfd");
     server.signal_fd = signal_fd;
     server.spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    init_spares(&server);
+    init_standby(&server);
     r = children_init(&server.children, config->max_connections, config->handshake_ms,
                       config->exit_with_parent, err);
     if (r == 0)
         r = run(&server, err);
-    discard_spares(&server);
+    discard_standby(&server);
     while (r == 0 && (waitpid(-1, NULL, 0) > 0 || errno == EINTR))
         ;
     children_free(&server.children);

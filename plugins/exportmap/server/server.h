@@ -5,7 +5,7 @@
  *     main.c      options → struct config, the order of starting up
  *     listen.c    listening sockets: TCP, unix, inherited; accepting from them
  *     children.c  the table of connections and their nbdkit processes
- *     spares.c    nbdkit processes that stand by for the next connections
+ *     standby.c   the nbdkit that stands by and forks for each connection
  *     serve.c     the loop: accept, reap, time limits, ending
  *     ready.c     telling others that we listen
  *
@@ -27,7 +27,7 @@ struct config {
     const char *const *unix_argv; /* over a unix socket: without TLS */
     const char *tls_certificates; /* directory; NULL: none */
     unsigned max_connections;
-    unsigned spares;  /* processes that stand by for each kind of connection */
+    bool standby;     /* a process stands by for each kind of connection */
     int handshake_ms; /* time to open an export in; 0: no limit */
     int grace_ms;     /* from SIGTERM until connections are ended */
     bool exit_with_parent;

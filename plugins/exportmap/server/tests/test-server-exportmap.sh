@@ -51,15 +51,15 @@ stop_server
 is $? 0 "the server ends"
 
 # Time limits: for those who open nothing; not for those who have.
-start_server --map="$map" --grace=0 --handshake-timeout=2 --spares=2
+start_server --map="$map" --grace=0 --handshake-timeout=2
 hold "nbd://127.0.0.1:$port/raw"
 client_background silent "$port" 2
 ok wait_for 15 test -s "$tmp/silent" -- "two clients say nothing"
 # shellcheck disable=SC2317
-one_and_spares() {
-    [ "$(children)" = 3 ]
+one_and_standby() {
+    [ "$(children)" = 2 ]
 }
-ok wait_for 15 one_and_spares -- "they are ended"
+ok wait_for 15 one_and_standby -- "they are ended"
 ok grep -q 'it has opened no export in 2 s: ended' "$tmp/server.log" -- "and the log says so"
 tell read
 is "$answer" ok "one that was there before them, and has opened an export, lives on"
