@@ -91,7 +91,40 @@ static const char *text_of(json_object *object, const char *key)
 {
     json_object *value;
 
-    return json_object_object_get_ex(object, key, &value) ? json_object_get_string(value) : "-";
+    return json_object_object_get_ex(object, key, &value) && value ? json_object_get_string(value)
+                                                                   : "-";
+}
+
+/* The guest's own words may be anything: only texts are shown, without control characters. */
+static void print_guest(json_object *guest)
+{
+    json_object *os, *list;
+    const char *name = "-";
+    size_t filesystems = 0;
+
+    if (json_object_object_get_ex(guest, "os", &os))
+        name = text_of(os, json_object_object_get_ex(os, "pretty-name", &list) ? "pretty-name"
+                                                                               : "kernel-release");
+    if (json_object_object_get_ex(guest, "filesystems", &list) &&
+        json_object_is_type(list, json_type_array))
+        filesystems = json_object_array_length(list);
+    printf("guest     ");
+    for (size_t i = 0; name && name[i] && i < 200; i++)
+        putchar((unsigned char)name[i] < ' ' ? '?' : name[i]);
+    printf(", %zu file system%s\n", filesystems, filesystems == 1 ? "" : "s");
+}
+
+static void print_evidence(json_object *seen)
+{
+    json_object *guest;
+
+    printf("booted    %s, by %s, after %s s\nsaid      %s\nconsole   %s\n", text_of(seen, "booted"),
+           text_of(seen, "by"), text_of(seen, "seconds"), text_of(seen, "line"),
+           text_of(seen, "console"));
+    printf("screen    %s\n", text_of(seen, "screen"));
+    if (json_object_object_get_ex(seen, "guest", &guest) &&
+        json_object_is_type(guest, json_type_object))
+        print_guest(guest);
 }
 
 static const struct store_failover *chosen(const struct store_failover *failovers, size_t count,
@@ -135,9 +168,7 @@ int failover_show(struct context *context, const struct store_vm *vm, int64_t id
     if (*newest->error)
         printf("error     %s\n", newest->error);
     if (json_object_object_get_ex(object, "evidence", &seen))
-        printf("booted    %s, by %s, after %s s\nsaid      %s\nconsole   %s\n",
-               text_of(seen, "booted"), text_of(seen, "by"), text_of(seen, "seconds"),
-               text_of(seen, "line"), text_of(seen, "console"));
+        print_evidence(seen);
     json_object_put(object);
     return 0;
 }

@@ -186,11 +186,31 @@ static void print_booted(const struct failover_result *result, const struct stor
            result->evidence.seconds,
            *result->evidence.line ? result->evidence.line : "the guest agent answers");
     printf("console log: %s\n", result->console);
+    if (result->screen[0])
+        printf("screen:      %s\n", result->screen);
     printf("roll back:   vmferry failover rollback %s --id=%lld", vm->name,
            (long long)result->failover.id);
     if (keep)
         printf(" (it does so by itself after %s)", keep);
     printf("\n");
+}
+
+static int not_booted(const struct failover_result *result, const struct store_vm *vm,
+                      struct error **err)
+{
+    const struct evidence *evidence = &result->evidence;
+    char why[600];
+
+    if (strcmp(evidence->by, "stuck") == 0)
+        snprintf(why, sizeof why, "it is stuck at \"%s\"", evidence->line);
+    else
+        strcpy(why, strcmp(evidence->by, "stopped") == 0 ? "the guest stopped" : "no sign");
+    return error_set(err,
+                     "point %u of %s did not boot: %s after %.1f s; its console: %s%s%s; domain %s "
+                     "is left for you until: vmferry failover rollback %s --id=%lld",
+                     result->point, vm->name, why, evidence->seconds, result->console,
+                     result->screen[0] ? ", its screen: " : "", result->screen,
+                     result->failover.domain_name, vm->name, (long long)result->failover.id);
 }
 
 static int print_xml(struct context *context, const struct store_vm *vm,
@@ -227,14 +247,7 @@ static int test(struct context *context, const struct store_vm *vm,
     } else if (evidence->booted) {
         print_booted(&result, vm, arguments->keep);
     }
-    if (!evidence->booted)
-        return error_set(err,
-                         "point %u of %s did not boot: %s after %.1f s; its console: %s; domain %s "
-                         "is left for you until: vmferry failover rollback %s",
-                         result.point, vm->name,
-                         strcmp(evidence->by, "stopped") == 0 ? "the guest stopped" : "no sign",
-                         evidence->seconds, result.console, result.failover.domain_name, vm->name);
-    return 0;
+    return evidence->booted ? 0 : not_booted(&result, vm, err);
 }
 
 static int rollback(struct context *context, const struct store_vm *vm, int64_t id, bool json,

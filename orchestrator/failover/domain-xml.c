@@ -33,6 +33,9 @@ static void add_os(xmlNodePtr root, const struct hardware *hardware)
         node_add(os, "nvram", "template", hardware->secure_boot ? OVMF_VARS_SECURE : OVMF_VARS,
                  NULL);
     }
+    /* What it and the boot loader say on the screen is on the console, too. */
+    if (!hardware->uefi)
+        node_add(os, "bios", "useserial", "yes", NULL);
 }
 
 static void add_features(xmlNodePtr root, const struct domain_plan *plan)

@@ -1,5 +1,5 @@
 /* What a test boot shows: watches the guest's serial console and its agent until
- * one of them says that it booted. Only reads. */
+ * one of them says that it booted, or the console that it never will. Only reads. */
 #ifndef VMFERRY_FAILOVER_EVIDENCE_H
 #define VMFERRY_FAILOVER_EVIDENCE_H
 
@@ -10,8 +10,8 @@
 
 struct evidence {
     bool booted;
-    char by[16];    /* console, agent; or why not: timeout, stopped */
-    char line[512]; /* the console line that matched; "" without one */
+    char by[16];    /* console, agent; or why not: timeout, stopped, stuck */
+    char line[512]; /* the console line that matched, or what it is stuck at; or "" */
     double seconds; /* from the start of watching */
 };
 

@@ -4,7 +4,8 @@
  *
  * Everything that is made is named in failover_jobs before it is made:
  *   STATE/failovers/ID/disk-KEY.qcow2   one overlay a disk
- *   STATE/failovers/ID/console.log      the guest's serial console; stays as evidence
+ *   STATE/failovers/ID/console.log      the guest's serial console; stays as evidence, as does
+ *   STATE/failovers/ID/screen.png       its screen at the verdict
  *   libvirt network and domain          network, domain_name, domain_uuid, uri of the row
  * So a rollback finds it all again, whatever died when; it may be repeated. */
 #ifndef VMFERRY_FAILOVER_H
@@ -47,6 +48,7 @@ struct failover_result {
     unsigned point;
     const char *virt_type; /* what it ran under */
     char console[PATH_MAX];
+    char screen[PATH_MAX]; /* PNG; "": there is none */
     struct evidence evidence;
 };
 
@@ -72,6 +74,8 @@ int failover_rollback(struct store *store, const char *state_dir, const struct s
 int failover_recover(struct store *store, const char *state_dir, const struct store_vm *vm,
                      size_t *count, struct error **err);
 
+/* The picture of its screen at the verdict. */
+void failover_screen(const char *state_dir, int64_t id, char path[PATH_MAX]);
 /* The console log of failover `id`. */
 void failover_console(const char *state_dir, int64_t id, char path[PATH_MAX]);
 

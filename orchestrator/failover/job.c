@@ -44,6 +44,11 @@ void failover_console(const char *state_dir, int64_t id, char path[PATH_MAX])
     join(path, state_dir, "/%lld/console.log", (long long)id);
 }
 
+void failover_screen(const char *state_dir, int64_t id, char path[PATH_MAX])
+{
+    join(path, state_dir, "/%lld/screen.png", (long long)id);
+}
+
 static int make_directory(const char *path, struct error **err)
 {
     if (mkdir(path, 0700) < 0 && errno != EEXIST)

@@ -5,10 +5,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "failover/guest.h"
 #include "failover/job.h"
 #include "failover/network.h"
 #include "failover/overdue.h"
 #include "failover/plan.h"
+#include "failover/screen.h"
 #include "failover/storage.h"
 #include "process.h"
 
@@ -305,6 +307,25 @@ static void watch(struct test *test)
     overdue_stop(&late);
 }
 
+/* What there is to be seen of a guest now; a picture that can't be taken is no failure. */
+static void look_at(struct test *test, json_object *json)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    struct failover_result *result = test->result;
+    json_object *guest;
+
+    failover_screen(test->state_dir, result->failover.id, result->screen);
+    if (strcmp(result->evidence.by, "stopped") == 0 ||
+        screen_save(test->domain, result->screen, &err) < 0)
+        result->screen[0] = '\0';
+    if (err)
+        say(test, "no picture of the screen: %s", error_message(err));
+    guest = result->evidence.booted ? guest_ask(test->domain) : NULL;
+    json_object_object_add(json, "screen",
+                           *result->screen ? json_object_new_string(result->screen) : NULL);
+    json_object_object_add(json, "guest", guest);
+}
+
 static int keep_evidence(struct test *test, struct error **err)
 {
     const struct evidence *evidence = &test->result->evidence;
@@ -320,6 +341,7 @@ static int keep_evidence(struct test *test, struct error **err)
     json_object_object_add(json, "seconds", json_object_new_double_s(evidence->seconds, seconds));
     json_object_object_add(json, "virt_type", json_object_new_string(test->result->virt_type));
     json_object_object_add(json, "console", json_object_new_string(test->result->console));
+    look_at(test, json);
     status = store_failover_evidence(test->store, test->result->failover.id,
                                      json_object_to_json_string(json), err);
     json_object_put(json);

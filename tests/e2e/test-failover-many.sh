@@ -107,6 +107,18 @@ is "$(vmferry failover show one --id="$first" --json | jq -r .state)" "rolled ba
 vmferry failover rollback two >/dev/null
 is "$(left_behind)" "" "nothing is left"
 
+# A machine with nothing to boot is stuck, and its screen shows where.
+
+vmferry failover test one --timeout=100 >/dev/null 2>"$tmp/err" && status=0 || status=$?
+is "$status" 1 "a machine with nothing to boot did not boot"
+like "$(cat "$tmp/err")" 'stuck at "No bootable device"' "because of that, which is seen before its time is over"
+vmferry failover show one --json >"$tmp/show.json"
+is "$(jq -r '.state, .evidence.booted, .evidence.by' "$tmp/show.json" | xargs)" "not booted false stuck" \
+    "it is written down"
+is "$(head -c 8 "$(jq -r .evidence.screen "$tmp/show.json")" | od -An -tx1 | tr -d ' ')" 89504e470d0a1a0a "with a picture of the screen"
+vmferry failover rollback one >/dev/null
+ok test -s "$(jq -r .evidence.screen "$tmp/show.json")" -- "which stays"
+
 # Tests that end.
 
 start_test one --keep=2s --network=none >"$tmp/out"
