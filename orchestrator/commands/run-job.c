@@ -8,19 +8,12 @@
 #include "commands/options.h"
 #include "commands/task-line.h"
 #include "commands/watch.h"
-#include "log/log.h"
 #include "table.h"
 
 struct output {
     struct bar *bar;
     struct task_line task;
 };
-
-static void say(void *opaque, const char *text)
-{
-    (void)opaque;
-    log_notice("job", "%s", text);
-}
 
 static void show_task(void *opaque, const char *what, unsigned percent)
 {
@@ -173,7 +166,6 @@ int run_job(struct context *context, const struct store_vm *vm, int64_t job_id,
     options->admission = &admission;
     options->export_socket = getenv(RUN_EXPORT_SOCKET);
     options->cancel = cancel_on_signals();
-    options->say = say;
     options->task = show_task;
     if (look->style == BAR_AUTO && !look->json && isatty(STDIN_FILENO) && isatty(STDERR_FILENO))
         options->ask = ask;

@@ -82,6 +82,19 @@ static bool may_still_write(const struct store_job *seen)
            seen->owner_pid;
 }
 
+/* Who began to run a replication, or went on with one, and what became of it. Jobs of other types
+ * are part of something that has a row of its own. */
+static int audit(struct store *store, const struct store_job *job, const char *what,
+                 const char *before, const char *after, struct error **err)
+{
+    char subject[32];
+
+    if (strcmp(job->type, JOB_REPLICATION) != 0)
+        return 0;
+    snprintf(subject, sizeof subject, "job %" PRId64, job->id);
+    return store_audit_vm(store, job->vm_id, what, subject, before, after, err);
+}
+
 struct taking {
     const struct admission *admission;
     const struct store_job *seen;
@@ -91,6 +104,14 @@ struct taking {
     char why[STORE_NAME]; /* "" when there is room */
 };
 
+static int audit_start(struct store *store, const struct taking *taking, struct error **err)
+{
+    char owner[OWNER_TEXT], after[OWNER_TEXT + 16];
+
+    snprintf(after, sizeof after, "running, by %s", owner_text(taking->mine, owner));
+    return audit(store, taking->mine, "replicate start", taking->seen->status, after, err);
+}
+
 static int admit_and_take(struct store *store, void *opaque, struct error **err)
 {
     struct taking *taking = opaque;
@@ -98,9 +119,11 @@ static int admit_and_take(struct store *store, void *opaque, struct error **err)
     taking->taken = false;
     if (admission_ask(store, taking->admission, taking->seen, taking->now_ms, taking->why, err) < 0)
         return -1;
-    return taking->why[0]
-               ? 0
-               : store_claim_take(store, taking->seen, taking->mine, &taking->taken, err);
+    if (taking->why[0])
+        return 0;
+    if (store_claim_take(store, taking->seen, taking->mine, &taking->taken, err) < 0)
+        return -1;
+    return taking->taken ? audit_start(store, taking, err) : 0;
 }
 
 /* taking->why: it has to wait. */
@@ -325,8 +348,10 @@ static int run_body(struct store *store, void *opaque, struct error **err)
     if (!body->status)
         return 0;
     claim_ending(body->status, body->reason, operation);
-    return store_claim_end(store, job->id, job->fence, body->status, body->paused_by, operation,
-                           body->reason, err);
+    if (store_claim_end(store, job->id, job->fence, body->status, body->paused_by, operation,
+                        body->reason, err) < 0)
+        return -1;
+    return audit(store, job, "replicate end", "running", operation, err);
 }
 
 /* The row tells to whom. */

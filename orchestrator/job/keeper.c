@@ -3,6 +3,8 @@
 
 #include <time.h>
 
+#include "log/log.h"
+
 #define KEEP_MS  15000
 #define HURRY_MS 3000
 #define TICK_MS  500
@@ -37,6 +39,7 @@ static bool wait_a_tick(struct keeper *keeper)
 static void *run(void *opaque)
 {
     struct keeper *keeper = opaque;
+    LOG_JOB(keeper->sync->job.id, keeper->sync->vm->name);
     int64_t last_ns = progress_now_ns();
 
     while (wait_a_tick(keeper)) {

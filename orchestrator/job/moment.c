@@ -3,34 +3,38 @@
  * change maps, readable until it is thawed. It never decides how a disk is synced, and
  * never leaves a snapshot that no row names. */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <string.h>
 
 #include "changemap.h"
 #include "job/sync.h"
+#include "log/log.h"
 #include "replica/volume.h"
-
-void sync_say(const struct sync *sync, const char *fmt, ...)
-{
-    char text[2048];
-    va_list args;
-
-    if (!sync->options->say)
-        return;
-    va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    sync->options->say(sync->options->opaque, text);
-}
 
 static const struct source_kind *kind_of(const struct sync *sync)
 {
     return sync->from.source->kind;
 }
 
+static void log_step(const struct disk_sync *disk, const char *step, const char *state,
+                     const char *detail)
+{
+    const char *part = disk && strcmp(step, "changes") != 0 ? "copy" : "job";
+
+    if (strcmp(state, "running") == 0)
+        log_info(part, "%s begins%s%s", step, detail ? ": " : "", detail ? detail : "");
+    else
+        log_info(part, "%s is %s%s%s", step, state, detail ? ": " : "", detail ? detail : "");
+}
+
 int sync_step(struct sync *sync, const struct disk_sync *disk, const char *step, const char *state,
               const char *detail, struct error **err)
 {
+    if (disk) {
+        LOG_DISK(disk->stored.key, disk->stored.id);
+        log_step(disk, step, state, detail);
+    } else {
+        log_step(NULL, step, state, detail);
+    }
     return claim_step(sync->claim, sync->store, disk ? disk->stored.id : 0, step, state, detail,
                       err);
 }
@@ -49,7 +53,7 @@ static void hear(void *opaque, const char *text)
     struct sync *sync = opaque;
     size_t used = strlen(sync->heard);
 
-    sync_say(sync, "%s", text);
+    log_notice(strcmp(sync->from.settings.kind, "vsphere") == 0 ? "vsphere" : "source", "%s", text);
     if (sync->freezing)
         snprintf(sync->heard + used, sizeof sync->heard - used, "%s%s", used ? "; " : "", text);
 }
@@ -102,7 +106,7 @@ static int try_adopt(struct sync *sync, struct leftover *left, struct error **er
         return 0;
     left->adopted = sync->adopted = true;
     memcpy(sync->job.snapshot, left->name, sizeof sync->job.snapshot);
-    sync_say(sync, "going on with snapshot %s, which an earlier run left", left->name);
+    log_notice("job", "going on with snapshot %s, which an earlier run left", left->name);
     return 0;
 }
 
@@ -112,10 +116,10 @@ static void remove_leftover(struct sync *sync, struct leftover *left, bool forge
     CLEANUP_ERROR struct error *err = NULL;
 
     if (kind_of(sync)->thaw(sync->from.source, sync->vm->uuid, left->name, &err) < 0)
-        sync_say(sync,
-                 "snapshot %s of job %" PRId64 " can't be removed: %s; `vmferry recover` tries "
-                 "again",
-                 left->name, left->job_id, error_message(err));
+        log_warning("job",
+                    "snapshot %s of job %" PRId64 " can't be removed: %s; `vmferry recover` tries "
+                    "again",
+                    left->name, left->job_id, error_message(err));
     else
         left->gone = forget;
 }
@@ -256,10 +260,10 @@ static void say_tracking(const struct sync *sync)
     for (size_t i = 0; i < sync->count; i++)
         off += !sync->disks[i].offered->change_id[0];
     if (off > 0)
-        sync_say(sync,
-                 "change tracking is off for %zu of %zu disks: each sync compares all of their "
-                 "data; --enable-cbt turns it on",
-                 off, sync->count);
+        log_notice("job",
+                   "change tracking is off for %zu of %zu disks: each sync compares all of their "
+                   "data; --enable-cbt turns it on",
+                   off, sync->count);
 }
 
 int sync_freeze(struct sync *sync, struct error **err)
@@ -315,7 +319,7 @@ static int ask_changes(struct sync *sync, struct disk_sync *disk, const char *si
         if (strcmp(since, "*") != 0)
             snprintf(disk->no_changes, sizeof disk->no_changes, "%s", why[0] ? why : "no reason");
         else if (why[0])
-            sync_say(sync, "disk-%d: %s", disk->stored.key, why);
+            log_notice("job", "%s", why);
     }
     return sync_step(sync, disk, "changes", "done", r > 0 ? why : since, err);
 }
@@ -401,8 +405,9 @@ void sync_thaw(struct sync *sync)
         return;
     sync_show(sync, "removing the snapshot");
     if (remove_snapshot(sync, &err) < 0)
-        sync_say(sync, "snapshot %s of '%s' can't be removed: %s; `vmferry recover` tries again",
-                 sync->job.snapshot, sync->vm->name, error_message(err));
+        log_warning("job",
+                    "snapshot %s of '%s' can't be removed: %s; `vmferry recover` tries again",
+                    sync->job.snapshot, sync->vm->name, error_message(err));
     remove_maps(sync);
 }
 
@@ -410,9 +415,9 @@ void sync_keep_frozen(struct sync *sync)
 {
     if (!sync_is_frozen(sync))
         return;
-    sync_say(sync,
-             "snapshot %s of '%s' stays, so that job %" PRId64 " can go on from it: `vmferry job "
-             "resume %" PRId64 "`; `vmferry job cancel %" PRId64 "` removes it",
-             sync->job.snapshot, sync->vm->name, sync->job.id, sync->job.id, sync->job.id);
+    log_notice("job",
+               "snapshot %s of '%s' stays, so that job %" PRId64 " can go on from it: `vmferry job "
+               "resume %" PRId64 "`; `vmferry job cancel %" PRId64 "` removes it",
+               sync->job.snapshot, sync->vm->name, sync->job.id, sync->job.id, sync->job.id);
     remove_maps(sync);
 }

@@ -5,6 +5,7 @@
 
 #include "job/retire-steps.h"
 #include "job/retire.h"
+#include "log/log.h"
 
 void prune_result_free(struct prune_result *result)
 {
@@ -146,8 +147,7 @@ static void summarize(const struct prune_result *result, char *text, size_t size
 }
 
 void prune_after_sync(struct claim *claim, struct store *store, const char *state_dir,
-                      const struct store_vm *vm, const char *keep,
-                      void (*say)(void *opaque, const char *text), void *opaque)
+                      const struct store_vm *vm, const char *keep)
 {
     const struct prune_options options = { .keep = keep };
     CLEANUP_PRUNE struct prune_result result = { 0 };
@@ -163,8 +163,8 @@ void prune_after_sync(struct claim *claim, struct store *store, const char *stat
                  error_message(err));
     else
         summarize(&result, text, sizeof text);
-    if (say && (failed || result.deleted || result.waiting))
-        say(opaque, text);
+    if (failed || result.deleted || result.waiting)
+        log_write(failed ? LEVEL_WARNING : LEVEL_NOTICE, "job", "%s", text);
     error_clear(&ignored);
     claim_step(claim, store, 0, "prune", failed ? "failed" : "done", text, &ignored);
 }

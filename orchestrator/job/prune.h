@@ -51,8 +51,7 @@ int prune_locked(struct claim *claim, struct store *store, const char *state_dir
 /* The last step of a sync that made a point; the caller has the VM by a claim. What fails here
  * fails nothing else: it is said, and a later run tries again. */
 void prune_after_sync(struct claim *claim, struct store *store, const char *state_dir,
-                      const struct store_vm *vm, const char *keep,
-                      void (*say)(void *opaque, const char *text), void *opaque);
+                      const struct store_vm *vm, const char *keep);
 
 /* "last, daily", "pinned", "the newest"; "" for one that goes. */
 #define PRUNE_WHY 96

@@ -9,6 +9,7 @@
 #include "job/options.h"
 #include "job/prune.h"
 #include "job/sync.h"
+#include "log/log.h"
 
 #define CONNECT_SECONDS 30
 
@@ -137,7 +138,7 @@ static int check_size_patiently(const struct sync *sync, const struct disk_sync 
             (*err)->kind = ERROR_PAUSED;
             return -1;
         }
-        sync_say(sync, "%s: trying again", error_message(*err));
+        log_warning("job", "%s: trying again", error_message(*err));
         error_clear(err);
         sleep(1);
         kind->keep(sync->from.source, &ignored);
@@ -180,13 +181,14 @@ static void announce(const struct sync *sync)
 
     for (size_t i = 0; i < sync->count; i++) {
         const struct disk_sync *disk = &sync->disks[i];
+        LOG_DISK(disk->stored.key, disk->stored.id);
 
         if (disk->reason[0])
-            sync_say(sync, "disk-%d: resync, %s: %s", disk->stored.key,
-                     disk->send_all ? "sending everything anew" : "comparing every block",
-                     disk->reason);
+            log_notice("job", "resync, %s: %s",
+                       disk->send_all ? "sending everything anew" : "comparing every block",
+                       disk->reason);
         if (starts[disk->start])
-            sync_say(sync, "disk-%d: %s", disk->stored.key, starts[disk->start]);
+            log_notice("job", "%s", starts[disk->start]);
     }
 }
 
@@ -252,8 +254,7 @@ static int clean_up(struct sync *sync, struct error **err)
     else if (sync_forget_leftovers(sync, err) < 0)
         return -1;
     if (sync->committed)
-        prune_after_sync(sync->claim, sync->store, sync->state_dir, sync->vm, sync->options->keep,
-                         sync->options->say, sync->options->opaque);
+        prune_after_sync(sync->claim, sync->store, sync->state_dir, sync->vm, sync->options->keep);
     if (sync_step(sync, NULL, "cleanup", "done", NULL, err) < 0)
         return -1;
     return sync_end(sync, err);
@@ -376,8 +377,17 @@ static int run_claimed(struct store *store, const char *state_dir, struct claim 
         job_options_apply(claim->job.options, &own, err) < 0)
         return -1;
     result->job_id = claim->job.id;
-    if (run(&sync, err) < 0)
-        return -1;
+    {
+        LOG_JOB(claim->job.id, vm.name);
+        if (run(&sync, err) < 0) {
+            log_failure("job", *err);
+            return -1;
+        }
+        if (sync.point.id)
+            log_info("job", "restore point %u is complete", sync.point.number);
+        else
+            log_info("job", "restore point %u is up to date", sync.newest.number);
+    }
     *late = was_committed(&sync);
     result->up_to_date = !*late && sync_is_up_to_date(&sync);
     result->point = sync.point.id ? sync.point.number : sync.newest.number;

@@ -52,8 +52,6 @@ struct replicate_options {
     atomic_int *cancel; /* non-zero: stop cleanly; NULL: never */
     /* A question to the operator, true: yes; NULL: nobody can be asked, which is a no. */
     bool (*ask)(void *opaque, const char *question);
-    /* Something that the operator should know: "disk-2000: change tracking was reset …". */
-    void (*say)(void *opaque, const char *text);
     /* A task that the source works on, a snapshot for one; NULL: nobody looks. */
     void (*task)(void *opaque, const char *what, unsigned percent);
     /* One disk's progress; from any thread. */

@@ -152,7 +152,6 @@ int sync_step(struct sync *sync, const struct disk_sync *disk, const char *step,
               const char *detail, struct error **err);
 /* What it does now, for whoever watches. */
 void sync_show(struct sync *sync, const char *operation);
-void sync_say(const struct sync *sync, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 const char *sync_type_name(enum sync_type type); /* as it is stored */
 struct export_target sync_target(const struct sync *sync, const struct disk_sync *disk);

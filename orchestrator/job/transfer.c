@@ -9,6 +9,7 @@
 #include "copy/end.h"
 #include "job/keeper.h"
 #include "job/sync.h"
+#include "log/log.h"
 #include "replica/view.h"
 
 #define TICK_MS         200
@@ -65,17 +66,19 @@ static void say_trouble(struct watcher *watcher, const char *trouble)
 {
     const struct sync *sync = watcher->transfer->sync;
     const struct source_kind *kind = sync->from.source->kind;
+    const struct store_disk *disk = &sync->disks[watcher->index].stored;
     CLEANUP_ERROR struct error *text = NULL;
+    LOG_JOB(sync->job.id, sync->vm->name);
+    LOG_DISK(disk->key, disk->id);
 
     if (strcmp(watcher->trouble, trouble ? trouble : "") == 0)
         return;
     atomic_fetch_add(&watcher->transfer->keeper.hurry, !!trouble - !!watcher->trouble[0]);
     snprintf(watcher->trouble, sizeof watcher->trouble, "%s", trouble ? trouble : "");
-    error_set(&text, "disk-%d: %s", sync->disks[watcher->index].stored.key,
-              trouble ? trouble : "it is answered again");
+    error_set(&text, "%s", trouble ? trouble : "it is answered again");
     if (trouble && strstr(trouble, "source") && sync_is_live(sync) && kind->explain)
         kind->explain(sync->from.source, &text);
-    sync_say(sync, "%s", error_message(text));
+    log_write(trouble ? LEVEL_WARNING : LEVEL_NOTICE, "copy", "%s", error_message(text));
 }
 
 /* The steps up to `phase` are done. The lock is held. */
@@ -269,6 +272,7 @@ static bool take_disk(struct transfer *transfer, size_t *index)
 static void *worker(void *opaque)
 {
     struct transfer *transfer = opaque;
+    LOG_JOB(transfer->sync->job.id, transfer->sync->vm->name);
     size_t index;
 
     while (take_disk(transfer, &index)) {
