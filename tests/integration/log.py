@@ -124,8 +124,7 @@ def failures():
         vm = lab.sim.add_vm("app01", [4 * MiB])
         lab.add_source()
         lab.replicate("app01")
-        lab.sim.fault("CreateSnapshotEx_Task", "InvalidState")
-        lab.sim.fault("CreateSnapshot_Task", "InvalidState")
+        lab.sim.fault("CreateSnapshot_Task", "fault", fault="FileFault", times=-1)
         failed = lab.replicate("app01", "--log-json")
         last = lines_of(failed.err)[-1]
         tap.ok(failed.status in (1, 3), "a sync fails")
@@ -143,7 +142,7 @@ def follow():
         vm = lab.sim.add_vm("app01", [8 * MiB])
         vm.write(2000, 0, b"a" * 2 * MiB)
         lab.add_source()
-        copy = lab.start("replicate", "app01", "--rate=1M")
+        copy = lab.start("replicate", "app01", "--rate=3M")
         while not lab.query("SELECT 1 FROM job_log"):
             pass
         followed = lab.vmferry("job", "log", "1", "--follow", "--json")
@@ -185,7 +184,7 @@ def terminal():
         lab.add_source()
         master, slave = pty.openpty()
         process = subprocess.Popen(
-            lab.argv("replicate", "app01", "--rate=2M", "--log-level=debug"),
+            lab.argv("replicate", "app01", "--rate=6M", "--log-level=debug"),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=slave,
@@ -202,7 +201,7 @@ def terminal():
         screen = Screen()
         screen.write(raw.decode().replace("\r\n", "\r\n"))
         shown = [line for line in screen.lines if line]
-        bars = [line for line in shown if re.match(r"^disk-\d+ .*(done|failed)$", line)]
+        bars = [line for line in shown if re.match(r"^app01 disk-\d+ .*(done|failed)$", line)]
         tap.is_(len(bars), 2, "a bar for each disk is left")
         tap.is_(shown[-2:], bars, "below all lines of the log")
         messages = [l["message"] for l in stored(lab, 1)]
@@ -215,7 +214,7 @@ def secrets():
         vm = lab.sim.add_vm("app01", [4 * MiB])
         lab.add_source()
         said = lab.replicate("app01", "--log-json", "--log-level=debug").text
-        lab.sim.fault("CreateSnapshotEx_Task", "InvalidState")
+        lab.sim.fault("CreateSnapshot_Task", "fault", fault="FileFault", times=-1)
         said += lab.replicate("app01", "--log-json", "--log-level=debug").text
         said += lab.vmferry("job", "log", "1").text + lab.vmferry("job", "log", "2", "--json").text
         said += lab.vmferry("audit").text + lab.vmferry("audit", "--json").text

@@ -82,7 +82,7 @@ is "$(as_json '[.summary | .points, .points_verified, .points_damaged, .failover
 is "$(as_json '.failovers[0].evidence.line')" '</td><script>alert(1)</script>' "evidence"
 is "$(as_json '.failovers[0].error')" "$(printf 'it said \357\277\275\e[m')" "what is no UTF-8 is replaced"
 is "$(as_json '[.screens[].file] | join(" ")')" screen-1.png "the screen, and no other file"
-is "$(as_json '[.audit[] | .what, .before, .after] | @csv')" '"point pin","no","yes"' "the audit trail"
+is "$(as_json '[.audit[] | select(.what == "point pin") | .what, .before, .after] | @csv')" '"point pin","no","yes"' "the audit trail"
 like "$(as_json '.software[] | select(.name == "nbdkit") | .version')" 1 "versions"
 is "$(vmferry report $uuid --json | jq -c 'del(.report.generated)')" \
     "$(as_json 'del(.report.generated)' | jq -c .)" "--json is --format=json"
