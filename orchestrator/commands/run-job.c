@@ -149,8 +149,7 @@ void run_admission(const struct config *config, struct admission *admission)
     *admission = (struct admission){ .limits = { .total = (unsigned)config->limit_total,
                                                  .per_source = (unsigned)config->limit_source,
                                                  .per_host = (unsigned)config->limit_host,
-                                                 .per_target = (unsigned)config->limit_target },
-                                     .say = say };
+                                                 .per_target = (unsigned)config->limit_target } };
     throttle_parse(config->windows, &admission->windows, &checked);
 }
 

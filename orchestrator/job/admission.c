@@ -1,5 +1,6 @@
 /* Limits, windows and rates; see admission.h. */
 #include "job/admission.h"
+#include "log/log.h"
 
 #include <json.h>
 #include <string.h>
@@ -48,14 +49,15 @@ int admission_ask(struct store *store, const struct admission *admission,
     return why[0] ? 0 : store_limits_room(store, job->id, &admission->limits, now_ms, why, err);
 }
 
-int admission_wait(struct store *store, const struct admission *admission,
-                   const struct store_job *job, const char *why, const atomic_int *cancel,
-                   char said[STORE_NAME], struct error **err)
+int admission_wait(struct store *store, const struct store_job *job, const char *why,
+                   const atomic_int *cancel, char said[STORE_NAME], struct error **err)
 {
     if (store_job_waits(store, job, why, err) < 0)
         return -1;
-    if (admission->say && strcmp(said, why) != 0)
-        admission->say(admission->opaque, why);
+    if (strcmp(said, why) != 0) {
+        LOG_JOB(job->id, NULL);
+        log_notice("job", "%s", why);
+    }
     snprintf(said, STORE_NAME, "%s", why);
     for (int i = 0; i < 5; i++) {
         if (cancel && atomic_load(cancel)) {

@@ -13,9 +13,6 @@
 struct admission {
     struct store_limits limits;
     struct throttle windows; /* of all jobs together */
-    /* The job waits, and for what; NULL: nobody listens. */
-    void (*say)(void *opaque, const char *text);
-    void *opaque;
 };
 
 /* Part of the transaction that starts it. `why` is "" when it may; `admission` may be NULL. */
@@ -24,9 +21,8 @@ int admission_ask(struct store *store, const struct admission *admission,
                   struct error **err);
 /* A moment's wait for it: the job is queued, says what it waits for, and ERROR_PAUSED when
  * somebody wants to stop: then it is paused. `said`: what was said last. */
-int admission_wait(struct store *store, const struct admission *admission,
-                   const struct store_job *job, const char *why, const atomic_int *cancel,
-                   char said[STORE_NAME], struct error **err);
+int admission_wait(struct store *store, const struct store_job *job, const char *why,
+                   const atomic_int *cancel, char said[STORE_NAME], struct error **err);
 
 /* bytes/s of a job that runs, 0: unlimited. *closed: nothing may move now. `own_rate`: its own,
  * or the configuration's. What can't be asked counts as not said. */

@@ -173,8 +173,7 @@ int claim_take(struct store *store, int64_t job_id, const struct claim_wants *wa
             return -1;
         if (!taking.why[0])
             tries++;
-        else if (admission_wait(store, wants->admission, &seen, taking.why, wants->cancel, said,
-                                err) < 0)
+        else if (admission_wait(store, &seen, taking.why, wants->cancel, said, err) < 0)
             return -1;
     }
     if (!taking.taken)
