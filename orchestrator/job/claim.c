@@ -226,6 +226,13 @@ static int create(struct store *store, const struct store_vm *vm, const char *ty
     return 0;
 }
 
+/* Made by claim_hold(), whose process died before it took it: only a replication waits in the
+ * queue for a worker. Should that process live, it finds the job at its end, and says so. */
+static bool is_abandoned(const struct store_job *job)
+{
+    return strcmp(job->status, "queued") == 0 && strcmp(job->type, JOB_REPLICATION) != 0;
+}
+
 /* An open job of another type is in the way. */
 static int clear_way(struct store *store, const struct store_vm *vm, const struct store_job *job,
                      struct error **err)
@@ -233,7 +240,7 @@ static int clear_way(struct store *store, const struct store_vm *vm, const struc
     const struct claim_wants wants = { 0 };
     CLEANUP_CLAIM struct claim *dead = NULL;
 
-    if (strcmp(job->status, "running") != 0) {
+    if (strcmp(job->status, "running") != 0 && !is_abandoned(job)) {
         error_set(err,
                   "'%s' has an open job %" PRId64 " (%s, %s): `vmferry job resume %" PRId64
                   "` goes on with it, `vmferry job cancel %" PRId64 "` ends it",

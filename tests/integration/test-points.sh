@@ -192,6 +192,13 @@ is "$(jq -r '.disks[0].sync_type + " " + (.point | tostring)' <<<"$out")" "incre
     "the next sync goes on from there; the number is not given again"
 ok vmferry verify app01 --source -- "and is right"
 
+# Whoever died right after it made a job for itself is in nobody's way.
+
+db "INSERT INTO replication_jobs (vm_id, replication_type, sync_type, status, created_at, updated_at)
+    VALUES (1, 'merge', 'incremental', 'queued', 1, 1)"
+run replicate app01 --progress=none
+is "$status" 0 "a sync after a deletion that was killed before it began"
+
 # What is begun is seen, and finished.
 
 db "UPDATE restore_points SET going = 1 WHERE number = 8"
