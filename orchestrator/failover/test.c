@@ -376,6 +376,11 @@ int failover_test(struct store *store, const char *state_dir, const struct store
     lock = write_down(&test, err);
     if (lock < 0)
         return -1;
+    if (test.plan.hardware.tpm)
+        say(&test,
+            "%s has a TPM: the test gets a new, empty one; the secrets in the source's do not move "
+            "(BitLocker asks for its recovery key)",
+            vm->name);
     if (run_steps(&test, err) < 0) {
         take_back(&test, *err);
         return -1;

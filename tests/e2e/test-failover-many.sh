@@ -58,6 +58,10 @@ left_behind() {
         virsh --quiet net-list --all --name
         ip -brief link
         compgen -G '/var/lib/libvirt/qemu/nvram/*'
+        for domain in /var/lib/libvirt/swtpm/*; do
+            vmferry failover list --json | jq -e --arg uuid "${domain##*/}" 'any(.domain_uuid == $uuid)' \
+                >/dev/null && echo "vmferry-test-$(basename "$domain")"
+        done
         pgrep -a qemu-system
         pgrep -a dnsmasq
     } | grep -E "(vmferry-test|vft)-(${ids:-none})"
@@ -77,6 +81,14 @@ virsh --quiet undefine "vmferry-define-$$" >/dev/null 2>&1
 out=$(start_test one --network=net:there-is-none) && status=0 || status=$?
 is "$status $(open_tests)" "1 0" "a network that libvirt does not have is refused, nothing is made"
 like "$out" "no network 'there-is-none'" "and named"
+
+out=$(start_test many --dhcp)
+domain=$(vmferry failover show many --json | jq -r .domain)
+is "$(virsh domstate "$domain" | head -n 1)" running "60 disks, 10 NICs, secure boot and a TPM start"
+is "$(virsh --quiet domblklist "$domain" | wc -l)" 60 "with all the disks"
+like "$out" "the secrets in the source's do not move" "what a new TPM means is said"
+vmferry failover rollback many >/dev/null
+is "$(left_behind)" "" "nothing is left of it"
 
 # Many at once.
 
