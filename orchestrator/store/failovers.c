@@ -5,7 +5,7 @@
 
 #define FAILOVER_SELECT                                                                            \
     "SELECT id, vm_id, kind, state, point_id, point_number, domain_uuid, domain_name, network, "   \
-    "host, uri, keep_until, replication_job_id, error, created_at, updated_at, completed_at FROM "       \
+    "host, uri, keep_until, replication_job_id, error, created_at, updated_at, completed_at FROM " \
     "failover_jobs "
 
 static void read_failover(struct statement *s, void *record)
@@ -34,11 +34,11 @@ static void read_failover(struct statement *s, void *record)
 int store_failover_create(struct store *store, struct store_failover *failover, const char *spec,
                           struct error **err)
 {
-    CLEANUP_STATEMENT struct statement s =
-        statement(store, "INSERT INTO failover_jobs (vm_id, kind, state, point_id, point_number, "
-                         "domain_uuid, domain_name, network, host, uri, keep_until, replication_job_id, "
-                         "source_vm_spec, created_at, updated_at) "
-                         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    CLEANUP_STATEMENT struct statement s = statement(
+        store, "INSERT INTO failover_jobs (vm_id, kind, state, point_id, point_number, "
+               "domain_uuid, domain_name, network, host, uri, keep_until, replication_job_id, "
+               "source_vm_spec, created_at, updated_at) "
+               "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 
     failover->created_ms = store_now_ms();
     bind_int(&s, failover->vm_id);
