@@ -316,20 +316,56 @@ static const struct store_vm *find_vm(const struct mappings *all, int64_t id)
     return NULL;
 }
 
+/* Holding a VM is work for the database: not for one whose mappings are right and given to nobody.
+ */
+static int is_fine(struct mappings *all, size_t first, size_t end, struct error **err)
+{
+    const struct export_check *check = all->check;
+    struct export_check look = { .read_devices = check->read_devices };
+    size_t before = all->report->count, counted = all->report->mappings;
+    int r = 0;
+
+    all->check = &look;
+    for (size_t i = first; r == 0 && i < end; i++) {
+        if (all->list[i].row.active)
+            break;
+        r = check_mapping(all, &all->list[i], false, err);
+    }
+    all->check = check;
+    if (r == 0 && all->report->count == before && all->report->mappings - counted == end - first)
+        return 1;
+    drop_findings(all->report, before);
+    all->report->mappings = counted;
+    return r;
+}
+
+static size_t end_of_vm(const struct mappings *all, size_t first)
+{
+    size_t end = first;
+
+    while (end < all->count && all->list[end].row.vm_id == all->list[first].row.vm_id)
+        end++;
+    return end;
+}
+
 /* The mappings from `first` on of one VM; returns how many, or -1. */
 static int check_vm(struct mappings *all, size_t first, struct error **err)
 {
     const struct export_check *check = all->check;
     const struct store_vm *vm = find_vm(all, all->list[first].row.vm_id);
     CLEANUP_ERROR struct error *held = NULL;
-    size_t i = first;
+    size_t i = first, end = end_of_vm(all, first);
     bool busy;
     int r = 0;
 
     if (!vm)
         return 1; /* it was removed a moment ago */
+    if (check->repair && check->hold)
+        r = is_fine(all, first, end, err);
+    if (r != 0)
+        return r < 0 ? -1 : (int)(end - first);
     busy = check->hold && check->hold(check->opaque, vm, &held) < 0;
-    for (; r == 0 && i < all->count && all->list[i].row.vm_id == vm->id; i++) {
+    for (; r == 0 && i < end; i++) {
         if (!busy && check->hold)
             r = mapping_refresh(all, &all->list[i], err);
         if (r == 0)
