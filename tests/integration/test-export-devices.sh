@@ -56,14 +56,16 @@ place_on() { # UNIT DEVICE
             WHERE disk_unit_number = $1"
 }
 
-# The first is so large that not every block is among those that are looked at first.
-for disk in 0 1 2; do
-    head -c $((disk ? 3 + disk : 24))M /dev/urandom >disk$disk
-    truncate -s $((disk ? 8 : 32))M disk$disk
-done
+# The first is so large that not every block is among those that are looked at first. The third
+# holds the same: its device must not be taken for the first one's.
+head -c 24M /dev/urandom >disk0
+truncate -s 32M disk0
+head -c 4M /dev/urandom >disk1
+truncate -s 8M disk1
+cp disk0 disk2
 jq -n --arg uuid "$uuid" '{uuid: $uuid, name: "app01", firmware: "bios", cpus: 1,
     memory: 1073741824, nics: [], disks: [range(3) | {key: (2000 + .), unit: .,
-    capacity: (if . == 0 then 33554432 else 8388608 end),
+    capacity: (if . == 1 then 8388608 else 33554432 end),
     backing_uuid: "b\(.)", file: "disk\(.)", change_id: "u/1"}]}' >vm.json
 vmferry source add nbd lab --file vm.json >/dev/null
 vmferry replicate app01 --progress=none >/dev/null 2>&1
@@ -137,6 +139,12 @@ is "$status" 1 "an older copy, which differs in one block"
 like "$out" "not repaired: $old holds most of its data, but not all" "is refused"
 losetup -d "$old"
 cp back0 copy0
+truncate -s 64M copy0
+large=$(attach copy0)
+repair
+like "$out" "not repaired: no device has" "a device that holds it, and is larger, is another one"
+losetup -d "$large"
+truncate -s 32M copy0
 other=$(attach other)
 new=$(attach copy0)
 out=$(vmferry replicate app01 --progress=none 2>&1)
