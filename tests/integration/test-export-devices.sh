@@ -169,6 +169,38 @@ repair
 is "$status" 1 "the replica's device is gone again"
 is "$(path_of 1)" "$b $b" "the other one is back"
 is "$(path_of 0 | cut -d' ' -f1)" "$new" "and not taken for it"
+
+# By a name: the file was renamed, or udev knows the device, and it holds the replica.
+
+losetup -d "$b"
+mv back1 renamed1
+b=$(attach renamed1)
+repair
+like "$out" "disk1.*found as $b by its name and data" "a file that was renamed"
+links=/dev/disk/by-id
+[ -d $links ] || { mkdir -p $links && at_exit "rmdir --ignore-fail-on-non-empty -p $links 2>/dev/null"; }
+link=$links/vmferry-test-$$
+at_exit "rm -f $link"
+ln -s "$b" "$link"
+vmferry replicate app01 --full --progress=none >/dev/null 2>&1
+place_on 1 "$b"
+db "UPDATE vm_export_mappings SET identity = json_set(identity, '\$.record',
+    json('{\"by_id\": [\"vmferry-test-$$\"]}')) WHERE disk_unit_number = 1"
+losetup -d "$b"
+cp renamed1 third1
+b=$(attach third1)
+ln -sfn "$b" "$link"
+repair
+like "$out" "disk1.*found as $link by its name and data" "a name in /dev/disk/by-id"
+is "$(path_of 1)" "$link $link" "which the map says from now on"
+is "$(db "SELECT json_extract(identity, '\$.record.by_id[0]') FROM vm_export_mappings
+    WHERE disk_unit_number = 1")" "vmferry-test-$$" "and the record"
+losetup -d "$b"
+head -c 8M /dev/urandom >stranger
+b=$(attach stranger)
+ln -sfn "$b" "$link"
+repair
+like "$out" "disk1.*$b has its name, but does not hold what the newest" "a name alone is not believed"
 stop_server
 
 done_testing
