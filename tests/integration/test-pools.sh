@@ -198,15 +198,27 @@ else
     skip "no loop device" "block devices"
 fi
 
-# LVM
+# LVM: volume groups also where the kernel can't make volumes of them
 
-if [ "$(id -u)" = 0 ] && command -v vgcreate >/dev/null && grep -q device-mapper /proc/misc &&
-    truncate -s 200M pv && loop pv && vgcreate -qq "vmferry-test-$$" "$device" 2>/dev/null; then
+if [ "$(id -u)" = 0 ] && command -v vgcreate >/dev/null && truncate -s 200M pv && loop pv &&
+    vgcreate -qq "vmferry-test-$$" "$device" 2>/dev/null; then
     at_exit "vgremove -qq -y vmferry-test-$$"
     ok vmferry pool add lvm group "vmferry-test-$$" -- "a volume group"
-    chain group raw
+    is "$(vmferry pool list --json | jq '.[] | select(.name == "group") | .free == .total and .free > 190000000')" \
+        true "its size and what is free"
+    if grep -q device-mapper /proc/misc; then
+        chain group raw
+        is "$(lvs --noheadings -o lv_name @vmferry | wc -l)" 2 "its volumes have our tag"
+    else
+        skip "the kernel has no device-mapper" "replicas in LVM"
+        new_vm group
+        run replicate group --pool=group
+        is "$status" 1 "a volume that can't be made: refused"
+        like "$out" "pool 'group': lvcreate" "and why"
+        is "$(find "state/replicas/$uuid" -name 'base*' | wc -l)" 0 "no base is left"
+    fi
 else
-    skip "the kernel has no device-mapper" "LVM"
+    skip "LVM is not here" "LVM"
 fi
 run pool add lvm group no-such-group
 is "$status" 1 "a volume group that is not there"
