@@ -82,6 +82,14 @@ test_now --virt-type=xen && status=0 || status=$?
 is "$status $(left_behind)" "2 " "an unknown virt type is wrong use"
 is "$(vmferry failover list --json | jq length)" 0 "nothing of it is written down"
 
+# Nothing is started on a point while one below it is being merged away.
+
+sqlite3 "$VMFERRY_STATE/vmferry.db" "UPDATE restore_points SET going = 1 WHERE number = 1"
+test_now && status=0 || status=$?
+sqlite3 "$VMFERRY_STATE/vmferry.db" "UPDATE restore_points SET going = 0"
+is "$status $(left_behind)" "1 " "a point that stands on one that is going is not started"
+like "$(cat "$tmp/err")" "restore point 1 of guest is just being deleted" "and it is said why"
+
 # An error on the way is taken back.
 
 LIBVIRT_DEFAULT_URI=qemu:///nowhere test_now && status=0 || status=$?
@@ -106,6 +114,9 @@ network=$(vmferry failover show guest --json | jq -r .network)
 is "$(virsh net-dumpxml "$network" | grep -cE '<(forward|ip|dhcp)')" 0 "its network leads nowhere"
 is "$(virsh domiflist "$domain" | awk 'NR > 2 && NF { print $3, $5 }')" \
     "$network 52:54:00:76:66:02" "its NIC is in that network, with the MAC of the source"
+out=$(vmferry point delete guest 1 2>&1) && status=0 || status=$?
+like "$status $out" "1 .*test failover [0-9]+ .*domain $domain. .*stands on restore point 2" \
+    "no point below it is deleted"
 test_now --point=1 --network=none --expect='never said' --timeout=1 && status=0 || status=$?
 second=$(vmferry failover show guest --json | jq -r .id)
 is "$(vmferry failover list --json | jq '[.[] | select(.state == "not booted")] | length')" 2 \
