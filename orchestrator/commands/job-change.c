@@ -183,10 +183,39 @@ int job_resume_command(int argc, char *argv[], struct error **err)
     return done ? 0 : resume(&context, id, &arguments, err);
 }
 
+struct rating {
+    const struct store_job *job;
+    int64_t rate;
+};
+
+static const char *rate_text(int64_t rate, char text[48])
+{
+    if (rate < 0)
+        strcpy(text, "the configuration's");
+    else if (rate == 0)
+        strcpy(text, "unlimited");
+    else
+        snprintf(text, 48, "%" PRId64 " bytes/s", rate);
+    return text;
+}
+
+static int set_rate(struct store *store, void *opaque, struct error **err)
+{
+    const struct rating *r = opaque;
+    char subject[32], before[48], after[48];
+
+    snprintf(subject, sizeof subject, "job %" PRId64, r->job->id);
+    if (store_job_set_rate(store, r->job->id, r->rate, err) < 0)
+        return -1;
+    return store_audit_vm(store, r->job->vm_id, "job rate", subject,
+                          rate_text(r->job->rate, before), rate_text(r->rate, after), err);
+}
+
 int job_rate_command(int argc, char *argv[], struct error **err)
 {
     CLEANUP_CONTEXT struct context context = { 0 };
     struct arguments arguments = { 0 };
+    struct rating rating;
     struct store_job job;
     uint64_t rate;
     int64_t id;
@@ -205,7 +234,8 @@ int job_rate_command(int argc, char *argv[], struct error **err)
         return -1;
     if (!store_job_is_open(&job))
         return error_set(err, "job %" PRId64 " is at its end: %s", id, job.status);
-    if (store_job_set_rate(context.store, id, (int64_t)rate, err) < 0)
+    rating = (struct rating){ &job, (int64_t)rate };
+    if (store_transaction(context.store, set_rate, &rating, err) < 0)
         return -1;
     return print_state(context.store, id, arguments.common.json, err);
 }

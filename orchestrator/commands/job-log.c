@@ -82,27 +82,18 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
 /* One that is not there may still have lines. */
 static int find_job(struct reader *reader, bool *there, bool *open, struct error **err)
 {
-    CLEANUP_FREE struct store_job *jobs = NULL;
-    CLEANUP_FREE struct store_vm *vms = NULL;
-    int64_t vm_id = 0;
-    size_t count;
+    CLEANUP_ERROR struct error *gone = NULL;
+    struct store_job job;
+    struct store_vm vm;
 
     *there = *open = false;
-    if (store_jobs(reader->store, 0, 0, &jobs, &count, err) < 0)
+    if (store_job_get(reader->store, reader->job_id, &job, &gone) < 0)
+        return gone->errnum == ENOENT ? 0 : error_move(err, &gone);
+    *there = true;
+    *open = strcmp(job.status, "running") == 0 || strcmp(job.status, "queued") == 0;
+    if (store_vm_get(reader->store, job.vm_id, &vm, err) < 0)
         return -1;
-    for (size_t i = 0; i < count; i++) {
-        if (jobs[i].id != reader->job_id)
-            continue;
-        *there = true;
-        *open = strcmp(jobs[i].status, "running") == 0 || strcmp(jobs[i].status, "queued") == 0;
-        vm_id = jobs[i].vm_id;
-    }
-    if (store_vms(reader->store, &vms, &count, err) < 0)
-        return -1;
-    for (size_t i = 0; i < count; i++) {
-        if (vms[i].id == vm_id)
-            strcpy(reader->vm, vms[i].name);
-    }
+    strcpy(reader->vm, vm.name);
     return 0;
 }
 

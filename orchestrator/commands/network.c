@@ -128,8 +128,8 @@ static int write_change(struct store *store, void *opaque, struct error **err)
     if (change->remove ? store_netmap_remove(store, wanted, &change->found, err) < 0
                        : store_netmap_set(store, &change->netmap, err) < 0)
         return -1;
-    return store_audit(store, change->remove ? "network unmap" : "network map", subject,
-                       change->before, change->remove ? NULL : wanted->target, err);
+    return store_audit_vm(store, wanted->vm_id, change->remove ? "network unmap" : "network map",
+                          subject, change->before, change->remove ? NULL : wanted->target, err);
 }
 
 static int start_change(struct owner *owner, const char *network, struct change *change,

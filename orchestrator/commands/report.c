@@ -48,31 +48,12 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
     return report_check_format(arguments->format, err);
 }
 
-static int vm_of_job(struct store *store, int64_t job_id, struct store_vm *vm, struct error **err)
-{
-    CLEANUP_FREE struct store_job *jobs = NULL;
-    CLEANUP_FREE struct store_vm *vms = NULL;
-    size_t job_count, vm_count;
-
-    if (store_jobs(store, 0, 0, &jobs, &job_count, err) < 0 ||
-        store_vms(store, &vms, &vm_count, err) < 0)
-        return -1;
-    for (size_t i = 0; i < job_count; i++) {
-        for (size_t k = 0; k < vm_count && jobs[i].id == job_id; k++) {
-            if (vms[k].id != jobs[i].vm_id)
-                continue;
-            *vm = vms[k];
-            return 0;
-        }
-    }
-    return error_set(err, "there is no job %lld, and no VM of this name", (long long)job_id);
-}
-
 /* A VM's name wins over a job's number. */
 static int find_subject(struct store *store, const char *text, struct store_vm *vm, int64_t *job_id,
                         struct error **err)
 {
     CLEANUP_ERROR struct error *unknown = NULL;
+    struct store_job job;
     char *end;
 
     *job_id = 0;
@@ -81,7 +62,9 @@ static int find_subject(struct store *store, const char *text, struct store_vm *
     *job_id = strtoll(text, &end, 10);
     if (unknown->errnum != ENOENT || *end || *job_id <= 0)
         return error_move(err, &unknown);
-    return vm_of_job(store, *job_id, vm, err);
+    if (store_job_get(store, *job_id, &job, err) < 0)
+        return -1;
+    return store_vm_get(store, job.vm_id, vm, err);
 }
 
 static int copy_to_stdout(FILE *report, struct error **err)

@@ -106,10 +106,14 @@ struct taking {
 
 static int audit_start(struct store *store, const struct taking *taking, struct error **err)
 {
+    const struct store_job *seen = taking->seen;
     char owner[OWNER_TEXT], after[OWNER_TEXT + 16];
 
+    if (!taking->admission) /* taken to be ended, not to be run */
+        return 0;
     snprintf(after, sizeof after, "running, by %s", owner_text(taking->mine, owner));
-    return audit(store, taking->mine, "replicate start", taking->seen->status, after, err);
+    return audit(store, taking->mine, seen->fence ? "job resume" : "replicate start", seen->status,
+                 after, err);
 }
 
 static int admit_and_take(struct store *store, void *opaque, struct error **err)

@@ -128,13 +128,32 @@ static int withdraw(struct store *store, const char *state_dir, const struct sto
     return 0;
 }
 
-static int set_vm_state(struct store *store, void *opaque, struct error **err)
+static int audit(struct store *store, const struct store_job *job, const char *verb,
+                 const char *after, struct error **err)
 {
-    const struct store_vm *vm = opaque;
+    char what[32], subject[32];
+
+    snprintf(what, sizeof what, "job %s", verb);
+    snprintf(subject, sizeof subject, "job %" PRId64, job->id);
+    return store_audit_vm(store, job->vm_id, what, subject, job->status, after, err);
+}
+
+struct laying_down {
+    const struct store_vm *vm;
+    const struct store_job *job;
+    const char *verb; /* of the operator; NULL: nobody said so */
+    const char *status;
+};
+
+static int lay_down(struct store *store, void *opaque, struct error **err)
+{
+    const struct laying_down *l = opaque;
+    const struct store_vm *vm = l->vm;
     CLEANUP_FREE struct store_point *points = NULL;
     size_t count;
 
-    if (store_points(store, vm->id, &points, &count, err) < 0)
+    if (store_points(store, vm->id, &points, &count, err) < 0 ||
+        (l->verb && audit(store, l->job, l->verb, l->status, err) < 0))
         return -1;
     return store_vm_change_state(store, vm->id, "replicating",
                                  count ? "ready_for_failover" : "discovered", err);
@@ -144,9 +163,17 @@ int job_lay_down(struct store *store, const char *state_dir, struct claim *claim
                  const char *status, const char *paused_by, const char *reason, bool keep_frozen,
                  const struct control_options *options, struct error **err)
 {
+    bool cancels = strcmp(status, "cancelled") == 0;
+    bool wanted = cancels || (paused_by && strcmp(paused_by, "operator") == 0);
+    struct laying_down end = { .job = &claim->job,
+                               .verb = !wanted   ? NULL
+                                       : cancels ? "cancel"
+                                                 : "pause",
+                               .status = status };
     unsigned removed = 0, left = 0;
     struct store_vm vm;
 
+    end.vm = &vm;
     if (store_vm_get(store, claim->job.vm_id, &vm, err) < 0 ||
         withdraw(store, state_dir, &vm, claim, err) < 0)
         return -1;
@@ -156,12 +183,29 @@ int job_lay_down(struct store *store, const char *state_dir, struct claim *claim
     if (left)
         say(options, "%u snapshot%s of '%s' may still stand: `vmferry recover` tries again", left,
             left == 1 ? "" : "s", vm.name);
-    return claim_end_with(claim, store, status, paused_by, reason, set_vm_state, &vm, err);
+    return claim_end_with(claim, store, status, paused_by, reason, lay_down, &end, err);
 }
 
 static bool is_cancelled(const struct control_options *options)
 {
     return options->cancel && atomic_load(options->cancel);
+}
+
+struct asking {
+    const struct store_job *job;
+    const char *wanted;
+    bool asked;
+};
+
+static int ask(struct store *store, void *opaque, struct error **err)
+{
+    struct asking *a = opaque;
+    char owner[OWNER_TEXT], after[OWNER_TEXT + 16];
+
+    if (store_job_ask(store, a->job->id, a->wanted, &a->asked, err) < 0)
+        return -1;
+    snprintf(after, sizeof after, "asked of %s", owner_text(a->job, owner));
+    return a->asked ? audit(store, a->job, a->wanted, after, err) : 0;
 }
 
 /* Ask whoever runs it until it does so; *claim is set when nobody does, and then it is ours. */
@@ -170,7 +214,8 @@ static int ask_worker(struct store *store, int64_t job_id, const char *wanted,
                       struct claim **claim, struct error **err)
 {
     const struct claim_wants wants = { 0 };
-    bool asked = false, said = false;
+    struct asking asking = { .job = job, .wanted = wanted };
+    bool said = false;
     int64_t now;
 
     for (;;) {
@@ -188,9 +233,9 @@ static int ask_worker(struct store *store, int64_t job_id, const char *wanted,
             error_clear(err); /* it has changed again */
             continue;
         }
-        if (!asked && store_job_ask(store, job_id, wanted, &asked, err) < 0)
+        if (!asking.asked && store_transaction(store, ask, &asking, err) < 0)
             return -1;
-        if (asked && !said) {
+        if (asking.asked && !said) {
             char owner[OWNER_TEXT];
 
             say(options, "job %" PRId64 ": waiting for %s", job_id, owner_text(job, owner));

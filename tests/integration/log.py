@@ -151,6 +151,34 @@ def follow():
         tap.is_(essence(lines_of(followed.out)), essence(stored(lab, 1)), "with all of its lines")
 
 
+def operators():
+    with Lab() as lab:
+        vm = lab.sim.add_vm("app01", [8 * MiB])
+        vm.write(2000, 0, b"a" * 6 * MiB)
+        lab.add_source()
+        copy = lab.start("replicate", "app01", "--rate=256k")
+        while not lab.query("SELECT 1 FROM job_steps WHERE step = 'copy'"):
+            pass
+        lab.vmferry("job", "rate", "1", "128k")
+        lab.vmferry("job", "pause", "1")
+        copy.wait()
+        copy = lab.start("job", "resume", "1")
+        while lab.query("SELECT status FROM replication_jobs")[0][0] != "running":
+            pass
+        lab.vmferry("job", "cancel", "1")
+        copy.wait()
+        rows = [r for r in lines_of_audit(lab, "app01") if r["subject"] == "job 1"]
+        tap.is_(
+            [r["what"] for r in rows],
+            ["replicate start", "job rate", "job pause", "replicate end", "job resume", "job cancel",
+             "replicate end"],
+            "who started, throttled, paused, resumed and cancelled a job is in the audit log",
+        )
+        tap.is_((rows[1]["before"], rows[1]["after"]), ("262144 bytes/s", "131072 bytes/s"),
+                "with what was before and after")
+        tap.ok(rows[5]["command"].startswith("vmferry job cancel 1"), "and by which command")
+
+
 class Screen:
     """What a terminal shows: newline, return, cursor up, erase to the end of line and screen."""
 
@@ -235,7 +263,7 @@ def secrets():
 
 
 def main():
-    sections = [shapes, journal, failures, follow, terminal, secrets]
+    sections = [shapes, journal, failures, follow, operators, terminal, secrets]
     for section in sections:
         if len(sys.argv) == 1 or section.__name__ in sys.argv[1:]:
             section()
