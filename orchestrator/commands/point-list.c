@@ -266,7 +266,9 @@ static int add_chain(struct context *context, const struct listing *listing,
                      struct error **err)
 {
     struct store_point_disk row = *disk;
+    char id[32];
 
+    snprintf(id, sizeof id, "disk-%d", disk->key);
     for (size_t depth = 0;; depth++) {
         json_object *object = json_object_new_object();
         uint64_t own = own_bytes(context->state_dir, row.image);
@@ -277,7 +279,7 @@ static int add_chain(struct context *context, const struct listing *listing,
         put(object, "format", row.format);
         put_int(object, "own_bytes", (int64_t)own);
         json_object_array_add(chain, object);
-        table_cell(table, depth ? "" : "disk-%d", disk->key);
+        table_cell(table, "%s", depth ? "" : id);
         table_cell(table, "%zu", depth);
         table_cell(table, "%u", owner_of(listing, row.point_id));
         table_cell(table, "%s", row.format);
