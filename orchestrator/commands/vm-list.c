@@ -10,6 +10,27 @@
 #include "job/connect.h"
 #include "table.h"
 
+static int find_pool(struct store *store, int64_t vm_id, struct vm_summary *summary,
+                     struct error **err)
+{
+    struct store_pool pool;
+    int64_t id;
+    bool has;
+
+    if (store_vm_pool(store, vm_id, &id, err) < 0 ||
+        store_vm_has_points(store, vm_id, &has, err) < 0)
+        return -1;
+    if (!has)
+        return 0;
+    strcpy(summary->pool, "state");
+    if (id == 0)
+        return 0;
+    if (store_pool_get(store, id, &pool, err) < 0)
+        return -1;
+    memcpy(summary->pool, pool.name, sizeof summary->pool);
+    return 0;
+}
+
 int vm_summarize(struct store *store, int64_t vm_id, struct vm_summary *summary, struct error **err)
 {
     CLEANUP_FREE struct store_disk *disks = NULL;
@@ -18,7 +39,8 @@ int vm_summarize(struct store *store, int64_t vm_id, struct vm_summary *summary,
 
     *summary = (struct vm_summary){ 0 };
     if (store_disks(store, vm_id, &disks, &summary->disks, err) < 0 ||
-        store_points(store, vm_id, &points, &count, err) < 0)
+        store_points(store, vm_id, &points, &count, err) < 0 ||
+        find_pool(store, vm_id, summary, err) < 0)
         return -1;
     for (size_t i = 0; i < summary->disks; i++)
         summary->capacity += disks[i].capacity;

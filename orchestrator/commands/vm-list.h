@@ -11,7 +11,8 @@ struct vm_summary {
     size_t disks;
     uint64_t capacity;
     unsigned points;
-    int64_t newest_ms; /* 0: no point */
+    int64_t newest_ms;     /* 0: no point */
+    char pool[STORE_NAME]; /* where the replica lies; "": there is none yet */
 };
 int vm_summarize(struct store *store, int64_t vm_id, struct vm_summary *summary,
                  struct error **err);

@@ -71,6 +71,7 @@ static void print_machine(const struct store_vm *vm, const struct vm_spec *spec,
         printf("nic %-5zu %s%s%s%s%s\n", i, spec->nics[i].mac,
                spec->nics[i].network[0] ? " on " : "", spec->nics[i].network,
                spec->nics[i].model[0] ? ", " : "", spec->nics[i].model);
+    print_line("pool", summary->pool);
     if (summary->points)
         printf("points    %u, the newest of %s\n", summary->points,
                time_text(time, summary->newest_ms));
@@ -158,6 +159,7 @@ static int show(struct context *context, const struct store_vm *vm, bool json, s
         table_cell(&table, "%s", export_name);
     }
     put_int(object, "points", summary.points);
+    put(object, "pool", summary.pool);
     json_object_object_add(object, "disks", array);
     json_object_object_add(object, "spec", json_tokener_parse(text));
     if (json)

@@ -35,6 +35,7 @@ like "$(image 3 2000)" "^$tmp/files/$uuid/disk-2000/base.raw$" "images lie in th
 chain files qcow2
 is "$(find state/replicas -path "*$uuid*" -name '*.qcow2' | wc -l)" 0 "all of them"
 is "$(find "state/replicas/$uuid" -name '*.leaves' | wc -l)" 2 "the leaves don't"
+is "$(vmferry vm show "$vm" --json | jq -r .pool)" files "vm show says where"
 run replicate "$vm" --pool=state
 is "$status" 2 "a replica stays in its pool"
 run pool remove files
