@@ -131,6 +131,17 @@ static uint64_t bytes_of(const struct replica_point *point)
     return sum;
 }
 
+/* Deleted since this run began. */
+static bool is_gone(struct scrub *scrub, const struct scrub_point *what)
+{
+    CLEANUP_ERROR struct error *none = NULL;
+    struct store_point point;
+
+    return store_point_find(scrub->context->store, what->vm->id, what->point.number, &point,
+                            &none) < 0 &&
+           none->errnum == ENOENT;
+}
+
 /* An error only when it is to end here; what is wrong with one point is told. */
 static int scrub_one(struct scrub *scrub, const struct scrub_point *what, struct bar *bar,
                      struct error **err)
@@ -143,10 +154,11 @@ static int scrub_one(struct scrub *scrub, const struct scrub_point *what, struct
     v.vm = *what->vm;
     v.rate =
         scrub->arguments->rate_given ? scrub->arguments->rate : scrub->context->config.scrub_rate;
-    /* It may have been deleted meanwhile, or be so just now: the next run looks again. */
     if (verification_load(&v, what->point.number, &problem) < 0) {
-        scrub->skipped++;
-        tell(scrub, what, "skipped", error_message(problem));
+        bool later = problem->errnum == EAGAIN || is_gone(scrub, what);
+
+        *(later ? &scrub->skipped : &scrub->damaged) += 1;
+        tell(scrub, what, later ? "skipped" : "UNREADABLE", error_message(problem));
         return 0;
     }
     if (verification_read(&v, bar, &problem) < 0) {
@@ -186,7 +198,7 @@ int verify_all(struct context *context, const struct verify_arguments *arguments
         printf("%zu restore points verified%s\n", scrub.count - scrub.skipped,
                scrub.damaged ? "" : ", nothing is damaged");
     }
-    return scrub.damaged
-               ? error_set(err, "%zu of %zu restore points are damaged", scrub.damaged, scrub.count)
-               : 0;
+    return scrub.damaged ? error_set(err, "%zu of %zu restore points are damaged, or can't be read",
+                                     scrub.damaged, scrub.count)
+                         : 0;
 }

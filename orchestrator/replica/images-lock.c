@@ -25,13 +25,12 @@ int images_lock(const char *state_dir, const struct store_vm *vm, enum images_us
     }
     if (errno != EWOULDBLOCK)
         return error_set_errno(err, errno, "locking %s", path);
-    return use == IMAGES_READ
-               ? error_set(err,
-                           "restore points of '%s' are just being merged or repaired: wait for "
-                           "that to end",
-                           vm->name)
-               : error_set(err,
-                           "restore points of '%s' are just being read by `vmferry verify`: wait "
-                           "for that to end, or end it",
-                           vm->name);
+    error_set(err,
+              use == IMAGES_READ
+                  ? "restore points of '%s' are just being merged or repaired: wait for that to end"
+                  : "restore points of '%s' are just being read by `vmferry verify`: wait for that "
+                    "to end, or end it",
+              vm->name);
+    (*err)->errnum = EAGAIN;
+    return -1;
 }

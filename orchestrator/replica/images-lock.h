@@ -10,7 +10,8 @@
 
 enum images_use { IMAGES_READ, IMAGES_REWRITE };
 
-/* *fd holds it until it is closed. Refused at once when the others have it. */
+/* *fd holds it until it is closed. Refused at once, errnum EAGAIN, when the
+ * others have it. */
 int images_lock(const char *state_dir, const struct store_vm *vm, enum images_use use, int *fd,
                 struct error **err);
 
