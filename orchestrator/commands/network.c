@@ -6,6 +6,7 @@
 #include "commands/context.h"
 #include "commands/options.h"
 #include "failover/netmap.h"
+#include "log/log.h"
 #include "source/spec.h"
 #include "table.h"
 
@@ -161,10 +162,10 @@ static int map(struct context *context, const struct arguments *arguments, char 
     if (store_transaction(context->store, write_change, &change, err) < 0)
         return -1;
     if (!known)
-        fprintf(stderr,
-                "no NIC of %s is in a network '%s' now; `vmferry network list %s` shows "
-                "those that there are\n",
-                name_of(&owner), args[1], args[0]);
+        log_warning("failover",
+                    "no NIC of %s is in a network '%s' now; `vmferry network list %s` shows those "
+                    "that there are",
+                    name_of(&owner), args[1], args[0]);
     printf("%s: '%s' = %s\n", name_of(&owner), args[1], change.netmap.target);
     return 0;
 }

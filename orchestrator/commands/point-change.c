@@ -6,6 +6,7 @@
 #include "commands/point.h"
 #include "job/prune.h"
 #include "job/retire.h"
+#include "log/log.h"
 #include "table.h"
 
 static int print_outcome(const struct store_vm *vm, unsigned number, const char *key,
@@ -225,7 +226,7 @@ static int prune_all(struct context *context, bool dry_run, struct pruning *prun
         if (prune_one(context, &vms[i], dry_run, pruning, &problem) == 0)
             continue;
         failed++;
-        fprintf(stderr, "%s: %s\n", vms[i].name, error_message(problem));
+        log_problem(LEVEL_ERROR, "replica", problem, "%s", vms[i].name);
     }
     return failed ? error_set(err, "%zu of %zu VMs could not be pruned", failed, count) : 0;
 }

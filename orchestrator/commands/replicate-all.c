@@ -6,14 +6,14 @@
 
 #include "commands/crew.h"
 #include "commands/human.h"
+#include "commands/log-relay.h"
 #include "commands/run-job.h"
 #include "commands/runs.h"
 #include "commands/watch.h"
 #include "log/log.h"
 
-#define LOOK_NS    INT64_C(1000000000) /* for room, while there is none */
-#define PARTS_MAX  64
-#define ERROR_HEAD "vmferry replicate: "
+#define LOOK_NS   INT64_C(1000000000) /* for room, while there is none */
+#define PARTS_MAX 64
 
 /* One disk of a VM that is being replicated. */
 struct part {
@@ -109,10 +109,12 @@ static void arguments(void *opaque, size_t index, const char *argv[CREW_MAX])
     struct all *all = opaque;
     const char *const words[] = { "replicate", all->runs.list[index].vm.uuid,
                                   "--json",    "--progress=json",
-                                  "--state",   all->context->state_dir,
-                                  NULL };
+                                  "--state",   all->context->state_dir };
+    size_t count = sizeof words / sizeof words[0];
 
     memcpy(argv, words, sizeof words);
+    count += relay_words(argv + count);
+    argv[count] = NULL;
 }
 
 static struct slot *begin_slot(struct all *all, size_t index, unsigned number)
@@ -170,28 +172,21 @@ static void show_progress(struct all *all, size_t index, unsigned number, json_o
     bar_show(all->bar, number, &slot->meter.record, NULL);
 }
 
-static void say(const struct all *all, const struct run *run, const char *text)
-{
-    if (all->wanted->style == BAR_AUTO)
-        bar_message(all->bar, "%s: %s", run->vm.name, text);
-    else
-        fprintf(stderr, "%s: %s\n", run->vm.name, text);
-}
-
 static void line(void *opaque, size_t index, unsigned number, char *text)
 {
     struct all *all = opaque;
     struct run *run = &all->runs.list[index];
     json_object *record = text[0] == '{' ? json_tokener_parse(text) : NULL;
 
-    if (record && all->wanted->style == BAR_JSON)
-        fprintf(stderr, "%s\n", text);
-    else if (record && json_object_object_get_ex(record, "bytes_total", NULL))
-        show_progress(all, index, number, record);
-    else if (strncmp(text, ERROR_HEAD, strlen(ERROR_HEAD)) != 0)
-        say(all, run, text);
-    else if (!run->reason[0])
-        snprintf(run->reason, sizeof run->reason, "%s", text + strlen(ERROR_HEAD));
+    if (record && json_object_object_get_ex(record, "bytes_total", NULL)) {
+        if (all->wanted->style == BAR_JSON)
+            fprintf(stderr, "%s\n", text);
+        else
+            show_progress(all, index, number, record);
+    } else if (!record || !relay_line(record, run->reason, sizeof run->reason)) {
+        LOG_JOB(run->job_id, run->vm.name); /* a library, or the loader */
+        log_warning("job", "%s", text);
+    }
     json_object_put(record);
 }
 
@@ -204,8 +199,10 @@ static void tell_end(const struct all *all, const struct run *run)
     else
         snprintf(text, sizeof text, "%s: %s", run->state == RUN_PAUSED ? "paused" : "failed",
                  run->reason);
-    if (all->wanted->style == BAR_AUTO)
-        bar_message(all->bar, "%s: %s", run->vm.name, text);
+    {
+        LOG_JOB(0, run->vm.name);
+        log_write(all->wanted->style == BAR_AUTO ? LEVEL_NOTICE : LEVEL_INFO, "job", "%s", text);
+    }
 }
 
 static void ended(void *opaque, size_t index, unsigned number, int status, const char *out)
@@ -284,6 +281,7 @@ int replicate_all(struct context *context, const struct replicate_all *wanted, s
         runs_queue(context->store, &all->runs, wanted->given, wanted->given_rate, err) < 0)
         return -1;
     all->bar = bar_open(stderr, wanted->style);
+    log_name_vms(true);
     run_all(all, &broken);
     runs_lay_down(context->store, &all->runs);
     bar_close(steal_ptr(all->bar));

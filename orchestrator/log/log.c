@@ -18,6 +18,7 @@ static struct {
     struct log_levels levels;
     enum log_setter setter;
     bool levels_set;
+    char levels_text[LOG_LEVELS_TEXT]; /* that the setter gave */
     bool name_vms;
     log_screen *screen;
     void *screen_opaque;
@@ -86,7 +87,15 @@ int log_set_levels(const char *text, enum log_setter setter, struct error **err)
     state.levels = levels;
     state.setter = setter;
     state.levels_set = true;
+    snprintf(state.levels_text, sizeof state.levels_text, "%s", text);
     return 0;
+}
+
+bool log_levels_by_option(char text[LOG_LEVELS_TEXT])
+{
+    LOCK_SCOPE(&state.lock);
+    memcpy(text, state.levels_text, LOG_LEVELS_TEXT);
+    return state.levels_set && state.setter == LOG_BY_OPTION;
 }
 
 void log_name_vms(bool yes)
@@ -237,5 +246,13 @@ void log_end(const char *command, const struct error *err)
     CLEANUP_FREE char *text = strdup(error_message(err));
 
     line.job = err ? err->job : 0;
+    take(&line, text, TO_SCREEN);
+}
+
+void log_relay(const struct log_line *from)
+{
+    CLEANUP_FREE char *text = strdup(from->text);
+    struct log_line line = *from;
+
     take(&line, text, TO_SCREEN);
 }

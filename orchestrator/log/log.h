@@ -88,6 +88,9 @@ enum log_format log_get_format(void);
  * understood. */
 enum log_setter { LOG_BY_CONFIG, LOG_BY_ENVIRONMENT, LOG_BY_OPTION };
 int log_set_levels(const char *text, enum log_setter setter, struct error **err);
+/* What LOG_BY_OPTION said; false: nothing. */
+#define LOG_LEVELS_TEXT 512
+bool log_levels_by_option(char text[LOG_LEVELS_TEXT]);
 
 /* Plain lines start with the VM's name: several are worked on at once. */
 void log_name_vms(bool yes);
@@ -114,6 +117,10 @@ struct log_line {
  * Must return at once. */
 typedef void log_keeper(void *opaque, const struct log_line *line);
 void log_set_keeper(log_keeper *keeper, void *opaque);
+
+/* A line that another process said and kept: on stderr only, as of now. Its text, part, VM and
+ * disk are the caller's. */
+void log_relay(const struct log_line *line);
 
 /* Only log.c and what prints stored lines need these. */
 void log_print_json(FILE *out, const struct log_line *line);

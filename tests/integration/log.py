@@ -179,6 +179,25 @@ def operators():
         tap.ok(rows[5]["command"].startswith("vmferry job cancel 1"), "and by which command")
 
 
+def together():
+    with Lab() as lab:
+        for name in ("app01", "app02"):
+            lab.sim.add_vm(name, [4 * MiB])
+        lab.add_source()
+        run = lab.vmferry("replicate", "--all", "--log-json", "--log-level=info,vsphere=debug")
+        lines = [line for line in lines_of(run.err) if "level" in line]
+        tap.is_(run.status, 0, "two VMs at once")
+        for name, job in {(l["vm"], l["job"]) for l in lines if l["job"]}:
+            mine = [line for line in of_job(lines) if line["vm"] == name]
+            key = [(l["part"], l["disk"], l["message"]) for l in mine]
+            kept = [(l["part"], l["disk"], l["message"]) for l in stored(lab, job)]
+            tap.is_(sorted(key), sorted(kept), "the lines of %s are those of its job" % name)
+            tap.ok("vsphere" in {l["part"] for l in mine}, "at the levels that were asked for")
+        plain = lab.vmferry("replicate", "--all", "--log-level=info").err.splitlines()
+        tap.ok(any(l.startswith("app01: ") for l in plain) and any(l.startswith("app02: ") for l in plain),
+               "plain lines name their VM", *plain)
+
+
 class Screen:
     """What a terminal shows: newline, return, cursor up, erase to the end of line and screen."""
 
@@ -263,7 +282,7 @@ def secrets():
 
 
 def main():
-    sections = [shapes, journal, failures, follow, operators, terminal, secrets]
+    sections = [shapes, journal, failures, follow, operators, together, terminal, secrets]
     for section in sections:
         if len(sys.argv) == 1 or section.__name__ in sys.argv[1:]:
             section()
