@@ -1,4 +1,4 @@
-/* vmferry job cancel, pause, resume and rate: what is to become of a job. */
+/* vmferry job cancel, pause and resume: what is to become of a job. */
 #include <inttypes.h>
 #include <json.h>
 #include <string.h>
@@ -51,7 +51,7 @@ static void show_task(void *opaque, const char *what, unsigned percent)
         log_notice("job", "%s: %u %%", what, percent);
 }
 
-static int print_state(struct store *store, int64_t job_id, bool json, struct error **err)
+int print_job_state(struct store *store, int64_t job_id, bool json, struct error **err)
 {
     json_object *object = NULL;
     struct store_job job;
@@ -119,7 +119,7 @@ int job_cancel_command(int argc, char *argv[], struct error **err)
     }
     if (arguments.drop && drop(&context, id, err) < 0)
         return -1;
-    return print_state(context.store, id, arguments.common.json, err);
+    return print_job_state(context.store, id, arguments.common.json, err);
 }
 
 int job_pause_command(int argc, char *argv[], struct error **err)
@@ -140,7 +140,7 @@ int job_pause_command(int argc, char *argv[], struct error **err)
         return 0;
     if (job_pause(context.store, context.state_dir, id, &options, err) < 0)
         return -1;
-    return print_state(context.store, id, arguments.common.json, err);
+    return print_job_state(context.store, id, arguments.common.json, err);
 }
 
 static int check_type(const struct store_job *job, struct error **err)
@@ -181,61 +181,4 @@ int job_resume_command(int argc, char *argv[], struct error **err)
               err) < 0)
         return -1;
     return done ? 0 : resume(&context, id, &arguments, err);
-}
-
-struct rating {
-    const struct store_job *job;
-    int64_t rate;
-};
-
-static const char *rate_text(int64_t rate, char text[48])
-{
-    if (rate < 0)
-        strcpy(text, "the configuration's");
-    else if (rate == 0)
-        strcpy(text, "unlimited");
-    else
-        snprintf(text, 48, "%" PRId64 " bytes/s", rate);
-    return text;
-}
-
-static int set_rate(struct store *store, void *opaque, struct error **err)
-{
-    const struct rating *r = opaque;
-    char subject[32], before[48], after[48];
-
-    snprintf(subject, sizeof subject, "job %" PRId64, r->job->id);
-    if (store_job_set_rate(store, r->job->id, r->rate, err) < 0)
-        return -1;
-    return store_audit_vm(store, r->job->vm_id, "job rate", subject,
-                          rate_text(r->job->rate, before), rate_text(r->rate, after), err);
-}
-
-int job_rate_command(int argc, char *argv[], struct error **err)
-{
-    CLEANUP_CONTEXT struct context context = { 0 };
-    struct arguments arguments = { 0 };
-    struct rating rating;
-    struct store_job job;
-    uint64_t rate;
-    int64_t id;
-    bool done;
-
-    if (begin(argc, argv, 2, "vmferry job rate JOB BYTES [--json]", &arguments, &context, &id,
-              &done, err) < 0)
-        return -1;
-    if (done)
-        return 0;
-    if (parse_size(argv[optind + 1], &rate, err) < 0)
-        return -1;
-    if (rate > INT64_MAX)
-        return error_set_kind(err, ERROR_USAGE, "'%s' is too much", argv[optind + 1]);
-    if (store_job_get(context.store, id, &job, err) < 0)
-        return -1;
-    if (!store_job_is_open(&job))
-        return error_set(err, "job %" PRId64 " is at its end: %s", id, job.status);
-    rating = (struct rating){ &job, (int64_t)rate };
-    if (store_transaction(context.store, set_rate, &rating, err) < 0)
-        return -1;
-    return print_state(context.store, id, arguments.common.json, err);
 }

@@ -22,6 +22,8 @@ int parse_job(const char *text, int64_t *id, struct error **err);
 int job_arguments(int argc, char *argv[], const char *usage, int count,
                   struct common_options *common, bool *help, struct error **err);
 
+/* "job 7: paused", or all of it as JSON. */
+int print_job_state(struct store *store, int64_t job_id, bool json, struct error **err);
 /* All that the tables say of a job, with its disks; steps only if they are wanted. */
 int job_to_json(struct store *store, const struct store_job *job, bool steps,
                 struct json_object **object, struct error **err);

@@ -157,6 +157,16 @@ static int take_once(struct store *store, const struct store_job *seen, int64_t 
     return store_transaction(store, admit_and_take, taking, err);
 }
 
+/* From the first byte on; later the heartbeat says. */
+static void set_rate(struct store *store, struct claim *claim, const struct claim_wants *wants)
+{
+    const struct store_job *job = &claim->job;
+    uint64_t own = job->rate >= 0 ? (uint64_t)job->rate : wants->rate;
+    bool closed;
+
+    atomic_store(&claim->rate, admission_rate(store, wants->admission, job, own, &closed));
+}
+
 int claim_take(struct store *store, int64_t job_id, const struct claim_wants *wants,
                struct claim **claim, struct error **err)
 {
@@ -164,7 +174,6 @@ int claim_take(struct store *store, int64_t job_id, const struct claim_wants *wa
     struct taking taking = { .admission = wants->admission };
     int64_t lease = lease_ms(wants), asked_ms = 0;
     char said[STORE_NAME] = "";
-    bool closed;
 
     if (!new)
         return error_set_errno(err, ENOMEM, "taking job %" PRId64, job_id);
@@ -182,10 +191,7 @@ int claim_take(struct store *store, int64_t job_id, const struct claim_wants *wa
     }
     if (!taking.taken)
         return error_set(err, "job %" PRId64 " changes all the time; try again", job_id);
-    atomic_store(&new->rate,
-                 admission_rate(store, wants->admission, &new->job,
-                                new->job.rate >= 0 ? (uint64_t) new->job.rate : wants->rate,
-                                &closed));
+    set_rate(store, new, wants);
     if (beat_start(new, store, wants, lease, asked_ms + lease, err) < 0)
         return -1;
     *claim = steal_ptr(new);
@@ -194,11 +200,10 @@ int claim_take(struct store *store, int64_t job_id, const struct claim_wants *wa
 
 /* What was asked for when the job was made, and over that what is asked for now. */
 static int keep_wishes(struct store *store, struct claim *claim, const char *options, int64_t rate,
-                       struct error **err)
+                       const struct claim_wants *wants, struct error **err)
 {
     struct store_job *job = &claim->job;
     char merged[STORE_TEXT];
-    uint64_t now;
 
     if (job_options_merge(job->options, options, merged, sizeof merged, err) < 0)
         return -1;
@@ -207,14 +212,13 @@ static int keep_wishes(struct store *store, struct claim *claim, const char *opt
         if (store_job_set_options(store, job->id, merged, err) < 0)
             return -1;
     }
-    if (rate < 0)
-        return 0;
-    job->rate = rate;
-    /* Lower at once; what else there is to say, the heartbeat says. */
-    now = atomic_load(&claim->rate);
-    if (rate && (!now || (uint64_t)rate < now))
-        atomic_store(&claim->rate, (uint64_t)rate);
-    return store_job_set_rate(store, job->id, rate, err);
+    if (rate >= 0) {
+        job->rate = rate;
+        if (store_job_set_rate(store, job->id, rate, err) < 0)
+            return -1;
+    }
+    set_rate(store, claim, wants);
+    return 0;
 }
 
 static int create(struct store *store, const struct store_vm *vm, const char *type,
@@ -244,19 +248,11 @@ static int clear_way(struct store *store, const struct store_vm *vm, const struc
     const struct claim_wants wants = { 0 };
     CLEANUP_CLAIM struct claim *dead = NULL;
 
-    bool replication = strcmp(job->type, JOB_REPLICATION) == 0, waits;
-    int64_t now;
-
-    if (store_clock_ms(store, &now, err) < 0)
-        return -1;
-    waits = strcmp(job->status, "running") != 0 && !is_abandoned(job);
-    if (waits || (replication && claim_is_dead(job, now))) {
+    if (strcmp(job->status, "running") != 0 && !is_abandoned(job)) {
         error_set(err,
                   "'%s' has an open job %" PRId64 " (%s, %s): `vmferry job resume %" PRId64
                   "` goes on with it, `vmferry job cancel %" PRId64 "` ends it",
-                  vm->name, job->id, job->type,
-                  strcmp(job->status, "running") == 0 ? "its worker has died" : job->status,
-                  job->id, job->id);
+                  vm->name, job->id, job->type, job->status, job->id, job->id);
         (*err)->errnum = EBUSY;
         return -1;
     }
@@ -290,7 +286,7 @@ int claim_vm(struct store *store, const struct store_vm *vm, const char *type, c
         if (!found)
             continue;
         if (claim_take(store, job.id, wants, claim, err) == 0)
-            return keep_wishes(store, *claim, options, rate, err);
+            return keep_wishes(store, *claim, options, rate, wants, err);
         if ((*err)->errnum != EALREADY)
             return -1;
         error_clear(err); /* it ended in between */

@@ -77,7 +77,7 @@ static void say_trouble(struct watcher *watcher, const char *trouble)
     snprintf(watcher->trouble, sizeof watcher->trouble, "%s", trouble ? trouble : "");
     error_set(&text, "%s", trouble ? trouble : "it is answered again");
     if (trouble && strstr(trouble, "source") && sync_is_live(sync) && kind->explain)
-        kind->explain(sync->from.source, &text);
+        kind->explain(sync->from.source, sync->disks[watcher->index].offered->place, &text);
     log_write(trouble ? LEVEL_WARNING : LEVEL_NOTICE, "copy", "%s", error_message(text));
 }
 

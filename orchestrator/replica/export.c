@@ -213,7 +213,7 @@ int export_server_start(const char *state_dir, const struct store_vm *vm,
     if (vm)
         snprintf(name, sizeof name, "%.40s.sock", vm->uuid);
     else
-        snprintf(name, sizeof name, "all-%d.sock", (int)getpid());
+        strcpy(name, "all.sock");
     if (export_folder(state_dir, server->exports, err) < 0 ||
         run_socket_open(state_dir, name, &server->socket, err) < 0)
         return -1;

@@ -145,9 +145,9 @@ struct source_kind {
     /* Called a few times a minute while its disks are being read: a login that ran out is made
      * again. An error is no reason to stop: reads tell. */
     int (*keep)(struct source *source, struct error **err);
-    /* Reading failed with *err: add what those who serve the disks said since they began. From
-     * any thread, while they serve. */
-    void (*explain)(struct source *source, struct error **err);
+    /* Reading failed with *err: add what those who serve the disk at this place (NULL: all) said
+     * since they began. From any thread, while they serve. */
+    void (*explain)(struct source *source, const char *place, struct error **err);
     /* Stop serving, and remove the snapshot of this name from the VM, waiting until it is
      * gone. 0 also when there is none. Works after a crash, too: `vmferry recover`. Cancel is
      * not looked at: who stops a copy does not want to leave the snapshot. */

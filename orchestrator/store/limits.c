@@ -230,8 +230,8 @@ int store_jobs_moving(struct store *store, int64_t now_ms, unsigned *count, stru
 {
     CLEANUP_STATEMENT struct statement s =
         statement(store, "SELECT count(*) FROM replication_jobs j WHERE " RUNS
-                         " AND (j.current_operation LIKE 'copying%' "
-                         "OR j.current_operation LIKE 'comparing%')");
+                         " AND j.current_operation IN ('copying', 'verifying', "
+                         "'reading the replica')");
     bool found;
 
     bind_int(&s, now_ms);

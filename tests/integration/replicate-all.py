@@ -292,6 +292,85 @@ def failures():
         tap.is_(lab.wrong(), [], "every replica is right")
 
 
+def moved(lab):
+    return lab.query("SELECT sum(bytes_done) FROM replication_jobs")[0][0] or 0
+
+
+def speed(lab, seconds):
+    """MiB/s of all jobs together."""
+    began, before = time.monotonic(), moved(lab)
+    time.sleep(seconds)
+    return (moved(lab) - before) / (time.monotonic() - began) / MiB
+
+
+def rates():
+    """What all jobs may move together, shared and changed while they run."""
+    with Lab(size=12 * MiB, a=4) as lab:
+        for vm in lab.vms:
+            vm.write(190, lab.size, False)
+        status, out, err = lab.vmferry("job", "rate", "--all", "2M", "--json")
+        tap.is_((status, json.loads(out)), (0, {"rate": 2 * MiB}), "a rate of all jobs")
+        process = lab.start("replicate", "--all", "--parallel=4", "--json")
+        wait_for(lambda: running(lab) == 4)
+        time.sleep(2)
+        got = speed(lab, 4)
+        tap.ok(1.3 < got < 2.7, "is kept by four workers together: %.2f MiB/s" % got)
+        each = lab.query("SELECT bytes_done FROM replication_jobs")
+        tap.ok(min(each)[0] * 3 > max(each)[0], "shared fairly", each)
+        lab.vmferry("job", "rate", "--all", "8M")
+        time.sleep(2)
+        got = speed(lab, 3)
+        tap.ok(4.5 < got < 10.5, "a change is heard within two seconds: %.2f MiB/s" % got)
+        lab.vmferry("job", "rate", "--all", "0")
+        out, err = process.communicate(timeout=60)
+        tap.is_((process.returncode, statuses(out)), (0, 4 * ["completed"]), "then unlimited")
+        tap.is_(lab.wrong(), [], "every replica is right")
+        shown = lab.vmferry("job", "rate", "--all")[1]
+        tap.is_(shown, "all jobs together: unlimited\n", "it is shown")
+        audit = lab.query("SELECT before, after FROM audit_log WHERE what = 'job rate --all' ORDER BY id")
+        tap.is_(audit[1:], [("2097152", "8388608"), ("8388608", "0")], "changes are audited")
+
+
+def zone(local):
+    """A TZ in which it is this time now."""
+    h, m, s = map(int, local.split(":"))
+    west = (int(time.time()) - (h * 3600 + m * 60 + s)) % 86400
+    return "TST%+d:%02d:%02d" % (west // 3600, west // 60 % 60, west % 60)
+
+
+def windows():
+    with Lab(a=2) as lab:
+        lab.configure("[throttle]\nwindow = 08:00-09:00 0\n  * unlimited\n")
+        process = lab.start("replicate", "--all", "--json", TZ=zone("08:59:56"))
+        waits = "SELECT DISTINCT current_operation FROM replication_jobs WHERE status = 'queued'"
+        wait_for(lambda: lab.query(waits + " AND current_operation IS NOT NULL"))
+        why = lab.query(waits)[0][0]
+        tap.ok(re.match("waits: its time window is closed until ... 09:00$", why), "a closed window: %s" % why)
+        tap.is_(running(lab), 0, "nothing runs")
+        out, err = process.communicate(timeout=30)
+        tap.is_((process.returncode, statuses(out)), (0, 2 * ["completed"]), "it opens: all goes on by itself")
+        tap.is_(lab.wrong(), [], "every replica is right")
+
+        lab.write_all(12)
+        lab.configure()
+        rules = "--window=08:00-08:01 0; * 250k"
+        process = lab.start("replicate", "a00", rules, "--json", TZ=zone("07:59:57"))
+        wait_for(lambda: running(lab) == 1, 20)
+        wait_for(lambda: lab.query(waits))
+        why = lab.query(waits)[0][0]
+        tap.ok(re.match("waits: its time window is closed until ... 08:01$", why), "it closes: %s" % why)
+        if "ROUNDS" not in os.environ:
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=30)
+            tap.is_(process.returncode, 3, "one that waits can be stopped")
+            process = lab.start("replicate", "a00", rules, "--json", TZ=zone("08:00:57"))
+        out, err = process.communicate(timeout=120)
+        tap.is_(process.returncode, 0, "it opens: the job goes on")
+        jobs = lab.query("SELECT count(*) FROM replication_jobs WHERE id > 2")
+        tap.is_(jobs, [(1,)], "the same job")
+        tap.is_([w for w in lab.wrong() if w[0] == "a00"], [], "the replica is right")
+
+
 def running(lab):
     return lab.query("SELECT count(*) FROM replication_jobs WHERE status = 'running' AND current_operation = 'copying'")[0][0]
 
@@ -313,7 +392,7 @@ def wrong_use():
         tap.ok(status == 1 and "no VM of source nowhere" in err, "a source without VMs", err)
 
 
-SECTIONS = (fifty, limits, failures, wrong_use)
+SECTIONS = (fifty, limits, failures, rates, windows, wrong_use)
 
 if __name__ == "__main__":
     tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])

@@ -244,11 +244,20 @@ bool serving_possible(struct serving *serving, const struct vm_spec *spec,
     return transport_possible(&serving->options->transport, &access, &target, text);
 }
 
-void serving_explain(const struct serving *serving, struct error **err)
+static bool is_at(const struct transport_server *server, const char *place)
+{
+    CLEANUP_FREE char *uri = run_socket_uri(&server->socket, "");
+
+    return !place || (uri && strcmp(uri, place) == 0);
+}
+
+void serving_explain(const struct serving *serving, const char *place, struct error **err)
 {
     for (size_t i = 0; *err && i < serving->count; i++) {
         char text[512];
 
+        if (!is_at(&serving->servers[i], place))
+            continue;
         transport_complaint(&serving->servers[i], text, sizeof text);
         if (text[0])
             error_append(err, "nbdkit said: %s", text);

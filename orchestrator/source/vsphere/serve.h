@@ -40,8 +40,8 @@ bool serving_possible(struct serving *serving, const struct vm_spec *spec,
                       const struct vsphere_disk *disk, char text[1024]);
 /* After a new login. */
 int serving_renew_cookie(struct serving *serving, struct error **err);
-/* Add what the servers complained of to *err. */
-void serving_explain(const struct serving *serving, struct error **err);
+/* Add what the server of this place complained of to *err; NULL: all servers. */
+void serving_explain(const struct serving *serving, const char *place, struct error **err);
 void serving_stop(struct serving *serving); /* files and servers; it can be started again */
 
 #endif

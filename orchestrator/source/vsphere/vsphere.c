@@ -255,9 +255,9 @@ static int keep(struct source *source, struct error **err)
     return greet(v, err) < 0 ? -1 : serving_renew_cookie(&v->serving, err);
 }
 
-static void explain(struct source *source, struct error **err)
+static void explain(struct source *source, const char *place, struct error **err)
 {
-    serving_explain(&of(source)->serving, err);
+    serving_explain(&of(source)->serving, place, err);
 }
 
 /* The servers read with the session's cookie, and sessions end when servers like; a server

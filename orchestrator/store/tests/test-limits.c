@@ -151,7 +151,7 @@ static void test_settings(void **state)
     for (int job = 1; job <= 3; job++)
         start(database, job);
     set(database, "current_operation = 'copying'", 1);
-    set(database, "current_operation = 'comparing'", 2);
+    set(database, "current_operation = 'verifying'", 2);
     set(database, "current_operation = 'preflight'", 3);
     assert_int_equal(store_jobs_moving(store, NOW, &count, &err), 0);
     assert_int_equal(count, 2);
