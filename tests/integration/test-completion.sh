@@ -19,7 +19,7 @@ like "$(completes vmferry copy --)" '--changes= .*--connections= .*--help .*--js
 is "$(completes vmferry copy --targ)" --target-zero 'an option'
 is "$(completes vmferry copy --progress =)" 'auto json none' 'values of an option'
 is "$(completes vmferry copy --progress = j)" json 'a value of an option'
-is "$(completes vmferry vm '')" 'list show' 'subcommands'
+is "$(completes vmferry vm '')" 'list set show' 'subcommands'
 is "$(completes vmferry source re)" 'refresh remove' 'some subcommands'
 
 is "$(completes vmferry --log = j)" 'journal json' "values of the log's option"
