@@ -224,11 +224,11 @@ ok vmferry verify app01 --source -- "which is right"
 
 unset VMFERRY_STATE VMFERRY_CONFIG
 ok timeout 500 /usr/bin/python3 "$top/tests/integration/points-model.py" "$tmp/model" \
-    "${STEPS:-30}" ${SEED:+"$SEED"} -- "random histories of points"
+    "${STEPS:-20}" ${SEED:+"$SEED"} -- "random histories of points"
 if [ -n "${REPORTS:-}${SANITIZE:-}" ]; then
     skip "killer.so and a sanitizer can't both be first" "kill -9 while a point is deleted"
 else
     ok timeout 2000 /usr/bin/python3 "$top/tests/integration/points-kill.py" "$tmp/kills" \
-        "${KILLS:-25}" ${SEED:+"$SEED"} -- "kill -9 at any call while a point is deleted"
+        "${KILLS:-15}" ${SEED:+"$SEED"} -- "kill -9 at any call while a point is deleted"
 fi
 done_testing

@@ -140,13 +140,10 @@ start=$(date +%s%N)
 run verify --all --age=0s
 took=$((($(date +%s%N) - start) / 1000000))
 result $((took < 1300)) "the configured rate is kept: 8 MiB in $took ms"
-start=$(date +%s%N)
 run verify --all --rate=0
-took=$((($(date +%s%N) - start) / 1000000))
-result $((took > 2500)) "--rate=0 is as fast as it goes: $took ms"
-timeout -s INT 1 vmferry verify --all --rate=1M >stopped 2>&1
-is "$?" 124 "a scrub can be stopped"
-timeout -s INT 1 vmferry verify --all --rate=1M >stopped 2>&1
+like "$status $out" "1 .*3 restore points|1 .*point 1: DAMAGED" "--rate=0: as fast as it goes"
+timeout --preserve-status -s INT 3 vmferry verify --all --rate=1M >stopped 2>&1
+is "$?" 3 "a scrub can be stopped"
 like "$(cat stopped)" "paused; run the same command again" "and says how it goes on"
 
 for wrong in "--all --point=1" "--age=7d app01" "--all --age=7" "--all --age=d" "--all --repair" ""; do
