@@ -223,7 +223,7 @@ static int add_row(struct store *store, struct table *table, const struct store_
     table_cell(table, "%s", job_state(job, now_ms));
     table_cell(table, "%.1f%%", job->percent);
     table_cell(table, "%s", human_bytes(bytes, job->bytes_done));
-    table_cell(table, runs ? "%s/s" : "", human_bytes(rate, job->throughput));
+    table_cell(table, runs ? "%s/s" : "%s", runs ? human_bytes(rate, job->throughput) : "");
     table_cell(table, "%s",
                runs && job->eta_seconds >= 0 ? human_seconds(eta, job->eta_seconds) : "");
     table_cell(table, "%s", time_text(time, job->created_ms));
@@ -367,7 +367,10 @@ static int print_steps(struct store *store, const struct store_job *job, struct 
         table_cell(&table, "%s", disk);
         table_cell(&table, "%s", step->state);
         table_cell(&table, "%s", time_text(time, step->started_ms));
-        table_cell(&table, step->completed_ms ? "%.1f" : "", seconds);
+        if (step->completed_ms)
+            table_cell(&table, "%.1f", seconds);
+        else
+            table_cell(&table, "%s", "");
         table_cell(&table, "%.100s", step->detail);
     }
     if (count) {

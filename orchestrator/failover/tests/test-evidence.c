@@ -46,8 +46,8 @@ static void guests_that_are_stuck_are_known(void **state)
         "GRUB loading.\r\nerror: no such device.\r\nEntering rescue mode...\r\ngrub rescue> ",
         "Begin: Waiting for root file system\r\n(initramfs) ",
         "\x1b[2J\x1b[01;01HBdsDxe: No bootable option or device was found.\r\nPress any key",
-        "Booting from Hard Disk...\r\nBoot failed: not a bootable disk\r\n\r\nNo bootable "
-        "device.\r\n",
+        ("Booting from Hard Disk...\r\nBoot failed: not a bootable disk\r\n\r\nNo bootable "
+         "device.\r\n"),
         "[    1.2] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n[    1.3] ---[ end",
         "\x1b[0mgrub\x1b[1;1H> ", /* drawn piece by piece */
     };
