@@ -55,7 +55,11 @@ int admission_wait(struct store *store, const struct store_job *job, const char 
     if (store_job_waits(store, job, why, err) < 0)
         return -1;
     if (strcmp(said, why) != 0) {
-        LOG_JOB(job->id, NULL);
+        CLEANUP_ERROR struct error *ignored = NULL;
+        struct store_vm vm = { 0 };
+
+        store_vm_get(store, job->vm_id, &vm, &ignored);
+        LOG_JOB(job->id, vm.name);
         log_notice("job", "%s", why);
     }
     snprintf(said, STORE_NAME, "%s", why);

@@ -383,6 +383,26 @@ def wait_for(condition, seconds=30):
         time.sleep(0.05)
 
 
+def hosts():
+    """Where a VM's data comes from, for limits."""
+    places = {
+        "nbd://storage7:10809/x": "storage7",
+        "nbds://me@storage8/x?tls-certificates=/c": "storage8",
+        "nbd://[fd00::1]:10809/": "[fd00::1]",
+        "nbd+unix:///x?socket=/a@b": None,
+    }
+    with Lab(a=1) as lab:
+        for i, place in enumerate(places):
+            disk = dict(key=2000, unit=0, capacity=MiB, backing_uuid="b", uri=place, change_id="u/1")
+            spec = dict(uuid=str(uuid.UUID(int=i + 1)), name="h%d" % i, firmware="bios", cpus=1, memory=1 << 28)
+            with open(lab.path("a/h%d.json" % i), "w") as f:
+                json.dump(dict(spec, disks=[disk]), f)
+        status, out, err = lab.vmferry("source", "refresh")
+        tap.is_(status, 0, "VMs on other hosts")
+        found = lab.query("SELECT source_host FROM vms WHERE name LIKE 'h%' ORDER BY name")
+        tap.is_([h for (h,) in found], list(places.values()), "are known by their hosts")
+
+
 def wrong_use():
     with Lab(a=1) as lab:
         for words in (("--all", "a00"), ("--source=a", "a00"), ("a00", "a00x"), ("--all", "--device=disk-2000=/x")):
@@ -392,7 +412,7 @@ def wrong_use():
         tap.ok(status == 1 and "no VM of source nowhere" in err, "a source without VMs", err)
 
 
-SECTIONS = (fifty, limits, failures, rates, windows, wrong_use)
+SECTIONS = (fifty, limits, failures, rates, windows, hosts, wrong_use)
 
 if __name__ == "__main__":
     tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])

@@ -426,6 +426,32 @@ def refused():
         tap.is_(lab.vmferry("preflight", "/DC0/vm/b/twin").status, 0, "a path says which")
 
 
+def many():
+    """Several VMs at once, each with a session, a snapshot and readers of its own."""
+    with Lab() as lab:
+        vms = [lab.sim.add_vm("many%d" % i, [2 * MiB, MiB]) for i in range(5)]
+        for vm in vms:
+            for key in vm.keys():
+                vm.write_randomly(key, rng)
+        lab.add_source()
+        lab.vmferry("source", "refresh")
+        lab.configure("[limits]", "per_host = 2")
+        for types in ("initial", "incremental"):
+            result = lab.vmferry("replicate", "--all", "--parallel=4", "--enable-cbt", "--json")
+            ended(result, 0, "five VMs at once")
+            got = {d["sync_type"] for vm in result.json()["vms"] for d in vm["result"]["disks"]}
+            tap.is_(got, {types}, types)
+            tap.ok(all(lab.all_same(vm) for vm in vms), "each replica is right")
+            for vm in vms:
+                vm.write_randomly(2000, rng)
+                vm.write_randomly(2001, rng)
+        tap.is_([lab.standing(vm) for vm in vms], 5 * [[]], "no snapshot stays")
+        tap.is_(lab.sim.state()["sessions"]["open"], 0, "nor a session")
+        tap.is_(lab.secrets_left(), [], "nor a secret")
+        host = lab.query("SELECT DISTINCT source_host FROM vms")
+        tap.ok(len(host) == 1 and host[0][0] and " " not in host[0][0], "the host is known", host)
+
+
 def inventory():
     with Lab() as lab:
         web = lab.sim.add_vm("/DC0/vm/web/web01", [16 * MiB, 8 * MiB])
@@ -535,7 +561,7 @@ def trust():
 
 
 SECTIONS = (ordinary, reset, identity, growth, crashes, unborn, failures, removal, telling, refused)
-SECTIONS += (habits, poor, inventory, trust)
+SECTIONS += (habits, poor, many, inventory, trust)
 
 if __name__ == "__main__":
     tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])

@@ -255,6 +255,43 @@ static void test_many_rows(void **state)
     terminal_close(&terminal);
 }
 
+/* A row that was cleared is another one's. */
+static void test_rows_again(void **state)
+{
+    struct progress_record ended = record("app01", 100, PROGRESS_COMPLETED);
+    struct progress_record other = record("app02", 10, PROGRESS_RUNNING);
+    struct progress_record next = record("app03", 20, PROGRESS_RUNNING);
+    struct screen screen = { 0 };
+    struct terminal terminal;
+    struct bar *bar;
+
+    (void)state;
+    terminal_open(&terminal, 80, 24);
+    bar = bar_open(terminal.out, BAR_AUTO);
+    bar_show(bar, 0, &ended, NULL);
+    bar_show(bar, 1, &other, NULL);
+    bar_show(bar, 0, &next, NULL); /* it has ended */
+    screen_read(&terminal, &screen);
+    assert_int_equal(strncmp(screen.line[0], "app01 ", 6), 0);
+    bar_clear(bar, 0);
+    screen_read(&terminal, &screen);
+    assert_int_equal(screen.row, 1);
+    assert_int_equal(strncmp(screen.line[0], "app02 ", 6), 0);
+    bar_show(bar, 0, &next, NULL);
+    screen_read(&terminal, &screen);
+    assert_int_equal(screen.row, 2);
+    assert_int_equal(strncmp(screen.line[0], "app03 ", 6), 0);
+    assert_int_equal(strncmp(screen.line[1], "app02 ", 6), 0);
+    bar_clear(bar, 1);
+    bar_clear(bar, 0);
+    bar_clear(bar, BAR_ROWS_MAX);
+    bar_clear(NULL, 0);
+    screen_read(&terminal, &screen);
+    assert_int_equal(screen.row, 0);
+    bar_close(bar);
+    terminal_close(&terminal);
+}
+
 /* Everything that `style` prints for a row that runs, and one that ends twice. */
 static char *printed(enum bar_style style)
 {
@@ -350,9 +387,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_terminal),  cmocka_unit_test(test_widths),
         cmocka_unit_test(test_log_lines), cmocka_unit_test(test_never_began),
-        cmocka_unit_test(test_many_rows), cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_json),      cmocka_unit_test(test_quiet),
-        cmocka_unit_test(test_human),
+        cmocka_unit_test(test_many_rows), cmocka_unit_test(test_rows_again),
+        cmocka_unit_test(test_lines),     cmocka_unit_test(test_json),
+        cmocka_unit_test(test_quiet),     cmocka_unit_test(test_human),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
