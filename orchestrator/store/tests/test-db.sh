@@ -108,6 +108,49 @@ like "$(with "sqlite://$tmp/old.db" vmferry db status)" 'pending +0002.*pending 
 like "$(with "sqlite://$tmp/old.db" vmferry db dump 2>&1)" 'vmferry db migrate' 'no dump of an old schema'
 is "$(with "sqlite://$tmp/old.db" vmferry db migrate | head -n 1)" 0002-source-place 'is brought up to date'
 
+# The same of MariaDB, with rows; each migration is cut off at several moments and gone on with
+shape() { # DATABASE
+    sql "SELECT TABLE_NAME, COLUMN_NAME, ORDINAL_POSITION, COLUMN_TYPE, IS_NULLABLE, COLUMN_DEFAULT,
+        GENERATION_EXPRESSION FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = '$1' ORDER BY 1, 3;
+        SELECT TABLE_NAME, INDEX_NAME, NON_UNIQUE, SEQ_IN_INDEX, COLUMN_NAME
+        FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = '$1' ORDER BY 1, 2, 4;
+        SELECT TABLE_NAME, CONSTRAINT_NAME, CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS
+        WHERE CONSTRAINT_SCHEMA = '$1' ORDER BY 1, 2;
+        SELECT TABLE_NAME, CONSTRAINT_NAME, REFERENCED_TABLE_NAME, DELETE_RULE
+        FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = '$1' ORDER BY 1, 2"
+}
+sql 'CREATE DATABASE old'
+old=${uri/vmferry/old}
+{
+    echo 'USE old;'
+    cat "$top/sql/mariadb/0001-initial.sql"
+    cat <<SQL
+CREATE TABLE schema_migrations (number BIGINT NOT NULL PRIMARY KEY, name VARCHAR(255) NOT NULL,
+    statements_done BIGINT NOT NULL, completed_at BIGINT) ENGINE = InnoDB
+    CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+INSERT INTO schema_migrations VALUES (1, '0001-initial', 99, 1);
+INSERT INTO sources VALUES (1, 'lab', 'nbd', '/', 1);
+INSERT INTO vms VALUES (1, 'u', 1, 'app01', NULL, 'ready_for_failover', '{}', 1, 1);
+INSERT INTO vm_disks VALUES (1, 1, 2000, 0, 'b', 4096, NULL, NULL, NULL);
+INSERT INTO replication_jobs (id, vm_id, replication_type, sync_type, status, created_at, updated_at)
+    VALUES (1, 1, 'manual', 'initial', 'completed', 7, 8);
+INSERT INTO restore_points VALUES (1, 1, 1, 4, 1, 1, 1);
+INSERT INTO restore_point_disks VALUES (1, 1, 1, NULL, 'o', 'raw', 'l', 'initial', NULL, 'd', 0, 1);
+SQL
+} | sql
+like "$(with "$old" vmferry db status)" 'pending +0002.*pending +0005-jobs' 'what it lacks, over MariaDB'
+killed=0
+for i in $(seq 1 40); do
+    VMFERRY_DATABASE=$old timeout -s KILL "$(printf '0.%03d' $((10 + i * 3)))" vmferry db migrate \
+        >/dev/null 2>&1 || killed=$((killed + 1))
+done 2>/dev/null
+diag "cut off $killed times"
+with "$old" vmferry db migrate >/dev/null 2>&1
+is "$(shape old)" "$(shape third)" 'a migration that is cut off is gone on with to the same schema'
+is "$(sql 'SELECT v.next_point, j.started_at, d.capacity FROM old.vms v, old.replication_jobs j, old.restore_point_disks d')" \
+    '5	7	4096' 'and what it changes in rows is right'
+is "$(sql 'SELECT count(*) FROM old.schema_migrations WHERE completed_at IS NULL')" 0 'none is left half done'
+
 # The same tables and columns in both, and keys that Galera can certify rows by
 is "$(sql "SELECT count(*) FROM information_schema.TABLES t WHERE TABLE_SCHEMA = 'third' AND
     (ENGINE <> 'InnoDB' OR NOT EXISTS (SELECT 1 FROM information_schema.STATISTICS s
