@@ -72,11 +72,11 @@ void log_print_plain(FILE *out, const struct log_line *line, bool with_vm)
         print_about(out, line->vm);
     if (line->command)
         print_command(out, line->command);
-    else if (line->level <= LEVEL_WARNING || line->level == LEVEL_DEBUG)
-        fprintf(out, "%s: ", log_level_name(line->level));
-    if (line->level == LEVEL_DEBUG)
-        print_about(out, line->part);
     print_about(out, line->disk);
+    if (!line->command && (line->level <= LEVEL_WARNING || line->level == LEVEL_DEBUG))
+        print_about(out, log_level_name(line->level));
+    if (!line->command && line->level == LEVEL_DEBUG)
+        print_about(out, line->part);
     escape_terminal(out, line->text);
     fputc('\n', out);
 }
