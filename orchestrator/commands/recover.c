@@ -1,8 +1,9 @@
-/* vmferry recover: remove what dead jobs left at their sources. */
+/* vmferry recover: go on with what dead workers left, and sweep behind them. */
 #include "job/recover.h"
 #include "commands/command.h"
 #include "commands/context.h"
 #include "commands/options.h"
+#include "commands/run-job.h"
 #include "commands/task-line.h"
 #include "commands/watch.h"
 #include "failover/failover.h"
@@ -11,12 +12,14 @@
 #include "progress.h"
 
 static const char help[] =
-    "usage: vmferry recover [VM] [--state=DIR]\n"
+    "usage: vmferry recover [VM] [--pause] [--state=DIR]\n"
     "\n"
-    "Removes the snapshots that jobs left at their sources: their process died, or the\n"
-    "source refused. Rolls back the tests (vmferry failover test) whose process died, or whose\n"
-    "time is over. Without a VM: of all. Jobs and tests that live are left alone.\n"
+    "Goes on with the jobs whose worker has died, to their end. Removes the snapshots that ended\n"
+    "jobs left at their sources, and servers without a worker. Rolls back the tests (vmferry\n"
+    "failover test) whose process died, or whose time is over. Without a VM: of all. Jobs and\n"
+    "tests that live are left alone, and nothing that was copied is removed.\n"
     "\n"
+    "  --pause       do not go on with jobs: `vmferry job resume` does, whenever you like\n"
     "  --state=DIR   state directory\n";
 
 static void say(void *opaque, const char *text)
@@ -33,14 +36,17 @@ static void show_task(void *opaque, const char *what, unsigned percent)
         log_info("source", "%s: %u %%", what, percent);
 }
 
-static int parse(int argc, char *argv[], struct common_options *common, struct error **err)
+static int parse(int argc, char *argv[], struct common_options *common, bool *pause,
+                 struct error **err)
 {
-    static const struct option options[] = { COMMON_OPTIONS };
+    static const struct option options[] = { { "pause", no_argument, NULL, 'p' }, COMMON_OPTIONS };
     int c;
 
     opterr = 0;
     while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (common_option(c, argv, common, err) < 0)
+        if (c == 'p')
+            *pause = true;
+        else if (common_option(c, argv, common, err) < 0)
             return -1;
     }
     return 0;
@@ -60,39 +66,66 @@ static bool recover_tests(struct context *context, const struct store_vm *vm)
     return r == 0;
 }
 
+static int judge(const struct recover_result *result, bool tests, struct error **err)
+{
+    if (result->failed)
+        return error_set(err, "%u snapshot%s may still stand; run it again when the source answers",
+                         result->failed, result->failed == 1 ? "" : "s");
+    if (result->going)
+        return error_set(err, "restore points of %u VM%s could not be deleted to the end",
+                         result->going, result->going == 1 ? "" : "s");
+    if (!tests)
+        return error_set(err, "a test could not be rolled back");
+    if (result->unfinished)
+        return error_set(err, "%u job%s failed", result->unfinished,
+                         result->unfinished == 1 ? "" : "s");
+    printf("%u job%s completed, %u paused; %u snapshot%s removed\n", result->resumed,
+           result->resumed == 1 ? "" : "s", result->paused, result->removed,
+           result->removed == 1 ? "" : "s");
+    return 0;
+}
+
+static int recover(struct context *context, const struct store_vm *vm, bool pause,
+                   struct error **err)
+{
+    struct task_line line = { .printed = false };
+    struct replicate_options run = { .given_rate = -1, .task = show_task };
+    struct recover_options options = {
+        .cancel = cancel_on_signals(), .say = say, .task = show_task, .opaque = &line
+    };
+    struct recover_result result;
+    struct admission admission;
+    bool tests;
+
+    run_admission(&context->config, &admission);
+    run.admission = &admission;
+    run.cancel = options.cancel;
+    run.opaque = &line;
+    if (run_options(&context->config, &run, err) < 0)
+        return -1;
+    options.run = pause ? NULL : &run;
+    tests = recover_tests(context, vm);
+    if (job_recover(context->store, context->state_dir, vm, &options, &result, err) < 0)
+        return -1;
+    job_settle_exports(context->store, context->state_dir, vm, false);
+    return judge(&result, tests, err);
+}
+
 int command_recover(int argc, char *argv[], struct error **err)
 {
     CLEANUP_CONTEXT struct context context = { 0 };
     struct common_options common = { 0 };
-    struct task_line line = { .printed = false };
-    const struct recover_options options = {
-        .cancel = cancel_on_signals(), .say = say, .task = show_task, .opaque = &line
-    };
-    struct recover_result result;
     struct store_vm vm;
-    bool one, tests;
+    bool one, pause = false;
 
-    if (parse(argc, argv, &common, err) < 0)
+    if (parse(argc, argv, &common, &pause, err) < 0)
         return -1;
     if (common.help)
         return print_help(help);
     one = argc - optind > 0;
-    if ((one && expect_arguments(argc, 1, "vmferry recover [VM]", err) < 0) ||
+    if ((one && expect_arguments(argc, 1, "vmferry recover [VM] [--pause]", err) < 0) ||
         context_open(common.state, &context, err) < 0 ||
         (one && store_vm_find(context.store, argv[optind], &vm, err) < 0))
         return -1;
-    tests = recover_tests(&context, one ? &vm : NULL);
-    job_settle_exports(context.store, context.state_dir, one ? &vm : NULL, false);
-    if (job_recover(context.store, context.state_dir, one ? &vm : NULL, &options, &result, err) < 0)
-        return -1;
-    if (result.failed)
-        return error_set(err, "%u snapshot%s may still stand; run it again when the source answers",
-                         result.failed, result.failed == 1 ? "" : "s");
-    if (result.going)
-        return error_set(err, "restore points of %u VM%s could not be deleted to the end",
-                         result.going, result.going == 1 ? "" : "s");
-    if (!tests)
-        return error_set(err, "a test could not be rolled back");
-    printf("%u snapshot%s removed\n", result.removed, result.removed == 1 ? "" : "s");
-    return 0;
+    return recover(&context, one ? &vm : NULL, pause, err);
 }

@@ -8,6 +8,7 @@
 #include "commands/options.h"
 #include "commands/task-line.h"
 #include "commands/watch.h"
+#include "job/sweep.h"
 #include "table.h"
 
 struct output {
@@ -164,6 +165,7 @@ int run_job(struct context *context, const struct store_vm *vm, int64_t job_id,
     run_admission(&context->config, &admission);
     options->admission = &admission;
     options->export_socket = getenv(RUN_EXPORT_SOCKET);
+    sweep_at_start(context->store, context->state_dir);
     options->cancel = cancel_on_signals();
     options->task = show_task;
     if (look->style == BAR_AUTO && !look->json && isatty(STDIN_FILENO) && isatty(STDERR_FILENO))

@@ -248,11 +248,19 @@ static int clear_way(struct store *store, const struct store_vm *vm, const struc
     const struct claim_wants wants = { 0 };
     CLEANUP_CLAIM struct claim *dead = NULL;
 
-    if (strcmp(job->status, "running") != 0 && !is_abandoned(job)) {
+    bool replication = strcmp(job->type, JOB_REPLICATION) == 0, waits;
+    int64_t now;
+
+    if (store_clock_ms(store, &now, err) < 0)
+        return -1;
+    waits = strcmp(job->status, "running") != 0 && !is_abandoned(job);
+    if (waits || (replication && claim_is_dead(job, now))) {
         error_set(err,
                   "'%s' has an open job %" PRId64 " (%s, %s): `vmferry job resume %" PRId64
                   "` goes on with it, `vmferry job cancel %" PRId64 "` ends it",
-                  vm->name, job->id, job->type, job->status, job->id, job->id);
+                  vm->name, job->id, job->type,
+                  strcmp(job->status, "running") == 0 ? "its worker has died" : job->status,
+                  job->id, job->id);
         (*err)->errnum = EBUSY;
         return -1;
     }

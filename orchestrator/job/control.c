@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "job/connect.h"
+#include "job/takeover.h"
 
 #define LOOK_US 200000
 
@@ -175,6 +176,7 @@ int job_lay_down(struct store *store, const char *state_dir, struct claim *claim
 
     end.vm = &vm;
     if (store_vm_get(store, claim->job.vm_id, &vm, err) < 0 ||
+        takeover_point(store, state_dir, &vm, claim, err) < 0 ||
         withdraw(store, state_dir, &vm, claim, err) < 0)
         return -1;
     if (!keep_frozen &&

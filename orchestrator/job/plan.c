@@ -9,6 +9,7 @@
 #include "changemap.h"
 #include "copy/end.h"
 #include "job/sync.h"
+#include "job/takeover.h"
 #include "replica/volume.h"
 
 #define CONNECT_SECONDS 30
@@ -292,10 +293,16 @@ static int name_files(struct sync *sync, struct disk_sync *disk, struct error **
     place = sync_pool_disk(sync, disk);
     if (pool_image(&sync->pool, &place, base ? 0 : sync->number, disk->row.image, err) < 0)
         return -1;
-    if (disk->left.id)
+    snprintf(disk->row.leaves, sizeof disk->row.leaves, "%s", names.leaves);
+    if (disk->left.id) {
         memcpy(disk->row.image, disk->left.image, sizeof disk->row.image);
-    snprintf(disk->row.leaves, sizeof disk->row.leaves, "%s",
-             disk->left.id ? disk->left.leaves : names.leaves);
+        memcpy(disk->row.leaves, disk->left.leaves, sizeof disk->row.leaves);
+    } else if (sync->claim->contested) {
+        /* Somebody may be about to make, or to remove, files of the usual names. */
+        takeover_mark(disk->row.leaves, sizeof disk->row.leaves, sync->job.fence);
+        if (!base || sync->pool.row.id == 0)
+            takeover_mark(disk->row.image, sizeof disk->row.image, sync->job.fence);
+    }
     return sync_set_paths(sync, disk, err);
 }
 

@@ -36,7 +36,7 @@ int sync_clear(struct sync *sync, struct error **err)
     for (size_t i = 0; i < sync->count; i++) {
         const struct disk_sync *disk = &sync->disks[i];
 
-        if (disk->start == START_DONE || disk->start == START_RESUME || disk->old_image[0])
+        if (disk->start == START_DONE || disk->start == START_RESUME)
             continue;
         if (volume_remove(disk->journal, err) < 0 || volume_remove(disk->resend, err) < 0 ||
             volume_remove(disk->changes, err) < 0)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "job/exports.h"
+#include "job/sweep.h"
 #include "job/sync.h"
 #include "replica/volume.h"
 
@@ -118,6 +119,7 @@ void sync_tidy(const struct sync *sync)
 {
     for (size_t i = 0; i < sync->count; i++)
         tidy(sync, &sync->disks[i].parent);
+    sweep_files(sync->store, sync->state_dir, sync->vm);
     job_settle_exports(sync->store, sync->state_dir, sync->vm, true);
 }
 

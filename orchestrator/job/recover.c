@@ -5,10 +5,10 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "job/claim.h"
-#include "job/connect.h"
+#include "job/control.h"
 #include "job/retire-steps.h"
 #include "job/retire.h"
+#include "job/sweep.h"
 
 struct recovery {
     struct store *store;
@@ -30,47 +30,6 @@ static void say(const struct recovery *recovery, const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     recovery->options->say(recovery->options->opaque, text);
-}
-
-static int remove_one(struct recovery *recovery, struct source *source, const struct store_vm *vm,
-                      const struct store_job *job, struct error **err)
-{
-    if (source->kind->thaw && source->kind->thaw(source, vm->uuid, job->snapshot, err) < 0)
-        return -1;
-    if (store_job_set_snapshot(recovery->store, job->id, "", err) < 0 ||
-        store_audit(recovery->store, "recover: snapshot removed", vm->uuid, job->snapshot, NULL,
-                    err) < 0)
-        return -1;
-    recovery->result->removed++;
-    say(recovery, "'%s': snapshot %s of job %" PRId64 " is gone", vm->name, job->snapshot, job->id);
-    return 0;
-}
-
-static void remove_all(struct recovery *recovery, const struct store_vm *vm,
-                       const struct store_job *jobs, size_t count)
-{
-    CLEANUP_CONNECTION struct connection from = { 0 };
-    CLEANUP_ERROR struct error *unreachable = NULL;
-
-    from.settings.cancel = recovery->options->cancel;
-    from.settings.say = recovery->options->say;
-    from.settings.task = recovery->options->task;
-    from.settings.opaque = recovery->options->opaque;
-    if (connection_open(recovery->store, vm->source_id, recovery->state_dir, &from, &unreachable) <
-        0) {
-        recovery->result->failed += (unsigned)count;
-        say(recovery, "'%s': %s", vm->name, error_message(unreachable));
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        CLEANUP_ERROR struct error *problem = NULL;
-
-        if (remove_one(recovery, from.source, vm, &jobs[i], &problem) == 0)
-            continue;
-        recovery->result->failed++;
-        say(recovery, "'%s': snapshot %s of job %" PRId64 ": %s", vm->name, jobs[i].snapshot,
-            jobs[i].id, error_message(problem));
-    }
 }
 
 /* Points whose deletion a dead process began. */
@@ -95,49 +54,120 @@ static void finish_points(struct recovery *recovery, const struct store_vm *vm)
             count == 1 ? "" : "s");
 }
 
-/* Ends the VM's job when its worker has died; *busy: it lives. */
-static int end_dead_job(struct recovery *recovery, const struct store_vm *vm, bool *busy,
-                        struct error **err)
+/* Go on with the VM's job, in this process. */
+static void run_on(struct recovery *recovery, const struct store_vm *vm,
+                   const struct store_job *job)
 {
+    CLEANUP_REPLICATE_RESULT struct replicate_result run = { 0 };
+    CLEANUP_ERROR struct error *problem = NULL;
+
+    say(recovery, "'%s': going on with job %" PRId64 ", whose worker has died", vm->name, job->id);
+    if (job_resume(recovery->store, recovery->state_dir, job->id, recovery->options->run, &run,
+                   &problem) == 0) {
+        recovery->result->resumed++;
+        say(recovery, "'%s': job %" PRId64 " has completed, restore point %u", vm->name, job->id,
+            run.point);
+    } else if (problem->errnum == EBUSY) {
+        recovery->result->running++;
+        say(recovery, "%s", error_message(problem));
+    } else if (problem->kind == ERROR_PAUSED) {
+        recovery->result->paused++;
+        say(recovery, "'%s': job %" PRId64 " is paused: %s", vm->name, job->id,
+            error_message(problem));
+    } else {
+        recovery->result->unfinished++;
+        say(recovery, "'%s': job %" PRId64 ": %s", vm->name, job->id, error_message(problem));
+    }
+}
+
+/* A job of another kind is begun anew by who wants it; what it left half-done is finished below. */
+static int lay_down(struct recovery *recovery, const struct store_vm *vm,
+                    const struct store_job *job, struct error **err)
+{
+    const struct control_options options = { .cancel = recovery->options->cancel,
+                                             .say = recovery->options->say,
+                                             .task = recovery->options->task,
+                                             .opaque = recovery->options->opaque };
     const struct claim_wants wants = { 0 };
     CLEANUP_CLAIM struct claim *claim = NULL;
+    bool replication = strcmp(job->type, JOB_REPLICATION) == 0;
+
+    if (claim_take(recovery->store, job->id, &wants, &claim, err) < 0)
+        return -1;
+    if (job_lay_down(recovery->store, recovery->state_dir, claim, replication ? "paused" : "failed",
+                     replication ? "worker" : NULL, "its worker died", replication, &options,
+                     err) < 0)
+        return -1;
+    if (replication)
+        recovery->result->paused++;
+    say(recovery, "'%s': job %" PRId64 " is %s: its worker died", vm->name, job->id,
+        replication ? "paused" : "ended");
+    return 0;
+}
+
+/* *busy: somebody works on the VM. */
+static int recover_job(struct recovery *recovery, const struct store_vm *vm, bool *busy,
+                       struct error **err)
+{
     struct store_job job;
     int64_t now;
-    bool found;
+    bool found, orphaned;
 
     if (store_clock_ms(recovery->store, &now, err) < 0 ||
         store_job_open(recovery->store, vm->id, &found, &job, err) < 0)
         return -1;
     *busy = found && claim_is_alive(&job, now);
-    if (*busy)
-        say(recovery, "'%s' is being replicated by job %" PRId64, vm->name, job.id);
-    if (!found || !claim_is_dead(&job, now))
+    if (*busy) {
+        recovery->result->running++;
+        say(recovery, "'%s' is being worked on by job %" PRId64, vm->name, job.id);
         return 0;
-    if (claim_take(recovery->store, job.id, &wants, &claim, err) < 0 ||
-        claim_end(claim, recovery->store, "failed", NULL, "its process died", err) < 0)
+    }
+    if (!found)
+        return 0;
+    orphaned = strcmp(job.status, "paused") == 0 && strcmp(job.paused_by, "worker") == 0;
+    if (!claim_is_dead(&job, now) && !orphaned)
+        return 0;
+    if (strcmp(job.type, JOB_REPLICATION) == 0 && recovery->options->run) {
+        run_on(recovery, vm, &job);
+        return 0;
+    }
+    return orphaned && strcmp(job.type, JOB_REPLICATION) == 0 ? 0
+                                                              : lay_down(recovery, vm, &job, err);
+}
+
+/* Of jobs that have ended; an open one's is what it goes on from. */
+static int remove_snapshots(struct recovery *recovery, const struct store_vm *vm,
+                            struct error **err)
+{
+    const struct control_options options = { .cancel = recovery->options->cancel,
+                                             .say = recovery->options->say,
+                                             .task = recovery->options->task,
+                                             .opaque = recovery->options->opaque };
+    CLEANUP_FREE struct store_job *jobs = NULL;
+    size_t count;
+
+    if (store_jobs_with_snapshot(recovery->store, vm->id, &jobs, &count, err) < 0)
         return -1;
-    recovery->result->ended++;
-    say(recovery, "'%s': job %" PRId64 " had died", vm->name, job.id);
+    for (size_t i = 0; i < count; i++) {
+        if (!store_job_is_open(&jobs[i]) &&
+            job_remove_snapshots(recovery->store, recovery->state_dir, vm, &jobs[i], &options,
+                                 &recovery->result->removed, &recovery->result->failed, err) < 0)
+            return -1;
+    }
     return 0;
 }
 
 static int recover_vm(struct recovery *recovery, const struct store_vm *vm, struct error **err)
 {
-    CLEANUP_FREE struct store_job *jobs = NULL;
-    size_t count;
     bool busy, going;
 
-    if (end_dead_job(recovery, vm, &busy, err) < 0 ||
+    if (recover_job(recovery, vm, &busy, err) < 0 ||
         retire_is_needed(recovery->store, recovery->state_dir, vm, &going, err) < 0)
         return -1;
-    if (busy) {
-        recovery->result->running++;
+    if (busy)
         return 0;
-    }
-    if (store_jobs_with_snapshot(recovery->store, vm->id, &jobs, &count, err) < 0)
+    if (remove_snapshots(recovery, vm, err) < 0)
         return -1;
-    if (count > 0)
-        remove_all(recovery, vm, jobs, count);
     if (going)
         finish_points(recovery, vm);
     return 0;
@@ -154,6 +184,8 @@ int job_recover(struct store *store, const char *state_dir, const struct store_v
     size_t count;
 
     *result = (struct recover_result){ 0 };
+    sweep_at_start(store, state_dir);
+    result->servers = sweep_servers(state_dir);
     if (vm)
         return recover_vm(&recovery, vm, err);
     if (store_vms(store, &vms, &count, err) < 0)

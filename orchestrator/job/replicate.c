@@ -9,6 +9,7 @@
 #include "job/options.h"
 #include "job/prune.h"
 #include "job/sync.h"
+#include "job/takeover.h"
 #include "log/log.h"
 
 #define CONNECT_SECONDS 30
@@ -161,8 +162,9 @@ static int check_sizes(const struct sync *sync, struct error **err)
 
 static int look(struct sync *sync, struct error **err)
 {
-    if (sync_load_points(sync, err) < 0 || sync_choose_pool(sync, err) < 0 ||
-        ask_source(sync, err) < 0 || match_disks(sync, err) < 0 || sync_fence(sync, err) < 0)
+    if (takeover_point(sync->store, sync->state_dir, sync->vm, sync->claim, err) < 0 ||
+        sync_load_points(sync, err) < 0 || sync_choose_pool(sync, err) < 0 ||
+        ask_source(sync, err) < 0 || match_disks(sync, err) < 0)
         return -1;
     if (sync_is_live(sync))
         return 0; /* what is to be done shows when it is frozen */
@@ -208,10 +210,8 @@ static int copy(struct sync *sync, struct error **err)
         return -1;
     if (sync_serve(sync, err) < 0 || (sync_is_live(sync) && check_sizes(sync, err) < 0))
         return -1;
-    if (sync_take_files(sync, err) < 0 || sync_clear(sync, err) < 0 ||
-        sync_write_down(sync, err) < 0)
+    if (sync_clear(sync, err) < 0 || sync_write_down(sync, err) < 0)
         return -1;
-    sync_drop_files(sync);
     if (sync_make_files(sync, err) < 0 || sync_step(sync, NULL, "plan", "done", NULL, err) < 0 ||
         transfer(sync, err) < 0 || sync_check_moment(sync, err) < 0)
         return -1;

@@ -71,8 +71,6 @@ struct disk_sync {
     char journal[PATH_MAX];
     char resend[PATH_MAX];  /* the journal of a copy that sends all */
     char changes[PATH_MAX]; /* our own copy of the change map */
-    /* As a worker that may still be there knows them; "": there is none. */
-    char old_image[STORE_PATH], old_leaves[STORE_PATH];
 
     char *uri; /* to write through; owned */
     atomic_uint_fast64_t rate;
@@ -213,15 +211,6 @@ int sync_check_moment(struct sync *sync, struct error **err);
 void sync_thaw(struct sync *sync);
 /* The snapshot stays, for the worker that goes on. */
 void sync_keep_frozen(struct sync *sync);
-
-/* takeover.c: another worker may still have the VM's files open; nothing to do when there is
- * none such. */
-/* It writes to no image any more. Call it before the plan. */
-int sync_fence(struct sync *sync, struct error **err);
-/* What this run goes on with gets names of its own. Call it after the plan. */
-int sync_take_files(struct sync *sync, struct error **err);
-/* The old names are nobody's. Call it when the rows name the new ones. */
-void sync_drop_files(struct sync *sync);
 
 /* prepare.c */
 /* What the source says of the VM, and in the job's row the name of the snapshot. */

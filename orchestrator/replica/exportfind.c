@@ -49,9 +49,10 @@ static int find_proof(const struct mappings *all, const struct mapping *mapping,
     size_t count;
 
     *proof = (struct proof){ 0 };
-    if (mapping->row.active ||
-        store_point_find(all->store, mapping->row.vm_id, 0, &point, &none) < 0)
+    if (mapping->row.active)
         return 0;
+    if (store_point_find(all->store, mapping->row.vm_id, 0, &point, &none) < 0)
+        return none->errnum == ENOENT ? 0 : error_move(err, &none);
     if (store_point_disks(all->store, point.id, &disks, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {

@@ -73,7 +73,7 @@ static int find_newest(const struct mappings *all, const struct mapping *mapping
 
     *found = false;
     if (store_point_find(all->store, mapping->row.vm_id, 0, &point, &none) < 0)
-        return 0;
+        return none->errnum == ENOENT ? 0 : error_move(err, &none);
     if (store_point_disks(all->store, point.id, &disks, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count && !*found; i++) {

@@ -192,6 +192,19 @@ int store_point_disk_complete(struct store *store, const struct store_point_disk
     return run_on_one(&s, err);
 }
 
+int store_point_disk_rename(struct store *store, const struct store_point_disk *disk,
+                            struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "UPDATE restore_point_disks SET overlay = ?, leaves = ? WHERE id = ? AND "
+                         "point_id IN (SELECT id FROM restore_points WHERE complete = 0)");
+
+    bind_text(&s, disk->image);
+    bind_text(&s, disk->leaves);
+    bind_int(&s, disk->id);
+    return run_on_one(&s, err);
+}
+
 int store_point_disks(struct store *store, int64_t point_id, struct store_point_disk **disks,
                       size_t *count, struct error **err)
 {

@@ -139,6 +139,9 @@ int store_point_disk_create(struct store *store, struct store_point_disk *disk, 
 /* digest and bytes of one disk, whose data is durable. */
 int store_point_disk_complete(struct store *store, const struct store_point_disk *disk,
                               struct error **err);
+/* image and leaves, of a point that is not complete. */
+int store_point_disk_rename(struct store *store, const struct store_point_disk *disk,
+                            struct error **err);
 /* Refused unless every disk of the point is complete. */
 int store_point_complete(struct store *store, int64_t point_id, struct error **err);
 /* Only a point that is not complete can be forgotten. */

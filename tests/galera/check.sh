@@ -65,8 +65,12 @@ await_node() { # NODE
     wait_for 90 is_synced_or_dead "$1"
     is_synced "$1" || { tail -n 30 "$tmp"/node?/log.err | sed 's/^/# /'; exit 1; }
 }
-# shellcheck disable=SC2016 # expanded at the end
-at_exit 'kill -9 "${pids[@]}"'
+end_nodes() {
+    for node in "${!pids[@]}"; do
+        ! grep -qs "$tmp/node$node/data" "/proc/${pids[node]}/cmdline" || kill -9 "${pids[node]}"
+    done
+}
+at_exit end_nodes
 
 # Not as root: the rsync that receives a state would become `nobody`, who owns nothing.
 chmod 711 "$tmp"

@@ -231,7 +231,7 @@ def killed():
     assert time.monotonic() - began < 20
     worker.communicate()
     assert sum(d["bytes_resumed"] for d in result["disks"]) > 0, result
-    assert lab.query("SELECT fence FROM replication_jobs") == [(2,)]
+    assert lab.query("SELECT fence FROM replication_jobs") == [(3,)]  # swept, then taken
     lab.finished(1)
     lab.replica.check_nothing_left()
 
@@ -299,7 +299,92 @@ def late_wake_up():
     lab.run("verify", "app01", "--point=1", "--progress=none")
 
 
-SECTIONS = (steering, dropping, killed, taken_over, other_host, late_wake_up)
+def recovering():
+    """`recover` goes on with what a killed worker left, or pauses it; and sweeps."""
+    lab = Lab("recovering")
+    worker = lab.replicate("--rate=4M")
+    lab.wait_copied(1)
+    lab.wait_journal()
+    alive = lab.run("recover")
+    assert "being worked on by job 1" in alive.stdout, alive.stdout
+    worker.kill()
+    worker.communicate()
+    paused = lab.run("recover", "--pause")
+    assert "paused" in paused.stdout, paused.stdout
+    row = lab.job(1)
+    assert row["status"] == "paused" and row["paused_by"] == "worker", row
+    assert "died" in row["error"], row
+    folder = os.path.join(lab.replica.state, "replicas", lab.vm.uuid, "disk-2000")
+    for name in ("point-0009.leaves", "point-0009.f4.journal", "point-0003.f4.qcow2", "point-0009.changes"):
+        open(os.path.join(folder, name), "w").close()
+    for name in ("notes.txt", "point-0009.qcow2.mine"):
+        open(os.path.join(folder, name), "w").close()
+    stray = os.path.join(lab.replica.state, "run", "x-disk-2000.%d.changes" % worker.pid)
+    open(stray, "w").close()
+    lab.run("job", "rate", "1", "0")
+    done = lab.run("recover", "app01")
+    assert "1 job completed" in done.stdout, done.stdout
+    assert not os.path.exists(stray)
+    left = sorted(os.listdir(folder))
+    assert left == ["base.raw", "notes.txt", "point-0001.leaves", "point-0009.qcow2.mine"], left
+    os.remove(os.path.join(folder, "notes.txt"))
+    os.remove(os.path.join(folder, "point-0009.qcow2.mine"))
+    steps = {s["step"] for s in lab.job(1)["steps"]}
+    assert "copy" in steps, steps
+    lab.finished(1)
+    lab.replica.check_nothing_left()
+    assert "0 jobs completed" in lab.run("recover").stdout
+
+    # Every command that runs a job pauses the dead ones of others, too.
+    lab.change()
+    worker = lab.replicate("--rate=2M")
+    lab.wait_copied(2)
+    worker.kill()
+    worker.communicate()
+    other = VM(os.path.join(sys.argv[1], "recovering", "other"), [MIB], 99)
+    other.file = os.path.join(other.dir, "vm.json")
+    other.describe()
+    with open(other.file) as f:
+        described = json.load(f)
+    described["name"] = "app02"
+    with open(other.file, "w") as f:
+        json.dump(described, f)
+    lab.run("source", "add", "nbd", "other", "--file", other.file)
+    lab.run("replicate", "app02", "--progress=none")
+    row = lab.job(2)
+    assert row["status"] == "paused" and row["paused_by"] == "worker", row
+    # It is cancelled without a worker, and what was copied stays.
+    lab.run("job", "cancel", "2")
+    assert lab.job(2)["status"] == "cancelled"
+    active = lab.query("SELECT count(*) FROM vm_export_mappings WHERE status = 'active'")
+    assert active == [(0,)], active
+    result = json.loads(lab.run("replicate", "app01", "--json", "--progress=none").stdout)
+    assert result["point"] == 2, result
+    lab.finished(2)
+
+
+def cancelled_stopped():
+    """A stopped worker's job is cancelled; a new job goes on with what it copied, and the old
+    worker changes nothing when it wakes up in the midst of that."""
+    lab = Lab("cancelled-stopped")
+    worker = lab.replicate("--rate=2M")
+    lab.wait_copied(1)
+    lab.wait_journal()
+    os.kill(worker.pid, signal.SIGSTOP)
+    lab.run("job", "cancel", "1")  # waits for the lease to run out
+    second = lab.replicate("--rate=4M")
+    lab.wait_copied(2, 1)
+    os.kill(worker.pid, signal.SIGCONT)
+    out, err = end(worker, 1)
+    assert "this worker lost job 1" in err, err
+    lab.run("job", "rate", "2", "0")
+    out, err = end(second, 0)
+    assert sum(d["bytes_resumed"] for d in json.loads(out)["disks"]) > 0, out
+    lab.finished(1)
+    lab.run("verify", "app01", "--source", "--progress=none")
+
+
+SECTIONS = (steering, dropping, killed, taken_over, other_host, late_wake_up, recovering, cancelled_stopped)
 
 
 def main():

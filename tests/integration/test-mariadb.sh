@@ -98,7 +98,10 @@ works report app01 --format=html
 works audit
 works export list
 works export check
+sql "UPDATE vm_export_mappings SET status = 'active', lease = 'dead' WHERE disk_unit_number = 0"
 works export repair
+is "$(sql "SELECT count(*) FROM vm_export_mappings WHERE status = 'active' OR lease IS NOT NULL")" 0 \
+    'the lease of a dead job is taken back'
 mkdir "$tmp/more"
 works pool add dir more "$tmp/more"
 works pool list

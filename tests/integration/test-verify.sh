@@ -152,6 +152,54 @@ for wrong in "--all --point=1" "--age=7d app01" "--all --age=7" "--all --age=d" 
     is "$status" 2 "wrong use: verify $wrong"
 done
 
+# In pools: a qcow2 base, and a device that is larger than the disk
+
+in_pool() { # VM ITS-NUMBER OPTION…
+    head -c 4M /dev/urandom >"$1.disk"
+    cat >"$1.json" <<JSON
+{ "uuid": "6d7b3c52-1f0a-4c0e-9d55-0c8f5a1d2e5$2", "name": "$1", "firmware": "bios", "cpus": 1, "memory": 1048576,
+  "nics": [], "disks": [ { "key": 2000, "unit": 0, "capacity": 4194304, "backing_uuid": "b", "file": "$1.disk",
+                           "change_id": "u/1" } ] }
+JSON
+    vmferry source add nbd "$1" --file "$1.json" >/dev/null
+    ok vmferry replicate "$1" --progress=none "${@:3}" -- "$1: replicated"
+    dd if=/dev/urandom of="$1.disk" bs=64k seek=3 count=1 conv=notrunc status=none
+    jq '.disks[0].change_id = "u/2"' "$1.json" >new.json && mv new.json "$1.json"
+    ok vmferry replicate "$1" --progress=none -- "$1: and once more"
+}
+
+mends() { # VM FILE OFFSET
+    poke "$2" "$3" 00 >/dev/null
+    poke "$2" "$3" a5 >/dev/null
+    run verify "$1"
+    like "$status $out" "1 .*65536 bytes in 1 range" "$1: a damaged base is found"
+    run verify "$1" --repair
+    is "$status" 0 "$1: and repaired"
+    run verify "$1" --point=1
+    is "$status" 0 "$1: for the point below, too"
+    ok vmferry point delete "$1" 1 -- "$1: which goes"
+    run verify "$1"
+    is "$status" 0 "$1: the other one verifies"
+    ok vmferry point delete "$1" --all -- "$1: the replica goes"
+}
+
+mkdir files
+vmferry pool add dir files files >/dev/null
+in_pool inqcow2 1 --pool=files --base=qcow2
+base=$(vmferry point show inqcow2 1 --json | jq -r '.disks[0].image')
+at=$(qemu-img map --output=json -f qcow2 "$base" | jq '[.[] | select(.data)][0].offset')
+mends inqcow2 "$base" $((at + 1000000))
+truncate -s 8M device.img
+if device=$(losetup --find --show device.img 2>/dev/null); then
+    at_exit "losetup -d $device"
+    vmferry pool add block devices --device "$device" >/dev/null
+    in_pool ondevice 2 --pool=devices
+    mends ondevice "$device" 1000000
+    chmod 660 "$device"
+else
+    skip "no loop devices" "a base on a device"
+fi
+
 unset VMFERRY_STATE VMFERRY_CONFIG
 ok timeout 900 /usr/bin/python3 "$top/tests/integration/points-repair.py" "$tmp/repair" \
     "${ROUNDS:-8}" ${SEED:+"$SEED"} -- "damage anywhere"

@@ -232,23 +232,32 @@ def crashes():
         process = lab.start("replicate", "big", "--rate=4M")
         wait_for(lambda: lab.query("SELECT 1 FROM job_steps WHERE step = 'copy' AND job_id = 3"))
         busy = lab.vmferry("recover")
-        tap.ok("being replicated" in busy.out and lab.standing(vm), "recover leaves a living job")
+        tap.ok("being worked on by job 3" in busy.out and lab.standing(vm), "recover leaves a living job")
         kill(process)
         swept = lab.vmferry("recover", "big")
         ended(swept, 0, "recover, after it died")
-        tap.is_(lab.standing(vm), [], "removes its snapshot")
+        tap.is_(lab.standing(vm), [], "goes on with it, and removes its snapshot")
         tap.is_(
             lab.query("SELECT status, source_snapshot FROM replication_jobs WHERE id = 3"),
-            [("failed", None)],
-            "and ends the job",
+            [("completed", None)],
+            "and the job has completed",
         )
+        tap.ok(lab.all_same(vm), "it holds what that snapshot held")
+        vm.write(2000, 0, rng.randbytes(32 * MiB))
+        process = lab.start("replicate", "big", "--rate=4M")
+        wait_for(lambda: lab.query("SELECT 1 FROM job_steps WHERE step = 'copy' AND job_id = 4"))
+        kill(process)
+        ended(lab.vmferry("recover", "--pause"), 0, "recover --pause")
+        tap.is_(len(lab.standing(vm)), 1, "leaves the snapshot that it would go on from")
+        ended(lab.vmferry("job", "cancel", "4"), 0, "job cancel")
+        tap.is_(lab.standing(vm), [], "removes it")
         vm.write_randomly(2001, rng)
         tap.is_(lab.replicate("big").status, 0, "the next run starts anew")
         tap.ok(lab.all_same(vm), "the replica is right")
 
         vm.write(2000, 0, rng.randbytes(32 * MiB))
         process = lab.start("replicate", "big", "--rate=4M")
-        wait_for(lambda: lab.query("SELECT 1 FROM job_steps WHERE step = 'copy' AND job_id = 5"))
+        wait_for(lambda: lab.query("SELECT 1 FROM job_steps WHERE step = 'copy' AND job_id = 6"))
         process.terminate()
         tap.is_(process.wait(), 3, "a job that is stopped is paused")
         stands = lab.standing(vm)
@@ -259,7 +268,7 @@ def crashes():
         tap.ok(lab.all_same(vm), "is right")
         tap.is_(lab.standing(vm), [], "and removes it")
         tap.is_(
-            lab.query("SELECT status, source_snapshot FROM replication_jobs WHERE id = 5"),
+            lab.query("SELECT status, source_snapshot FROM replication_jobs WHERE id = 6"),
             [("completed", None)],
             "all in one job",
         )

@@ -122,6 +122,15 @@ static bool is_ready(struct waiting *waiting)
     return waiting->ready;
 }
 
+static void note_failure(struct standby *standby)
+{
+    standby->not_before_ms = now_ms() + BACK_OFF_MS;
+    if (++standby->failures < FAILURES_MAX)
+        return;
+    log_line("no nbdkit stands by any more: each client waits until one has started");
+    standby->wanted = 0;
+}
+
 static pid_t fork_one(struct standby *standby, int fd)
 {
     struct waiting *waiting = &standby->list[0];
@@ -136,7 +145,7 @@ static pid_t fork_one(struct standby *standby, int fd)
     }
     /* Whatever it is, it may be the same with the next client. */
     standby_discard(standby);
-    standby->not_before_ms = now_ms() + BACK_OFF_MS;
+    note_failure(standby);
     return -1;
 }
 
@@ -200,17 +209,12 @@ bool standby_ended(struct standby *standby, pid_t pid, int status)
     if (i == standby->count)
         return false;
     forget(standby, i);
-    standby->not_before_ms = now_ms() + BACK_OFF_MS;
-    standby->failures++;
+    note_failure(standby);
     if (WIFSIGNALED(status))
         log_line("an nbdkit that stood by (process %d) was ended by signal %d, %s", (int)pid,
                  WTERMSIG(status), strsignal(WTERMSIG(status)));
     else
         log_line("an nbdkit that stood by (process %d) ended with exit status %d", (int)pid,
                  WEXITSTATUS(status));
-    if (standby->failures == FAILURES_MAX) {
-        log_line("no nbdkit stands by any more: each client waits until one has started");
-        standby->wanted = 0;
-    }
     return true;
 }

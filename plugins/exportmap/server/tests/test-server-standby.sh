@@ -4,6 +4,8 @@
 # shellcheck source=plugins/exportmap/server/tests/server.sh
 . "$(dirname "$0")/server.sh"
 
+[ -z "${VALGRIND:-}" ] || skip_all "valgrind knows no process that forks a sibling"
+
 map=$tmp/map
 mkdir -m 700 "$map"
 head -c 1M /dev/urandom >"$tmp/disk"
