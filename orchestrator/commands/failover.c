@@ -345,15 +345,22 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
     return 0;
 }
 
-/* Before the store is opened, which nobody else should wait for. */
-static int wait_until(const char *after, struct error **err)
+#define WAIT_SLICE_S 5
+
+/* Before the store is opened, which nobody else should wait for. One that is known by its files
+ * is waited for no longer when somebody else has rolled it back. */
+static int wait_until(const struct arguments *arguments, unsigned id, struct error **err)
 {
+    const char *state = arguments->common.state;
     unsigned seconds = 0;
 
-    if (after && duration(after, "--after", &seconds, err) < 0)
+    if (arguments->after && duration(arguments->after, "--after", &seconds, err) < 0)
         return -1;
-    while ((seconds = sleep(seconds)) > 0)
-        ;
+    while (seconds > 0 && !(id && state && !failover_is_standing(state, id))) {
+        unsigned slice = seconds < WAIT_SLICE_S ? seconds : WAIT_SLICE_S;
+
+        seconds -= slice - sleep(slice);
+    }
     return 0;
 }
 
@@ -366,7 +373,7 @@ static int run_on_vm(const char *verb, const char *name, const struct arguments 
     unsigned id = 0;
 
     if ((arguments->id && number(arguments->id, "--id", 1, INT32_MAX, &id, err) < 0) ||
-        wait_until(arguments->after, err) < 0 ||
+        wait_until(arguments, id, err) < 0 ||
         context_open(arguments->common.state, &context, err) < 0 ||
         store_vm_find(context.store, name, &vm, err) < 0)
         return -1;

@@ -74,6 +74,9 @@ int failover_rollback(struct store *store, const char *state_dir, const struct s
 int failover_recover(struct store *store, const char *state_dir, const struct store_vm *vm,
                      size_t *count, struct error **err);
 
+/* It was not rolled back on this host yet. */
+bool failover_is_standing(const char *state_dir, int64_t id);
+
 /* The picture of its screen at the verdict. */
 void failover_screen(const char *state_dir, int64_t id, char path[PATH_MAX]);
 /* The console log of failover `id`. */

@@ -129,6 +129,14 @@ bool failover_is_here(const struct store_failover *failover)
     return !failover->host[0] || strcmp(failover->host, host) == 0;
 }
 
+bool failover_is_standing(const char *state_dir, int64_t id)
+{
+    char path[PATH_MAX];
+
+    lock_path(state_dir, id, path);
+    return access(path, F_OK) == 0;
+}
+
 void failover_lock_remove(const char *state_dir, int64_t id)
 {
     char path[PATH_MAX];

@@ -176,7 +176,11 @@ like "$(cat "$tmp/err")" "another vmferry works on failover" "which is said"
 kill $running
 wait $running 2>/dev/null
 ok vmferry failover rollback two -- "after its end it is"
-pkill -f "failover rollback .* --after=1h --state=$VMFERRY_STATE"
+# shellcheck disable=SC2317
+nobody_waits() {
+    ! pgrep -f "failover rollback .* --after=1h --state=$VMFERRY_STATE"
+}
+ok wait_for 30 nobody_waits -- "nobody waits for the end of a test that is over"
 is "$(left_behind)" "" "nothing is left"
 
 # Another host, which is this one behind a pipe: no descriptor can be sent there.
