@@ -9,11 +9,12 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import database  # noqa: E402
 from simulated_vm import VM, Replica
 
 MIB = 1 << 20
@@ -26,6 +27,7 @@ class Lab:
     def __init__(self, name, sizes=(24 * MIB, 4 * MIB)):
         os.environ["VMFERRY_LEASE_SECONDS"] = LEASE
         home = os.path.join(sys.argv[1], name)
+        database.fresh(name)
         self.vm = VM(os.path.join(home, "vm"), list(sizes), 4711)
         self.replica = Replica(os.path.join(home, "state"), self.vm)
         for disk in self.vm.disks:
@@ -53,11 +55,7 @@ class Lab:
         return self.start("replicate", "app01", "--json", "--progress=none", *more, prefix=prefix)
 
     def query(self, sql, *values):
-        db = sqlite3.connect(os.path.join(self.replica.state, "vmferry.db"), timeout=20)
-        try:
-            return db.execute(sql, values).fetchall()
-        finally:
-            db.close()
+        return database.query(self.replica.state, sql, *values)
 
     def job(self, number):
         return json.loads(self.run("job", "show", str(number), "--json").stdout)
