@@ -2,6 +2,7 @@
 #include "commands/run-job.h"
 
 #include <json.h>
+#include <signal.h>
 #include <string.h>
 
 #include "commands/human.h"
@@ -165,6 +166,9 @@ int run_job(struct context *context, const struct store_vm *vm, int64_t job_id,
     run_admission(&context->config, &admission);
     options->admission = &admission;
     options->export_socket = getenv(RUN_EXPORT_SOCKET);
+    /* A parent that was killed hears nothing: we are to stop in order all the same. */
+    if (options->export_socket)
+        signal(SIGPIPE, SIG_IGN);
     sweep_at_start(context->store, context->state_dir);
     options->cancel = cancel_on_signals();
     options->task = show_task;

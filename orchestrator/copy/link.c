@@ -65,11 +65,13 @@ void link_down(struct lane *lane, enum side side, struct error **why)
         lane->plan_done = false;
     }
     window_forget(&lane->window);
-    trouble_failed(&lane->mover->trouble, part_of(side), ++link->failures,
-                   why && *why         ? error_message(*why)
-                   : link->conn.why[0] ? link->conn.why
-                                       : "the connection was lost",
-                   asked_ns);
+    link->failures++;
+    if (!mover_is_stopping(lane->mover))
+        trouble_failed(&lane->mover->trouble, part_of(side), link->failures,
+                       why && *why         ? error_message(*why)
+                       : link->conn.why[0] ? link->conn.why
+                                           : "the connection was lost",
+                       asked_ns);
     if (link->failures > config->retries) {
         if (why && *why)
             error_move(&err, why);

@@ -305,22 +305,22 @@ def speed(lab, seconds):
 
 def rates():
     """What all jobs may move together, shared and changed while they run."""
-    with Lab(size=12 * MiB, a=4) as lab:
+    with Lab(size=16 * MiB, a=4) as lab:
         for vm in lab.vms:
-            vm.write(190, lab.size, False)
-        status, out, err = lab.vmferry("job", "rate", "--all", "2M", "--json")
-        tap.is_((status, json.loads(out)), (0, {"rate": 2 * MiB}), "a rate of all jobs")
+            vm.write(254, lab.size, False)
+        status, out, err = lab.vmferry("job", "rate", "--all", "6M", "--json")
+        tap.is_((status, json.loads(out)), (0, {"rate": 6 * MiB}), "a rate of all jobs")
         process = lab.start("replicate", "--all", "--parallel=4", "--json")
         wait_for(lambda: running(lab) == 4)
         time.sleep(2)
         got = speed(lab, 4)
-        tap.ok(1.3 < got < 2.7, "is kept by four workers together: %.2f MiB/s" % got)
+        tap.ok(4 < got < 8, "is kept by four workers together: %.2f MiB/s" % got)
         each = lab.query("SELECT bytes_done FROM replication_jobs")
         tap.ok(min(each)[0] * 3 > max(each)[0], "shared fairly", each)
-        lab.vmferry("job", "rate", "--all", "8M")
+        lab.vmferry("job", "rate", "--all", "14M")
         time.sleep(2)
-        got = speed(lab, 3)
-        tap.ok(4.5 < got < 10.5, "a change is heard within two seconds: %.2f MiB/s" % got)
+        got = speed(lab, 2.5)
+        tap.ok(9 < got < 18, "a change is heard within two seconds: %.2f MiB/s" % got)
         lab.vmferry("job", "rate", "--all", "0")
         out, err = process.communicate(timeout=60)
         tap.is_((process.returncode, statuses(out)), (0, 4 * ["completed"]), "then unlimited")
@@ -328,7 +328,7 @@ def rates():
         shown = lab.vmferry("job", "rate", "--all")[1]
         tap.is_(shown, "all jobs together: unlimited\n", "it is shown")
         audit = lab.query("SELECT before, after FROM audit_log WHERE what = 'job rate --all' ORDER BY id")
-        tap.is_(audit[1:], [("2097152", "8388608"), ("8388608", "0")], "changes are audited")
+        tap.is_(audit[1:], [("6291456", "14680064"), ("14680064", "0")], "changes are audited")
 
 
 def zone(local):
