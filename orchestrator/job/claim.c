@@ -157,6 +157,17 @@ static int take_once(struct store *store, const struct store_job *seen, int64_t 
     return store_transaction(store, admit_and_take, taking, err);
 }
 
+/* Nobody else could have taken it: what has changed, the operator did. */
+static int still_waits(const struct store_job *job, struct error **err)
+{
+    if (strcmp(job->status, "paused") == 0)
+        return error_set_kind(err, ERROR_PAUSED, "job %" PRId64 " was paused while it waited",
+                              job->id);
+    if (store_job_is_open(job))
+        return 0;
+    return error_set(err, "job %" PRId64 " was %s while it waited", job->id, job->status);
+}
+
 /* From the first byte on; later the heartbeat says. */
 static void set_rate(struct store *store, struct claim *claim, const struct claim_wants *wants)
 {
@@ -182,6 +193,7 @@ int claim_take(struct store *store, int64_t job_id, const struct claim_wants *wa
 
         asked_ms = beat_clock_ms();
         if (store_job_get(store, job_id, &seen, err) < 0 ||
+            (said[0] && still_waits(&seen, err) < 0) ||
             take_once(store, &seen, lease, new, &taking, err) < 0)
             return -1;
         if (!taking.why[0])

@@ -244,6 +244,16 @@ def limits():
         out, err = second.communicate(timeout=20)
         tap.is_(second.returncode, 3, "one that waits can be stopped: it is paused")
         tap.ok("stopped while job" in err, "and says so", err)
+        for verb, status, word in (("pause", 3, "was paused"), ("cancel", 1, "was cancelled")):
+            second = lab.start("replicate", "a01", "--json", "--progress=none")
+            job = wait_for(lambda: lab.query("SELECT id FROM replication_jobs WHERE status = 'queued'"))[0][0]
+            time.sleep(1)
+            tap.is_(lab.vmferry("job", verb, str(job))[0], 0, "job %s of one that waits" % verb)
+            out, err = second.communicate(timeout=20)
+            tap.is_(second.returncode, status, "its worker ends")
+            tap.ok(word in err, "and says so", err)
+            newest = lab.query("SELECT max(id) FROM replication_jobs")[0][0]
+            tap.is_(newest, job, "and makes no other job")
         first.send_signal(signal.SIGTERM)
         first.communicate(timeout=60)
         tap.is_(lab.vmferry("replicate", "a01", "--json")[0], 0, "there is room again")
@@ -377,10 +387,11 @@ def running(lab):
 
 def wait_for(condition, seconds=30):
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (value := condition()):
         if time.monotonic() > deadline:
             raise TimeoutError("it never happened")
         time.sleep(0.05)
+    return value
 
 
 def hosts():
