@@ -93,7 +93,8 @@ static int find_state(const char *option, struct context *context, struct error 
 
 /* SQLite maps a file of the state directory. Where that can't be written, because the
  * file system is full (btrfs says so only then), the kernel sends SIGBUS. Nothing is lost
- * by ending here: what a sync leaves behind is what a kill leaves behind. */
+ * by ending here: what a sync leaves behind is what a kill leaves behind. Several threads
+ * may get there at once. */
 static void on_bus_error(int number, siginfo_t *info, void *context)
 {
     static const char text[] =
@@ -109,8 +110,7 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
 
 static void end_on_bus_errors(void)
 {
-    struct sigaction action = { .sa_sigaction = on_bus_error,
-                                .sa_flags = SA_SIGINFO | SA_RESETHAND };
+    struct sigaction action = { .sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO };
 
     sigaction(SIGBUS, &action, NULL);
 }
