@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "job/control.h"
+#include "job/retire-steps.h"
 #include "job/sync.h"
 #include "replica/pool.h"
 #include "replica/volume.h"
@@ -66,7 +67,8 @@ int drop_unfinished(struct store *store, const char *state_dir, const struct sto
     if (store_point_disks(store, point.id, &disks, &count, err) < 0 ||
         store_vm_pool(store, vm->id, &pool_id, err) < 0 ||
         pool_open(store, state_dir, pool_id, &pool, err) < 0 ||
-        claim_transaction(claim, store, forget, &point.id, err) < 0)
+        claim_transaction(claim, store, forget, &point.id, err) < 0 ||
+        retire_map_anew(store, state_dir, vm, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
         if (remove_files(&pool, state_dir, vm, &disks[i], err) < 0)

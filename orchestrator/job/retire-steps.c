@@ -251,7 +251,7 @@ static int withdraw(const char *state_dir, const struct store_export *exports, s
 }
 
 /* The exports offer the newest point, wherever it lies. */
-static int map_anew(struct store *store, const char *state_dir, const struct store_vm *vm,
+int retire_map_anew(struct store *store, const char *state_dir, const struct store_vm *vm,
                     struct error **err)
 {
     CLEANUP_FREE struct store_point_disk *rows = NULL;
@@ -345,7 +345,7 @@ int retire_steps(struct claim *claim, struct store *store, const char *state_dir
     struct store_point gone = *point;
 
     if (merge_all(claim, store, state_dir, vm, point, err) < 0 ||
-        map_anew(store, state_dir, vm, err) < 0 ||
+        retire_map_anew(store, state_dir, vm, err) < 0 ||
         remove_files(store, state_dir, vm, point, err) < 0)
         return -1;
     return claim_transaction(claim, store, drop, &gone, err);

@@ -13,6 +13,10 @@ int retire_check_images(struct store *store, const char *state_dir, const struct
 int retire_steps(struct claim *claim, struct store *store, const char *state_dir,
                  const struct store_vm *vm, const struct store_point *point, struct error **err);
 
+/* The exports of a VM, images of which are about to go, offer its newest point. */
+int retire_map_anew(struct store *store, const char *state_dir, const struct store_vm *vm,
+                    struct error **err);
+
 /* Whether a dead process left something to do: points that are going, or images of complete
  * points that it had opened to writers. */
 int retire_is_needed(struct store *store, const char *state_dir, const struct store_vm *vm,

@@ -211,9 +211,19 @@ def dropping():
     folder = os.path.join(lab.replica.state, "replicas", lab.vm.uuid)
     left = [n for _, _, names in os.walk(folder) for n in names]
     assert left == [], left
+    lab.run("export", "check")
     lab.run("replicate", "app01", "--progress=none")
     lab.run("verify", "app01", "--source", "--progress=none")
     assert len(lab.query("SELECT id FROM vm_disks")) == 3
+    lab.change()
+    lab.vm.write_description(lab.vm.parts + parts[-1:])
+    worker = lab.replicate("--rate=2M")
+    lab.wait_copied(4, MIB)
+    lab.run("job", "cancel", "4", "--drop")
+    worker.communicate()
+    lab.run("export", "check")
+    for export in json.loads(lab.run("export", "list", "--json").stdout):
+        assert export["path"].endswith("base.raw"), export
 
 
 def killed():
