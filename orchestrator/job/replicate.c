@@ -245,6 +245,12 @@ static int prepare(struct sync *sync, struct error **err)
     return sync_step(sync, NULL, "preflight", "done", NULL, err);
 }
 
+/* A worker before us made the point, and died before it had cleaned up. */
+static bool was_committed(const struct sync *sync)
+{
+    return sync->newest.id && sync->newest.job_id == sync->job.id;
+}
+
 static int clean_up(struct sync *sync, struct error **err)
 {
     if (sync_step(sync, NULL, "cleanup", "running", NULL, err) < 0)
@@ -253,7 +259,7 @@ static int clean_up(struct sync *sync, struct error **err)
         sync_thaw(sync);
     else if (sync_forget_leftovers(sync, err) < 0)
         return -1;
-    if (sync->committed)
+    if (sync->committed || was_committed(sync))
         prune_after_sync(sync->claim, sync->store, sync->state_dir, sync->vm, sync->options->keep);
     if (sync_step(sync, NULL, "cleanup", "done", NULL, err) < 0)
         return -1;
@@ -308,12 +314,6 @@ static void give_up(struct sync *sync, struct error **err)
         error_clear(err);
         error_move(err, &lost);
     }
-}
-
-/* A worker before us made the point, and died before it had cleaned up. */
-static bool was_committed(const struct sync *sync)
-{
-    return sync->newest.id && sync->newest.job_id == sync->job.id;
 }
 
 static int run(struct sync *sync, struct error **err)
