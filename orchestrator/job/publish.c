@@ -83,7 +83,8 @@ static int commit(struct store *store, void *opaque, struct error **err)
     }
     if (store_point_complete(store, sync->point.id, err) < 0 ||
         store_vm_point_taken(store, sync->vm->id, sync->point.number, err) < 0 ||
-        store_job_update(store, &sync->job, err) < 0)
+        store_job_update(store, &sync->job, err) < 0 ||
+        store_step(store, sync->job.id, 0, "commit", "done", NULL, err) < 0)
         return -1;
     return store_vm_change_state(store, sync->vm->id, "replicating", "ready_for_failover", err);
 }

@@ -237,9 +237,22 @@ static int copy_one(struct transfer *transfer, size_t index, struct error **err)
     return 0;
 }
 
+struct done_disk {
+    const struct sync *sync;
+    const struct disk_sync *disk;
+    const char *step;
+};
+
+/* Both or neither: a disk that is complete is not looked at again, nor is its step. */
 static int complete_disk(struct store *store, void *opaque, struct error **err)
 {
-    return store_point_disk_complete(store, opaque, err);
+    const struct done_disk *done = opaque;
+    const struct store_point_disk *row = &done->disk->row;
+
+    return store_point_disk_complete(store, row, err) < 0
+               ? -1
+               : store_step(store, done->sync->job.id, done->disk->stored.id, done->step, "done",
+                            row->digest, err);
 }
 
 /* A disk that is durable is not copied again when another one fails. */
@@ -248,9 +261,10 @@ static int note_done(struct transfer *transfer, size_t index, struct error **err
     struct sync *sync = transfer->sync;
     struct disk_sync *disk = &sync->disks[index];
     enum phase last = sync->options->no_verify ? PHASE_FLUSH : PHASE_VERIFY;
+    struct done_disk done = { sync, disk, phase_steps[last] };
 
     if (enter_phase(transfer, index, last, err) < 0 ||
-        claim_transaction(sync->claim, sync->store, complete_disk, &disk->row, err) < 0)
+        claim_transaction(sync->claim, sync->store, complete_disk, &done, err) < 0)
         return -1;
     disk->row.complete = true;
     return sync_step(sync, disk, phase_steps[last], "done", disk->row.digest, err);
