@@ -55,25 +55,32 @@ static bool is_gone(long pid)
     return pid > 0 && kill((pid_t)pid, 0) < 0 && errno == ESRCH;
 }
 
-/* Change maps, "….PID.changes". Sockets are swept where they are made (run-socket.h). */
-static void sweep_run(const char *state_dir)
+/* "….PID<ending>" of a process that is gone. A thread's number will do as well. */
+static bool is_of_dead(const char *name, const char *ending)
+{
+    size_t length = strlen(name), tail = strlen(ending);
+    const char *digits;
+
+    if (length <= tail || strcmp(name + length - tail, ending) != 0)
+        return false;
+    digits = name + length - tail;
+    while (digits > name && isdigit((unsigned char)digits[-1]))
+        digits--;
+    return digits > name && digits[-1] == '.' && is_gone(strtol(digits, NULL, 10));
+}
+
+/* Sockets are swept where they are made (run-socket.h). */
+static void sweep_working(const char *state_dir, const char *folder, const char *ending)
 {
     char path[PATH_MAX];
     struct dirent *entry;
     DIR *dir;
 
-    if (snprintf(path, sizeof path, "%s/run", state_dir) >= (int)sizeof path ||
+    if (snprintf(path, sizeof path, "%s/%s", state_dir, folder) >= (int)sizeof path ||
         !(dir = opendir(path)))
         return;
     while ((entry = readdir(dir))) {
-        char *end = strstr(entry->d_name, ".changes"), *dot;
-
-        if (!end || end[strlen(".changes")])
-            continue;
-        *end = '\0';
-        dot = strrchr(entry->d_name, '.');
-        *end = '.';
-        if (dot && isdigit((unsigned char)dot[1]) && is_gone(strtol(dot + 1, NULL, 10)))
+        if (is_of_dead(entry->d_name, ending))
             unlinkat(dirfd(dir), entry->d_name, 0);
     }
     closedir(dir);
@@ -82,7 +89,8 @@ static void sweep_run(const char *state_dir)
 void sweep_at_start(struct store *store, const char *state_dir)
 {
     pause_all(store, state_dir);
-    sweep_run(state_dir);
+    sweep_working(state_dir, "run", ".changes");
+    sweep_working(state_dir, "exports", ".tmp"); /* files of the map that got no name */
 }
 
 /* ---- files of a VM ---- */
