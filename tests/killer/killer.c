@@ -1,8 +1,10 @@
-/* Preloaded into a program and its children: kill -9 at the Nth call that changes a file.
+/* Preloaded into a program and its children: kill -9 at the Nth call that changes a file, or
+ * speaks to the database.
  *
  *   KILLER_RECORD=FILE   counts the calls of all processes together (made when missing)
  *   KILLER_AT=N          kill before the Nth of them; 0 or unset: only count
  *   KILLER_TORN=1        do half of it first, where it is a write at an offset, in whole sectors
+ *   KILLER_SOCKET=PATH   sending to who listens there is such a call, too
  *   KILLER_CHILD=lives   when a child makes that call, only the program is killed
  *
  * The program is the first process that has the record open; whoever makes the call dies
@@ -19,8 +21,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 struct record {
@@ -31,6 +35,7 @@ struct record {
 static struct record *record;
 static unsigned kill_at;
 static bool torn, child_lives;
+static const char *database; /* its socket, or NULL */
 
 __attribute__((constructor)) static void start(void)
 {
@@ -50,16 +55,36 @@ __attribute__((constructor)) static void start(void)
     if (record)
         atomic_compare_exchange_strong(&record->program, &nobody, (int)getpid());
     kill_at = at ? (unsigned)strtoul(at, NULL, 10) : 0;
+    database = getenv("KILLER_SOCKET");
     torn = getenv("KILLER_TORN") != NULL;
     child_lives = child && strcmp(child, "lives") == 0;
+}
+
+static bool leads_to_database(int fd)
+{
+    struct sockaddr_un peer;
+    socklen_t size = sizeof peer;
+
+    return database && getpeername(fd, (struct sockaddr *)&peer, &size) == 0 &&
+           peer.sun_family == AF_UNIX && size > sizeof(sa_family_t) &&
+           strncmp(peer.sun_path, database, sizeof peer.sun_path) == 0;
+}
+
+static bool is_watched(int fd)
+{
+    struct stat st;
+
+    if (fd < 0)
+        return true;
+    if (fstat(fd, &st) < 0)
+        return false;
+    return S_ISREG(st.st_mode) || (S_ISSOCK(st.st_mode) && leads_to_database(fd));
 }
 
 /* True: this is the call; the caller may do half of it, then calls strike(). */
 static bool counts(int fd)
 {
-    struct stat st;
-
-    if (!record || (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))))
+    if (!record || !is_watched(fd))
         return false;
     return atomic_fetch_add(&record->calls, 1) + 1 == kill_at;
 }
@@ -93,6 +118,9 @@ SIMPLE(fdatasync, fd, (int fd), (fd))
 SIMPLE(unlink, -1, (const char *path), (path))
 SIMPLE(unlinkat, -1, (int folder, const char *path, int flags), (folder, path, flags))
 SIMPLE(rename, -1, (const char *from, const char *to), (from, to))
+SIMPLE(link, -1, (const char *from, const char *to), (from, to))
+SIMPLE(linkat, -1, (int from_folder, const char *from, int folder, const char *to, int flags),
+       (from_folder, from, folder, to, flags))
 SIMPLE(chmod, -1, (const char *path, mode_t mode), (path, mode))
 SIMPLE(fchmod, fd, (int fd, mode_t mode), (fd, mode))
 SIMPLE(mkdir, -1, (const char *path, mode_t mode), (path, mode))
@@ -136,6 +164,7 @@ static void write_half(int fd, const struct iovec *list, int count, off64_t at)
         }                                                                                          \
         return NEXT(name) names;                                                                   \
     }
+WRITE(send, (int fd, const void *data, size_t size, int flags), (fd, data, size, flags), (void)0)
 #define TEAR(at) write_half(fd, &(struct iovec){ (void *)(uintptr_t)data, size }, 1, at)
 
 WRITE(write, (int fd, const void *data, size_t size), (fd, data, size), (void)0)
