@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Kill -9 of vmferry, qemu-nbd and nbdkit at random moments of full and incremental
 syncs. The next `vmferry replicate` finishes, older points never change, the replica
-is the source, and nothing is left behind.
+is the source, and nothing is left behind. With MARIADB, the directory of a server (see
+tests/mariadb), over that, and the server is killed, too.
 
 usage: replicate-crash.py DIRECTORY KILLS [SEED]"""
 
@@ -11,9 +12,12 @@ import subprocess
 import sys
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import database  # noqa: E402
 from simulated_vm import VM, Replica
 
-VICTIMS = ("vmferry", "qemu-nbd", "nbdkit", "nbdkit-exportmap-server")
+MARIADB = os.environ.get("MARIADB")
+VICTIMS = ("vmferry", "qemu-nbd", "nbdkit", "nbdkit-exportmap-server") + (("mariadbd",) if MARIADB else ())
 SYNC_SECONDS = 0.7
 
 
@@ -29,6 +33,7 @@ class Crash:
         """A VM that was never replicated."""
         self.histories += 1
         home = os.path.join(self.directory, "%d" % self.histories)
+        database.fresh("history_%d" % self.histories)
         self.vm = VM(os.path.join(home, "vm"), [20 << 20, 4 << 20], self.seed + self.histories)
         self.replica = Replica(os.path.join(home, "state"), self.vm)
         self.rng = self.vm.rng
@@ -62,6 +67,10 @@ class Crash:
                 return False
             process.kill()
             return True
+        if name == "mariadbd":
+            database.server("kill", MARIADB)
+            database.server("again", MARIADB)
+            return process.poll() is None
         deadline = time.time() + 1
         while process.poll() is None and time.time() < deadline:
             pids = self.victims(name)
@@ -88,6 +97,8 @@ class Crash:
         if self.strike(process, name):
             self.killed[name] += 1
         out, err = process.communicate(timeout=120)
+        if name == "mariadbd" and process.returncode != 0:
+            raise AssertionError("the server came back, but: exit %d\n%s%s" % (process.returncode, out, err))
         if process.returncode not in (0, 1, 3, -signal.SIGKILL):
             raise AssertionError("exit %d\n%s%s" % (process.returncode, out, err))
         points = [p["point"] for p in self.replica.stored_points()]
