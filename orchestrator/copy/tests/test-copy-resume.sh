@@ -26,6 +26,7 @@ nbdkit -U "$tmp/dst" -P "$tmp/dst.pid" file "$tmp/out" 2>/dev/null || {
 at_exit "kill \$(cat $tmp/dst.pid)"
 
 # It has begun to note what is durable, or has ended.
+# shellcheck disable=SC2317 # wait_for calls it
 noted() { [ "$journal" -nt "$tmp/begin" ] || ! kill -0 "$pid" 2>/dev/null; }
 
 # Killed again and again, until it is complete.
