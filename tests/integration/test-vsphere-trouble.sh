@@ -1,4 +1,4 @@
 #!/bin/bash
-# What goes wrong at a source in the middle of things: vsphere-trouble.py says what is checked.
-# Sections of it may be named as arguments.
-exec /usr/bin/python3 "$(dirname "$0")/vsphere-trouble.py" "$@"
+# A source that can't tell what changed, or loses an answer: vsphere-trouble.py says what is
+# checked.
+exec /usr/bin/python3 "$(dirname "$0")/vsphere-trouble.py" merging lost lost_twice

@@ -95,13 +95,13 @@ def lost_twice():
             kill(process)
 
         stopped("full")
-        result = lab.replicate("big", "--cbt-lost=full")
+        result = lab.replicate("big", "--cbt-lost=full", "--rate=0")
         ended(result, 0, "killed while everything was sent: the next run")
         tap.ok(result.json()["disks"][0]["bytes_resumed"] > 0, "goes on", result.out)
         tap.ok(lab.all_same(vm), "the replica is right")
         for first, then in (("full", "resync"), ("resync", "full")):
             stopped(first)
-            result = lab.replicate("big", "--cbt-lost=" + then)
+            result = lab.replicate("big", "--cbt-lost=" + then, "--rate=0")
             ended(result, 0, "killed with %s, then %s" % (first, then))
             tap.is_(result.json()["disks"][0]["bytes_resumed"], 0, "does not go on with that")
             tap.ok(lab.all_same(vm), "the replica is right")
@@ -152,7 +152,7 @@ def gone():
             said = re.search("snapshot .* (stays, so that job|can't be removed)", job.text)
             tap.ok(said, "that its snapshot stands is said", job.text)
             line.restore()
-            ended(lab.replicate("far"), 0, "the next one goes on")
+            ended(lab.replicate("far", "--rate=0"), 0, "the next one goes on")
             tap.ok(lab.all_same(vm), "the replica is right")
             tap.is_(lab.standing(vm), [], "no snapshot stays")
 
@@ -167,7 +167,7 @@ def short():
         vm = lab.sim.add_vm("short", [4 * MiB, 2 * MiB])
         lab.add_source()
         lab.replicate("short", "--enable-cbt")
-        for after in range(6):
+        for after in (0, 1, 2, 4):
             for key in vm.keys():
                 vm.write_randomly(key, rng)
             lab.sim.fault("folder", "expire", after=after)

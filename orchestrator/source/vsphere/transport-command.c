@@ -19,7 +19,7 @@
 #define CURL_TIMEOUT_S "50"
 #define SSH_TIMEOUT_S  "50"
 /* The file is written anew whenever we had to log in again. */
-#define COOKIE_RENEW_S "10"
+#define COOKIE_RENEW_S "3"
 
 static void add(struct command_line *command, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
