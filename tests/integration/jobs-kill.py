@@ -136,8 +136,8 @@ class Kills:
         prepare()
         before = dict(lab.points)
         victim = self.rng.choice(VICTIMS)
-        process = lab.start((*REPLICATE, "--rate=8M"))
-        time.sleep(self.rng.random() * 0.5)
+        process = lab.start((*REPLICATE, "--rate=12M"))
+        time.sleep(self.rng.random() * 0.4)
         pid = self.find(process, victim)
         if pid:
             try:
@@ -185,7 +185,7 @@ class Kills:
 
     def run(self, kills):
         kinds = (self.initial, self.incremental, self.resync)
-        in_copy = 40 if kills is None else kills // 5
+        in_copy = 40 if kills is None else kills // 8
         began = time.monotonic()
         for kind in kinds:
             self.sweep(kind, None if kills is None else (kills - in_copy) // len(kinds))

@@ -19,10 +19,10 @@ NAME = "app01"
 class Sqlite:
     """The one in the state directory."""
 
-    def __init__(self, directory):
+    def __init__(self, lab):
         self.environment = {}
         self.socket = None
-        self.file = os.path.join(directory, "state", "vmferry.db")
+        self.file = os.path.join(lab.state, "vmferry.db")
 
     def query(self, *statements):
         db = sqlite3.connect("file:%s?mode=ro" % self.file, uri=True, timeout=20)
@@ -38,8 +38,8 @@ class Sqlite:
 class MariaDB:
     """A server of its own, as long as this process lives."""
 
-    def __init__(self, directory):
-        self.server = os.path.join(directory, "server")
+    def __init__(self, lab):
+        self.server = os.path.join(lab.directory, "server")
         uri = self.tool("start").strip()
         self.environment = {"VMFERRY_DATABASE": uri}
         self.socket = os.path.join(os.path.realpath(self.server), "socket")
@@ -114,13 +114,13 @@ def read(path):
 class Lab(Replica):
     """A replica of a VM of two disks whose worker is killed."""
 
-    def __init__(self, directory, store, sizes, seed):
+    def __init__(self, directory, store, sizes, seed, state=None):
         os.makedirs(directory, exist_ok=True)
         self.directory = directory
         vm = VM(os.path.join(directory, "vm"), sizes, seed)
-        super().__init__(os.path.join(directory, "state"), vm)
+        super().__init__(state or os.path.join(directory, "state"), vm)
         self.rng = vm.rng
-        self.store = STORES[store](directory)
+        self.store = STORES[store](self)
         self.temporary = os.path.join(directory, "tmp")
         os.makedirs(self.temporary, exist_ok=True)
         self.record = os.path.join(directory, "killer.record")
