@@ -45,7 +45,8 @@ static void pause_all(struct store *store, const char *state_dir)
 
         if (strcmp(jobs[i].status, "running") == 0 && owner_look(&jobs[i]) == OWNER_GONE &&
             strcmp(jobs[i].type, JOB_REPLICATION) == 0 &&
-            pause_dead(store, state_dir, &jobs[i], &problem) < 0 && problem->errnum != EBUSY)
+            pause_dead(store, state_dir, &jobs[i], &problem) < 0 && problem->errnum != EBUSY &&
+            problem->errnum != EALREADY)
             log_problem(LEVEL_WARNING, "job", problem, "job %" PRId64, jobs[i].id);
     }
 }

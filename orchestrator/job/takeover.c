@@ -48,7 +48,8 @@ static int grant(struct store *store, void *opaque, struct error **err)
     return export_grant(store, takeover->state_dir, grant->target, takeover->claim->lease, err);
 }
 
-/* Its writers are cut off: our lease is in the map, where theirs was. */
+/* Its writers are cut off: our lease is in the map, where theirs was. An export follows its image
+ * to the new name, too. */
 static int fence(const struct takeover *takeover, const struct store_point_disk *disk,
                  struct error **err)
 {
@@ -164,8 +165,11 @@ static int take(struct takeover *takeover, struct error **err)
     }
     if (claim_transaction(takeover->claim, takeover->store, write_names, takeover, err) < 0)
         return -1;
-    for (size_t i = 0; i < takeover->count; i++)
+    for (size_t i = 0; i < takeover->count; i++) {
+        if (fence(takeover, &takeover->anew[i], err) < 0)
+            return -1;
         drop_old(takeover, i);
+    }
     return 0;
 }
 

@@ -28,8 +28,8 @@ int images_lock(const char *state_dir, const struct store_vm *vm, enum images_us
     error_set(err,
               use == IMAGES_READ
                   ? "restore points of '%s' are just being merged or repaired: wait for that to end"
-                  : "restore points of '%s' are just being read by `vmferry verify`: wait for that "
-                    "to end, or end it",
+                  : "restore points of '%s' are just being read by `vmferry verify`, or merged or "
+                    "repaired: wait for that to end, or end it",
               vm->name);
     (*err)->errnum = EAGAIN;
     return -1;

@@ -263,6 +263,7 @@ def stopped(name, prefix):
     assert "this worker lost job 1 to process" in err, err
     lab.run("job", "rate", "1", "0")
     out, err = end(second, 0)
+    assert "No such file" not in err, err  # the exports went with the images
     result = json.loads(out)
     assert sum(d["bytes_resumed"] for d in result["disks"]) > 0, result
     assert lab.query("SELECT status, fence FROM replication_jobs") == [("completed", 2)]
@@ -380,6 +381,7 @@ def cancelled_stopped():
     lab.wait_journal()
     os.kill(worker.pid, signal.SIGSTOP)
     lab.run("job", "cancel", "1")  # waits for the lease to run out
+    lab.run("export", "check")
     second = lab.replicate("--rate=4M")
     lab.wait_copied(2, 1)
     os.kill(worker.pid, signal.SIGCONT)
