@@ -11,9 +11,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "copy/digest.h"
 #include "copy/journal.h"
 #include "copy/plan.h"
+#include "digest.h"
 #include "error.h"
 
 struct durable_config {

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #include "changemap.h"
-#include "copy/digest.h"
+#include "digest.h"
 #include "error.h"
 
 enum journal_kind {

@@ -1,8 +1,8 @@
 /* How much there is to copy; see used.h. */
 #include "copy/used.h"
 
-#include "copy/digest.h"
 #include "copy/end.h"
+#include "digest.h"
 
 #define QUESTION_MAX (UINT64_C(1) << 31)
 #define LIMIT_NS     (INT64_C(5) * 1000000000)

@@ -2,9 +2,9 @@
  * "all the same", so that plan and move do the work. */
 #include "copy/verify.h"
 
-#include "copy/digest.h"
 #include "copy/durable.h"
 #include "copy/plan.h"
+#include "digest.h"
 
 static struct plan *make_plan(const struct verify_config *config, struct error **err)
 {

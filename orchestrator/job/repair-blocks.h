@@ -2,7 +2,7 @@
 #ifndef VMFERRY_REPAIR_BLOCKS_H
 #define VMFERRY_REPAIR_BLOCKS_H
 
-#include "copy/digest.h"
+#include "digest.h"
 #include "job/repair.h"
 
 struct block {

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#include "copy/digest.h"
+#include "digest.h"
 #include "partition-table.h"
 
 #define BY_ID      "/dev/disk/by-id"

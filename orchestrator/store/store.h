@@ -16,7 +16,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "copy/digest.h"
+#include "digest.h"
 #include "error.h"
 #include "store/database.h"
 

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <xxhash.h>
 
-#include "copy/digest.h"
+#include "digest.h"
 
 #define MiB (UINT64_C(1) << 20)
 #define GiB (UINT64_C(1) << 30)
