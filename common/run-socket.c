@@ -48,6 +48,18 @@ static void sweep(int folder)
         closedir(dir);
 }
 
+void run_socket_sweep(const char *state_dir)
+{
+    CLEANUP_CLOSE int folder = -1;
+    char path[PATH_MAX];
+
+    if (snprintf(path, sizeof path, "%s/run", state_dir) >= (int)sizeof path)
+        return;
+    folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder >= 0)
+        sweep(folder);
+}
+
 int run_socket_open(const char *state_dir, const char *name, struct run_socket *socket,
                     struct error **err)
 {

@@ -24,6 +24,8 @@ struct run_socket {
  * processes never take each other's sockets away. What killed ones left is removed. */
 int run_socket_open(const char *state_dir, const char *name, struct run_socket *socket,
                     struct error **err);
+/* Only the latter. */
+void run_socket_sweep(const char *state_dir);
 /* Remove it. Nothing to do when it was never opened. */
 void run_socket_close(struct run_socket *socket);
 

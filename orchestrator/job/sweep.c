@@ -13,6 +13,7 @@
 #include "job/sync.h"
 #include "log/log.h"
 #include "replica/volume.h"
+#include "run-socket.h"
 
 static int pause_dead(struct store *store, const char *state_dir, const struct store_job *job,
                       struct error **err)
@@ -56,7 +57,8 @@ static bool is_gone(long pid)
     return pid > 0 && kill((pid_t)pid, 0) < 0 && errno == ESRCH;
 }
 
-/* "….PID<ending>" of a process that is gone. A thread's number will do as well. */
+/* "….PID<ending>" or "…-PID<ending>" of a process that is gone. A thread's number will do as well.
+ */
 static bool is_of_dead(const char *name, const char *ending)
 {
     size_t length = strlen(name), tail = strlen(ending);
@@ -67,10 +69,10 @@ static bool is_of_dead(const char *name, const char *ending)
     digits = name + length - tail;
     while (digits > name && isdigit((unsigned char)digits[-1]))
         digits--;
-    return digits > name && digits[-1] == '.' && is_gone(strtol(digits, NULL, 10));
+    return digits > name && (digits[-1] == '.' || digits[-1] == '-') &&
+           is_gone(strtol(digits, NULL, 10));
 }
 
-/* Sockets are swept where they are made (run-socket.h). */
 static void sweep_working(const char *state_dir, const char *folder, const char *ending)
 {
     char path[PATH_MAX];
@@ -89,8 +91,13 @@ static void sweep_working(const char *state_dir, const char *folder, const char 
 
 void sweep_at_start(struct store *store, const char *state_dir)
 {
+    static const char *const working[] = { ".changes",    ".changes.new", ".cookie",
+                                           ".cookie.new", ".password",    ".password.new" };
+
     pause_all(store, state_dir);
-    sweep_working(state_dir, "run", ".changes");
+    run_socket_sweep(state_dir);
+    for (size_t i = 0; i < sizeof working / sizeof working[0]; i++)
+        sweep_working(state_dir, "run", working[i]);
     sweep_working(state_dir, "exports", ".tmp"); /* files of the map that got no name */
 }
 
