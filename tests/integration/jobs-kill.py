@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 """Kill -9 of `vmferry replicate`, and of every process that it runs, at every call that changes a
-file or speaks to the database, before it or in the middle of it: that is each boundary between
+file, or speaks to the database or to vSphere, before it or in the middle of it: that is each boundary between
 two steps, and much more. And at random times inside a copy, of whichever process. Whatever the
 moment, `vmferry recover` or the next `replicate` ends with a point that is the source's, older
 points are what they were, and nothing is left behind.
 
-usage: jobs-kill.py DIRECTORY sqlite|mariadb KILLS|all [SEED]"""
+usage: jobs-kill.py DIRECTORY sqlite|mariadb nbd|vsphere KILLS|all [SEED]"""
 
 import json
 import os
@@ -22,8 +22,8 @@ VICTIMS = ("vmferry", "qemu-nbd", "nbdkit", "nbdkit-exportmap-server")
 
 
 class Kills:
-    def __init__(self, directory, store, seed):
-        self.lab = Lab(directory, store, SIZES, seed)
+    def __init__(self, directory, store, source, seed):
+        self.lab = Lab(directory, store, SIZES, seed, source=source)
         self.rng = self.lab.rng
         self.struck = {"boundary": 0, "copy": 0}
         self.ended = {"replicate": 0, "recover": 0}
@@ -208,14 +208,14 @@ class Kills:
 
 
 def main():
-    directory, store, kills = sys.argv[1:4]
-    seed = int(sys.argv[4]) if len(sys.argv) > 4 else int.from_bytes(os.urandom(4), "big")
-    print("%s: seed %d" % (store, seed), flush=True)
-    kills = Kills(directory, store, seed), None if kills == "all" else int(kills)
+    directory, store, source, kills = sys.argv[1:5]
+    seed = int(sys.argv[5]) if len(sys.argv) > 5 else int.from_bytes(os.urandom(4), "big")
+    print("%s, %s: seed %d" % (store, source, seed), flush=True)
+    test = Kills(directory, store, source, seed)
     try:
-        kills[0].run(kills[1])
+        test.run(None if kills == "all" else int(kills))
     finally:
-        kills[0].lab.store.stop()
+        test.lab.stop()
 
 
 main()

@@ -2,12 +2,15 @@
 not be left when all is over."""
 
 import fcntl
+import hashlib
 import json
 import os
+import random
 import signal
 import sqlite3
 import struct
 import subprocess
+import sys
 import time
 
 from simulated_vm import VM, Replica
@@ -111,13 +114,96 @@ def read(path):
         return b""
 
 
+class NbdSource:
+    """The VM of simulated_vm, described in a file."""
+
+    port = None
+    kept = set()  # in STATE/run
+
+    def __init__(self, directory, sizes, seed):
+        self.vm = VM(os.path.join(directory, "vm"), sizes, seed)
+        self.vm.describe()
+
+    def words(self):
+        return ["nbd", "lab", "--file", self.vm.file]
+
+    def left(self):
+        return []
+
+    def stop(self):
+        pass
+
+
+class VsphereDisk:
+    """A disk of the simulator, as one of simulated_vm."""
+
+    def __init__(self, vm, state):
+        self.vm, self.key, self.size = vm, state["key"], state["capacity"]
+        self.path = state["path"]
+
+    def write(self, offset, data):
+        self.vm.machine.write(self.key, offset, data[: self.size - offset])
+
+    def write_randomly(self):
+        self.vm.machine.write_randomly(self.key, self.vm.rng)
+
+
+class VsphereVM:
+    """Its guest writes only between two replications: a snapshot holds what the disks hold."""
+
+    def __init__(self, directory, machine, seed):
+        self.dir, self.machine, self.rng = directory, machine, random.Random(seed)
+        self.disks = [VsphereDisk(self, d) for d in machine.state()["disks"]]
+
+    def describe(self, spoil=None):
+        for key in spoil or {}:
+            self.machine.control("reset-cbt", key=key)
+
+    def expected(self):
+        found = {}
+        for disk in self.disks:
+            with open(disk.path, "rb") as f:
+                found[disk.key] = hashlib.sha256(f.read()).hexdigest()
+        return found
+
+
+class VsphereSource:
+    kept = {"no-cas", "server-certificate.pem"}  # of the server, for its next client
+
+    def __init__(self, directory, sizes, seed):
+        sys.path.insert(0, os.path.join(TOP, "tests/vsphere-sim"))
+        import simlib
+
+        home = os.path.join(directory, "vm")
+        os.makedirs(home)
+        self.sim = simlib.Simulator(directory=home, keep_moments=False)
+        self.port = self.sim.port
+        self.machine = self.sim.add_vm(NAME, [s // 512 * 512 for s in sizes], cbt=True)
+        self.vm = VsphereVM(home, self.machine, seed)
+
+    def words(self):
+        words = ["vsphere", "lab", "--server", self.sim.server, "--user", self.sim.user]
+        words += ["--fingerprint", self.sim.fingerprint]
+        return words + ["--password-file", self.sim.password_file]
+
+    def left(self):
+        return self.machine.snapshots()
+
+    def stop(self):
+        self.sim.stop()
+
+
+SOURCES = {"nbd": NbdSource, "vsphere": VsphereSource}
+
+
 class Lab(Replica):
     """A replica of a VM of two disks whose worker is killed."""
 
-    def __init__(self, directory, store, sizes, seed, state=None):
+    def __init__(self, directory, store, sizes, seed, state=None, source="nbd"):
         os.makedirs(directory, exist_ok=True)
         self.directory = directory
-        vm = VM(os.path.join(directory, "vm"), sizes, seed)
+        self.source = SOURCES[source](directory, sizes, seed)
+        vm = self.source.vm
         super().__init__(state or os.path.join(directory, "state"), vm)
         self.rng = vm.rng
         self.store = STORES[store](self)
@@ -125,12 +211,15 @@ class Lab(Replica):
         os.makedirs(self.temporary, exist_ok=True)
         self.record = os.path.join(directory, "killer.record")
         # Children of ours are known by this in their environment, whatever their words are.
-        self.mark = "VMFERRY_KILL_TEST=" + directory
+        self.mark = "VMFERRY_KILL_TEST=%s\0" % directory
         os.environ.update(self.store.environment, TMPDIR=self.temporary)
         os.environ["VMFERRY_KILL_TEST"] = directory
-        vm.describe()
-        self.run("source", "add", "nbd", "lab", "--file", vm.file)
+        self.run("source", "add", *self.source.words())
         self.run("point", "keep", NAME, "last:2")
+
+    def stop(self):
+        self.store.stop()
+        self.source.stop()
 
     # ---- killing ----
 
@@ -146,6 +235,8 @@ class Lab(Replica):
         )
         if self.store.socket:
             environment["KILLER_SOCKET"] = self.store.socket
+        if self.source.port:
+            environment["KILLER_PORT"] = str(self.source.port)
         if torn:
             environment["KILLER_TORN"] = "1"
         if child_lives:
@@ -226,7 +317,8 @@ class Lab(Replica):
         """Of the state directory: nothing but what a row names, and all of that is sealed."""
         top = set(os.listdir(self.state)) - {"replicas", "exports", "locks", "run", "vmferry.db"}
         assert top <= {"vmferry.db-wal", "vmferry.db-shm"}, top
-        assert os.listdir(os.path.join(self.state, "run")) == []
+        running = set(os.listdir(os.path.join(self.state, "run")))
+        assert running <= self.source.kept, running
         found = set()
         for folder, _, names in os.walk(os.path.join(self.state, "replicas")):
             for name in names:
@@ -251,4 +343,5 @@ class Lab(Replica):
         self.check_no_process()
         self.check_files(*self.check_rows())
         self.check_locks()
+        assert not self.source.left(), "snapshots stand: %s" % self.source.left()
         assert os.listdir(self.temporary) == [], os.listdir(self.temporary)

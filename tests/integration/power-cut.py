@@ -202,7 +202,7 @@ def main():
     try:
         of.run(int(cuts))
     finally:
-        of.lab.store.stop()
+        of.lab.stop()
 
 
 main()

@@ -1,10 +1,11 @@
 /* Preloaded into a program and its children: kill -9 at the Nth call that changes a file, or
- * speaks to the database.
+ * speaks to a server.
  *
  *   KILLER_RECORD=FILE   counts the calls of all processes together (made when missing)
  *   KILLER_AT=N          kill before the Nth of them; 0 or unset: only count
  *   KILLER_TORN=1        do half of it first, where it is a write at an offset, in whole sectors
  *   KILLER_SOCKET=PATH   sending to who listens there is such a call, too
+ *   KILLER_PORT=N        sending to TCP port N, too
  *   KILLER_CHILD=lives   when a child makes that call, only the program is killed
  *
  * The program is the first process that has the record open; whoever makes the call dies
@@ -13,6 +14,7 @@
 #define _LARGEFILE64_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -36,6 +38,7 @@ static struct record *record;
 static unsigned kill_at;
 static bool torn, child_lives;
 static const char *database; /* its socket, or NULL */
+static unsigned port;
 
 __attribute__((constructor)) static void start(void)
 {
@@ -56,18 +59,26 @@ __attribute__((constructor)) static void start(void)
         atomic_compare_exchange_strong(&record->program, &nobody, (int)getpid());
     kill_at = at ? (unsigned)strtoul(at, NULL, 10) : 0;
     database = getenv("KILLER_SOCKET");
+    port = getenv("KILLER_PORT") ? (unsigned)atoi(getenv("KILLER_PORT")) : 0;
     torn = getenv("KILLER_TORN") != NULL;
     child_lives = child && strcmp(child, "lives") == 0;
 }
 
-static bool leads_to_database(int fd)
+static bool leads_to_watched(int fd)
 {
-    struct sockaddr_un peer;
+    union {
+        struct sockaddr any;
+        struct sockaddr_un local;
+        struct sockaddr_in internet;
+    } peer = { .any.sa_family = AF_UNSPEC };
     socklen_t size = sizeof peer;
 
-    return database && getpeername(fd, (struct sockaddr *)&peer, &size) == 0 &&
-           peer.sun_family == AF_UNIX && size > sizeof(sa_family_t) &&
-           strncmp(peer.sun_path, database, sizeof peer.sun_path) == 0;
+    if ((!database && !port) || getpeername(fd, &peer.any, &size) < 0)
+        return false;
+    if (peer.any.sa_family == AF_INET)
+        return port && ntohs(peer.internet.sin_port) == port;
+    return database && peer.any.sa_family == AF_UNIX && size > sizeof(sa_family_t) &&
+           strncmp(peer.local.sun_path, database, sizeof peer.local.sun_path) == 0;
 }
 
 static bool is_watched(int fd)
@@ -78,7 +89,7 @@ static bool is_watched(int fd)
         return true;
     if (fstat(fd, &st) < 0)
         return false;
-    return S_ISREG(st.st_mode) || (S_ISSOCK(st.st_mode) && leads_to_database(fd));
+    return S_ISREG(st.st_mode) || (S_ISSOCK(st.st_mode) && leads_to_watched(fd));
 }
 
 /* True: this is the call; the caller may do half of it, then calls strike(). */
@@ -165,6 +176,7 @@ static void write_half(int fd, const struct iovec *list, int count, off64_t at)
         return NEXT(name) names;                                                                   \
     }
 WRITE(send, (int fd, const void *data, size_t size, int flags), (fd, data, size, flags), (void)0)
+WRITE(sendmsg, (int fd, const struct msghdr *message, int flags), (fd, message, flags), (void)0)
 #define TEAR(at) write_half(fd, &(struct iovec){ (void *)(uintptr_t)data, size }, 1, at)
 
 WRITE(write, (int fd, const void *data, size_t size), (fd, data, size), (void)0)
