@@ -186,7 +186,7 @@ static int look_at(struct context *context, const struct store_pool *row, struct
     if (row ? pool_open_row(row, context->state_dir, &look->pool, &look->problem) == 0
             : pool_open(context->store, context->state_dir, 0, &look->pool, &look->problem) == 0)
         pool_space(&look->pool, &look->space, &look->problem);
-    return row ? store_pool_vms(context->store, row->id, &vms, &look->vms, err) : 0;
+    return store_pool_vms(context->store, row ? row->id : 0, &vms, &look->vms, err);
 }
 
 static json_object *to_json(const struct store_pool *row, const struct look *look,
@@ -315,7 +315,7 @@ static int show(struct context *context, const char *name, bool json, struct err
     }
     if (!state && strcmp(row.kind, "block") == 0)
         print_devices(&row);
-    return state ? 0 : print_vms(context, row.id, err);
+    return print_vms(context, row.id, err);
 }
 
 static int remove_pool(struct store *store, void *opaque, struct error **err)

@@ -102,8 +102,10 @@ static void read_id(struct statement *s, void *record)
 int store_pool_vms(struct store *store, int64_t pool_id, int64_t **vms, size_t *count,
                    struct error **err)
 {
-    CLEANUP_STATEMENT struct statement s =
-        statement(store, "SELECT id FROM vms WHERE pool_id = ? ORDER BY name, id");
+    CLEANUP_STATEMENT struct statement s = statement(
+        store, "SELECT id FROM vms WHERE coalesce(pool_id, 0) = ? AND (pool_id IS NOT NULL "
+               "OR EXISTS (SELECT 1 FROM restore_points WHERE vm_id = vms.id)) "
+               "ORDER BY name, id");
 
     bind_int(&s, pool_id);
     return read_all(&s, read_id, sizeof **vms, vms, count, err);

@@ -254,7 +254,7 @@ int store_pool_get(struct store *store, int64_t id, struct store_pool *pool, str
 int store_pools(struct store *store, struct store_pool **pools, size_t *count, struct error **err);
 /* Refused while a VM lies in it. */
 int store_pool_remove(struct store *store, int64_t id, struct error **err);
-/* The ids of the VMs whose replicas lie in it. */
+/* The ids of the VMs whose replicas lie in it; 0: in the state directory. */
 int store_pool_vms(struct store *store, int64_t pool_id, int64_t **vms, size_t *count,
                    struct error **err);
 /* The pool of a VM's replica; 0: the state directory, or not decided yet. */

@@ -40,6 +40,7 @@ run replicate "$vm" --pool=state
 is "$status" 2 "a replica stays in its pool"
 run pool remove files
 like "$out" "replicas of 2 VMs lie in pool 'files'" "a pool in use is not removed"
+is "$(vmferry pool list --json | jq '.[].vms' | xargs)" "2 2" "VMs are counted, in the state directory, too"
 mv files away && mkdir files
 describe u/4
 run replicate "$vm"
