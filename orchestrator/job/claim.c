@@ -382,6 +382,9 @@ static int run_body(struct store *store, void *opaque, struct error **err)
     if (!body->status)
         return 0;
     claim_ending(body->status, body->reason, operation);
+    if (strcmp(body->status, "completed") != 0 &&
+        store_steps_stop(store, job->id, body->reason, err) < 0)
+        return -1;
     if (store_claim_end(store, job->id, job->fence, body->status, body->paused_by, operation,
                         body->reason, err) < 0)
         return -1;

@@ -238,6 +238,18 @@ int store_step(struct store *store, int64_t job_id, int64_t disk_id, const char 
     return run(&s, err);
 }
 
+int store_steps_stop(struct store *store, int64_t job_id, const char *why, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "UPDATE job_steps SET state = 'failed', completed_at = ?, "
+                         "detail = ifnull(detail, ?) WHERE job_id = ? AND state = 'running'");
+
+    bind_int(&s, store_now_ms());
+    bind_text(&s, why);
+    bind_int(&s, job_id);
+    return run(&s, err);
+}
+
 int store_history_add(struct store *store, const struct store_history *entry, struct error **err)
 {
     CLEANUP_STATEMENT struct statement s = statement(

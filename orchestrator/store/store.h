@@ -396,6 +396,8 @@ int store_steps(struct store *store, int64_t job_id, struct store_step_row **ste
  * disk_id 0: a step of the whole job. detail may be NULL. */
 int store_step(struct store *store, int64_t job_id, int64_t disk_id, const char *step,
                const char *state, const char *detail, struct error **err);
+/* The job stops: what it was at has failed. `why` for those that have no detail; may be NULL. */
+int store_steps_stop(struct store *store, int64_t job_id, const char *why, struct error **err);
 
 /* The log of jobs (log.c); log/keep.h writes it. */
 

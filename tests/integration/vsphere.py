@@ -418,7 +418,11 @@ def refused():
         tap.is_(result.status, 1, "replicate stops there")
         tap.ok("independent" in result.err, "and says why", result.err)
         tap.is_(vm.snapshots(False), [], "before it touches anything")
-        tap.is_(lab.query("SELECT count(*) FROM replication_jobs"), [(0,)], "or writes a job down")
+        jobs = lab.query("SELECT status, error FROM replication_jobs")
+        tap.is_(len(jobs), 1, "there is one job of it")
+        tap.ok(jobs[0][0] == "failed" and "independent" in jobs[0][1], "which failed, and why", jobs)
+        steps = lab.query("SELECT step, state FROM job_steps WHERE step IN ('preflight', 'snapshot')")
+        tap.is_(steps, [("preflight", "failed")], "at its preflight")
 
         other = lab.sim.add_vm("snapped", [16 * MiB])
         lab.sim.control("snapshot", vm=other.path, name="by hand")
