@@ -1,5 +1,6 @@
 /* vmferry recover: go on with what dead workers left, and sweep behind them. */
-#include "job/recover.h"
+#include <json-c/json.h>
+
 #include "commands/command.h"
 #include "commands/context.h"
 #include "commands/options.h"
@@ -8,11 +9,12 @@
 #include "commands/watch.h"
 #include "failover/failover.h"
 #include "job/exports.h"
+#include "job/recover.h"
 #include "log/log.h"
 #include "progress.h"
 
 static const char help[] =
-    "usage: vmferry recover [VM] [--pause] [--state=DIR]\n"
+    "usage: vmferry recover [VM] [--pause] [--json] [--state=DIR]\n"
     "\n"
     "Goes on with the jobs whose worker has died, to their end. Removes the snapshots that ended\n"
     "jobs left at their sources, and servers without a worker. Rolls back the tests (vmferry\n"
@@ -20,12 +22,20 @@ static const char help[] =
     "tests that live are left alone, and nothing that was copied is removed.\n"
     "\n"
     "  --pause       do not go on with jobs: `vmferry job resume` does, whenever you like\n"
+    "  --json        for programs\n"
     "  --state=DIR   state directory\n";
 
 static void say(void *opaque, const char *text)
 {
     (void)opaque;
     printf("%s\n", text);
+}
+
+/* With --json standard output is one object. */
+static void say_aside(void *opaque, const char *text)
+{
+    (void)opaque;
+    log_notice("job", "%s", text);
 }
 
 static void show_task(void *opaque, const char *what, unsigned percent)
@@ -53,17 +63,33 @@ static int parse(int argc, char *argv[], struct common_options *common, bool *pa
 }
 
 /* Before restore points: one that an open test stands on stays as it is. */
-static bool recover_tests(struct context *context, const struct store_vm *vm)
+static bool recover_tests(struct context *context, const struct store_vm *vm, size_t *count)
 {
     CLEANUP_ERROR struct error *err = NULL;
-    size_t count;
-    int r = failover_recover(context->store, context->state_dir, vm, &count, &err);
+    int r = failover_recover(context->store, context->state_dir, vm, count, &err);
 
-    if (count)
-        printf("%zu test%s rolled back\n", count, count == 1 ? "" : "s");
     if (r < 0)
         log_problem(LEVEL_ERROR, "failover", err, "a test could not be rolled back");
     return r == 0;
+}
+
+static json_object *to_json(const struct recover_result *result, size_t tests)
+{
+    const struct {
+        const char *name;
+        uint64_t count;
+    } members[] = {
+        { "jobs_completed", result->resumed },    { "jobs_paused", result->paused },
+        { "jobs_failed", result->unfinished },    { "jobs_running", result->running },
+        { "snapshots_removed", result->removed }, { "snapshots_standing", result->failed },
+        { "points_deleted", result->retired },    { "vms_with_points_going", result->going },
+        { "servers_ended", result->servers },     { "tests_rolled_back", tests },
+    };
+    json_object *object = json_object_new_object();
+
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
+        json_object_object_add(object, members[i].name, json_object_new_uint64(members[i].count));
+    return object;
 }
 
 static int judge(const struct recover_result *result, bool tests, struct error **err)
@@ -79,22 +105,28 @@ static int judge(const struct recover_result *result, bool tests, struct error *
     if (result->unfinished)
         return error_set(err, "%u job%s failed", result->unfinished,
                          result->unfinished == 1 ? "" : "s");
-    printf("%u job%s completed, %u paused; %u snapshot%s removed\n", result->resumed,
-           result->resumed == 1 ? "" : "s", result->paused, result->removed,
-           result->removed == 1 ? "" : "s");
     return 0;
 }
 
-static int recover(struct context *context, const struct store_vm *vm, bool pause,
+static void print_result(const struct recover_result *result)
+{
+    printf("%u job%s completed, %u paused; %u snapshot%s removed\n", result->resumed,
+           result->resumed == 1 ? "" : "s", result->paused, result->removed,
+           result->removed == 1 ? "" : "s");
+}
+
+static int recover(struct context *context, const struct store_vm *vm, bool pause, bool json,
                    struct error **err)
 {
     struct task_line line = { .printed = false };
     struct replicate_options run = { .given_rate = -1, .task = show_task };
-    struct recover_options options = {
-        .cancel = cancel_on_signals(), .say = say, .task = show_task, .opaque = &line
-    };
+    struct recover_options options = { .cancel = cancel_on_signals(),
+                                       .say = json ? say_aside : say,
+                                       .task = show_task,
+                                       .opaque = &line };
     struct recover_result result;
     struct admission admission;
+    size_t rolled_back = 0;
     bool tests;
 
     run_admission(&context->config, &admission);
@@ -104,11 +136,19 @@ static int recover(struct context *context, const struct store_vm *vm, bool paus
     if (run_options(&context->config, &run, err) < 0)
         return -1;
     options.run = pause ? NULL : &run;
-    tests = recover_tests(context, vm);
+    tests = recover_tests(context, vm, &rolled_back);
+    if (rolled_back && !json)
+        printf("%zu test%s rolled back\n", rolled_back, rolled_back == 1 ? "" : "s");
     if (job_recover(context->store, context->state_dir, vm, &options, &result, err) < 0)
         return -1;
     job_settle_exports(context->store, context->state_dir, vm, false);
-    return judge(&result, tests, err);
+    if (json && print_json(to_json(&result, rolled_back), err) < 0)
+        return -1;
+    if (judge(&result, tests, err) < 0)
+        return -1;
+    if (!json)
+        print_result(&result);
+    return 0;
 }
 
 int command_recover(int argc, char *argv[], struct error **err)
@@ -123,9 +163,9 @@ int command_recover(int argc, char *argv[], struct error **err)
     if (common.help)
         return print_help(help);
     one = argc - optind > 0;
-    if ((one && expect_arguments(argc, 1, "vmferry recover [VM] [--pause]", err) < 0) ||
+    if ((one && expect_arguments(argc, 1, "vmferry recover [VM] [--pause] [--json]", err) < 0) ||
         context_open(common.state, &context, err) < 0 ||
         (one && store_vm_find(context.store, argv[optind], &vm, err) < 0))
         return -1;
-    return recover(&context, one ? &vm : NULL, pause, err);
+    return recover(&context, one ? &vm : NULL, pause, common.json, err);
 }

@@ -331,8 +331,8 @@ def recovering():
     stray = os.path.join(lab.replica.state, "run", "x-disk-2000.%d.changes" % worker.pid)
     open(stray, "w").close()
     lab.run("job", "rate", "1", "0")
-    done = lab.run("recover", "app01")
-    assert "1 job completed" in done.stdout, done.stdout
+    done = json.loads(lab.run("recover", "app01", "--json").stdout)
+    assert (done["jobs_completed"], done["jobs_running"], done["snapshots_standing"]) == (1, 0, 0), done
     assert not os.path.exists(stray)
     left = sorted(os.listdir(folder))
     assert left == ["base.raw", "notes.txt", "point-0001.leaves", "point-0009.qcow2.mine"], left
