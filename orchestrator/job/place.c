@@ -28,6 +28,37 @@ static int find_pool(struct sync *sync, const char *name, int64_t *id, struct er
     return 0;
 }
 
+/* A replica that was given up lay in another pool: a link of that time must not lead this one's
+ * base to a device there, nor the device wait for it for ever. */
+static int leave(struct store *store, void *opaque, struct error **err)
+{
+    const struct sync *sync = opaque;
+    CLEANUP_FREE struct store_disk *disks = NULL;
+    char before[STORE_OPTIONS];
+    struct pool pool;
+    int64_t id;
+    size_t count;
+
+    if (store_vm_pool(store, sync->vm->id, &id, err) < 0 ||
+        pool_open(store, sync->state_dir, id, &pool, err) < 0 ||
+        store_disks(store, sync->vm->id, &disks, &count, err) < 0)
+        return -1;
+    memcpy(before, pool.row.options, sizeof before);
+    for (size_t i = 0; i < count; i++) {
+        const struct pool_disk disk = { .vm_uuid = sync->vm->uuid,
+                                        .key = disks[i].key,
+                                        .format = "raw" };
+        char image[STORE_PATH];
+
+        if (pool_image(&pool, &disk, 0, image, err) < 0 || pool_release(&pool, image, err) < 0)
+            return -1;
+    }
+    if (strcmp(before, pool.row.options) != 0 &&
+        store_pool_set_options(store, &pool.row, before, err) < 0)
+        return -1;
+    return store_vm_set_pool(store, sync->vm->id, 0, err);
+}
+
 /* A replica that is begun stays where it is. */
 static int choose_id(struct sync *sync, int64_t *id, struct error **err)
 {
@@ -49,7 +80,9 @@ static int choose_id(struct sync *sync, int64_t *id, struct error **err)
     if (!options->pool && find_pool(sync, options->default_pool, &wanted, err) < 0)
         return error_prefix(err, "[replicate] pool");
     *id = wanted;
-    return 0;
+    return stored && stored != wanted
+               ? claim_transaction(sync->claim, sync->store, leave, sync, err)
+               : 0;
 }
 
 static int check_format(const struct sync *sync, struct error **err)

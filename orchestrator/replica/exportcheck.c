@@ -293,7 +293,8 @@ static int check_mapping(struct mappings *all, struct mapping *mapping, bool bus
         (mapping->row.active && !busy && check_lease(all, mapping, err) < 0))
         return -1;
     /* A map file for a disk that is not there would be of no use. */
-    if (mapping->state == DISK_SAME && check_file(all, mapping, busy, err) < 0)
+    if (mapping->state == DISK_SAME && !mend_is_at_rest(all, mapping) &&
+        check_file(all, mapping, busy, err) < 0)
         return -1;
     for (size_t i = before; all->check->repair && i < all->report->count; i++) {
         struct export_finding *finding = &all->report->list[i];

@@ -147,10 +147,11 @@ bool mend_is_at_rest(const struct mappings *all, const struct mapping *mapping)
     struct store_point_disk newest;
     bool found;
 
-    if (mapping->state != DISK_GONE || mapping->row.active || mapping_is_block(mapping) ||
-        has_file(all, mapping) || find_newest(all, mapping, &found, &newest, &ignored) < 0)
+    if (mapping->row.active || has_file(all, mapping) ||
+        find_newest(all, mapping, &found, &newest, &ignored) < 0)
         return false;
-    return !found || strcmp(newest.image, mapping->row.path) != 0;
+    return !found || (mapping->state == DISK_GONE && !mapping_is_block(mapping) &&
+                      strcmp(newest.image, mapping->row.path) != 0);
 }
 
 /* ---- devices ---- */

@@ -8,7 +8,8 @@
 #include "replica/exportcheck-parts.h"
 
 /* Nobody may write and nobody can read: an image that is gone, as it should be, with its map
- * file: what retention or a cancelled first copy leaves. */
+ * file: what retention or a cancelled first copy leaves. Or a device that holds no restore point.
+ */
 bool mend_is_at_rest(const struct mappings *all, const struct mapping *mapping);
 
 /* Find the disk again. */

@@ -234,6 +234,24 @@ static int block_reserve(struct pool *pool, const struct pool_disk *disk, const 
     return pool_set_options(&pool->row, options, err);
 }
 
+/* The link goes first: while it stands, the device is not free. */
+static int block_release(struct pool *pool, const char *image, const char *path, struct error **err)
+{
+    CLEANUP_JSON json_object *options = pool_options(&pool->row, err);
+    json_object *device = options ? device_of(options, image) : NULL;
+    struct stat st;
+
+    if (!options)
+        return -1;
+    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && volume_remove(path, err) < 0)
+        return -1;
+    if (!device)
+        return 0;
+    json_object_object_del(device, "image");
+    json_object_object_add(device, "forced", json_object_new_boolean(true));
+    return pool_set_options(&pool->row, options, err);
+}
+
 /* It may have been used since it was given. Where its link stands, that was found out
  * before, and what is on it is ours. */
 static int block_create(const struct pool *pool, const struct pool_disk *disk, const char *path,
@@ -291,6 +309,7 @@ const struct pool_ops pool_block_ops = {
     .space = block_space,
     .base = block_base,
     .reserve = block_reserve,
+    .release = block_release,
     .create = block_create,
     .grow = block_grow,
     .settle = block_settle,

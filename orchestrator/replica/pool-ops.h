@@ -19,6 +19,7 @@ struct pool_ops {
                 struct error **err);
     int (*reserve)(struct pool *pool, const struct pool_disk *disk, const char *device,
                    struct error **err);
+    int (*release)(struct pool *pool, const char *image, const char *path, struct error **err);
     int (*create)(const struct pool *pool, const struct pool_disk *disk, const char *path,
                   struct error **err);
     int (*grow)(const struct pool *pool, const struct pool_disk *disk, const char *path,

@@ -184,6 +184,17 @@ int pool_reserve(struct pool *pool, const struct pool_disk *disk, const char *de
                           pool_title(pool, title));
 }
 
+int pool_release(struct pool *pool, const char *image, struct error **err)
+{
+    char path[PATH_MAX];
+
+    if (!pool->ops->release)
+        return 0;
+    if (volume_path(pool->state_dir, image, path, err) < 0)
+        return -1;
+    return pool->ops->release(pool, image, path, err);
+}
+
 /* `act` may be NULL. */
 static int act_on(const struct pool *pool, const struct pool_disk *disk, const char *image,
                   int (*act)(const struct pool *, const struct pool_disk *, const char *,

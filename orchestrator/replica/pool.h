@@ -94,6 +94,9 @@ int pool_image(const struct pool *pool, const struct pool_disk *disk, unsigned n
  * operator's choice, or NULL. Nothing else happens. */
 int pool_reserve(struct pool *pool, const struct pool_disk *disk, const char *device,
                  struct error **err);
+/* What pool_reserve() chose for `image`, a base of no point, is free again: pool->row.options is
+ * changed. What is on a device stays there, and may be overwritten. */
+int pool_release(struct pool *pool, const char *image, struct error **err);
 /* Make the base; it must not exist. `image` is what pool_image() said. */
 int pool_create_base(const struct pool *pool, const struct pool_disk *disk, const char *image,
                      struct error **err);

@@ -166,6 +166,25 @@ if [ "$(id -u)" = 0 ] && truncate -s 32M dev0 && loop dev0 2>/dev/null; then
     chain big raw --device=disk-2001="$loop2" --device=disk-2000="$loop3"
     is "$(readlink -f "$(image 3 2000)")" "$loop3" "the operator's choice"
 
+    # A replica that is given up, and made anew somewhere else, leaves its devices.
+    ok vmferry point delete "$vm" --all -- "a replica on devices is given up"
+    ok vmferry export check -- "and its exports need nothing"
+    vmferry replicate "$vm" --pool=big --rate=2M >/dev/null 2>&1 &
+    began=$!
+    sleep 1.5
+    kill "$began"
+    wait "$began"
+    ok vmferry job cancel "$(vmferry job list --json | jq 'map(.job) | max')" --drop -- "a first copy to devices is dropped"
+    ok vmferry export check -- "and its exports need nothing either"
+    ok vmferry replicate "$vm" --pool=state -- "the next first copy goes elsewhere"
+    is "$(stat -c %F "state/replicas/$uuid/disk-2000/base.raw")" "regular file" \
+        "to a file, and through no link to a device"
+    like "$(vmferry pool show big)" "$loop3 .*: free" "the devices are free again"
+    ok vmferry verify "$vm" --source -- "what it made is right"
+    new_vm next
+    ok vmferry replicate next --pool=big -- "and another VM can have them"
+    ok vmferry verify next --source -- "for itself"
+
     # Whose data it may be.
     holds() { # NAME KIND COMMAND…: a device that COMMAND put something on
         local name=$1 kind=$2
