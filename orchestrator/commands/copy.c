@@ -156,7 +156,7 @@ static int parse_option(int c, struct arguments *args, struct error **err)
         args->json = true;
         return 0;
     default:
-        return error_set_kind(err, ERROR_USAGE, "wrong use; `vmferry copy --help` says more");
+        return 0;
     }
 }
 
@@ -230,14 +230,17 @@ static int parse_arguments(int argc, char *argv[], struct arguments *args, struc
     char **ends[] = { &args->src, &args->dst };
     size_t count = 0;
 
+    opterr = 0;
     /* "+" stops at an end, as what stands between brackets has options of its own. */
     for (;;) {
-        int c = getopt_long(argc, argv, "+h", options, NULL);
+        int c = getopt_long(argc, argv, "+:h", options, NULL);
 
         if (c == 'h') {
             fputs(usage, stdout);
             return 1;
         }
+        if (c == '?' || c == ':')
+            return wrong_option(c, argv, err);
         if (c == 'p' && !optarg)
             continue; /* a bar is what there is anyway */
         if (c != -1) {

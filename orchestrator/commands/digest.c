@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "command.h"
+#include "options.h"
 #include "size.h"
 #include "watch.h"
 
@@ -86,7 +87,7 @@ static int parse_option(int c, struct arguments *args, struct error **err)
             return error_set_kind(err, ERROR_USAGE, "--request-size: '%s' %s", optarg, wrong);
         return 0;
     default:
-        return error_set_kind(err, ERROR_USAGE, "wrong use; `vmferry digest --help` says more");
+        return 0;
     }
 }
 
@@ -106,11 +107,14 @@ static int parse_arguments(int argc, char *argv[], struct arguments *args, struc
     };
     int c;
 
-    while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
         if (c == 'h') {
             fputs(usage, stdout);
             return 1;
         }
+        if (c == '?' || c == ':')
+            return wrong_option(c, argv, err);
         if (parse_option(c, args, err) < 0)
             return -1;
     }

@@ -4,6 +4,14 @@
 #include <json.h>
 #include <stdio.h>
 
+int wrong_option(int c, char *argv[], struct error **err)
+{
+    if (c == ':')
+        return error_set_kind(err, ERROR_USAGE, "option '%s' needs a value", argv[optind - 1]);
+    return error_set_kind(err, ERROR_USAGE, "unknown or ambiguous option '%s'; --help says more",
+                          argv[optind - 1]);
+}
+
 int common_option(int c, char *argv[], struct common_options *common, struct error **err)
 {
     switch (c) {
@@ -16,12 +24,8 @@ int common_option(int c, char *argv[], struct common_options *common, struct err
     case OPTION_HELP:
         common->help = true;
         return 0;
-    case ':':
-        return error_set_kind(err, ERROR_USAGE, "option '%s' needs a value", argv[optind - 1]);
     default:
-        return error_set_kind(err, ERROR_USAGE,
-                              "unknown or ambiguous option '%s'; --help says more",
-                              argv[optind - 1]);
+        return wrong_option(c, argv, err);
     }
 }
 

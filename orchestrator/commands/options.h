@@ -36,6 +36,9 @@ enum { OPTION_STATE = 1000, OPTION_JSON, OPTION_HELP };
 /* One of COMMON_OPTIONS, or ERROR_USAGE that names the wrong option. */
 int common_option(int c, char *argv[], struct common_options *common, struct error **err);
 
+/* ERROR_USAGE for what getopt_long() said is '?' or ':'. */
+int wrong_option(int c, char *argv[], struct error **err);
+
 /* Print to stdout; returns 0, for `return print_help(…)`. */
 int print_help(const char *text);
 
