@@ -16,6 +16,11 @@ static int forget(struct store *store, void *opaque, struct error **err)
     return store_point_forget(store, *(const int64_t *)opaque, err);
 }
 
+static int leave(struct store *store, void *opaque, struct error **err)
+{
+    return store_vm_leave_pool(store, *(const int64_t *)opaque, err);
+}
+
 static int remove_file(const char *state_dir, const char *name, struct error **err)
 {
     char path[PATH_MAX];
@@ -75,7 +80,7 @@ int drop_unfinished(struct store *store, const char *state_dir, const struct sto
             return error_prefix(err, "disk-%d", disks[i].key);
     }
     pool_changed(&pool);
-    return 0;
+    return claim_transaction(claim, store, leave, &point.vm_id, err);
 }
 
 int job_drop(struct store *store, const char *state_dir, const struct store_vm *vm, bool *dropped,

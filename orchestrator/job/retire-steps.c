@@ -336,7 +336,9 @@ static int drop(struct store *store, void *opaque, struct error **err)
 {
     const struct store_point *point = opaque;
 
-    return store_point_drop(store, point->id, err);
+    return store_point_drop(store, point->id, err) < 0
+               ? -1
+               : store_vm_leave_pool(store, point->vm_id, err);
 }
 
 int retire_steps(struct claim *claim, struct store *store, const char *state_dir,

@@ -131,3 +131,14 @@ int store_vm_set_pool(struct store *store, int64_t vm_id, int64_t pool_id, struc
     bind_int(&s, vm_id);
     return run_on_one(&s, err);
 }
+
+int store_vm_leave_pool(struct store *store, int64_t vm_id, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "UPDATE vms SET pool_id = NULL WHERE id = ? AND NOT EXISTS "
+                         "(SELECT 1 FROM restore_points WHERE vm_id = vms.id) AND NOT EXISTS "
+                         "(SELECT 1 FROM pools WHERE pools.id = vms.pool_id AND kind = 'block')");
+
+    bind_int(&s, vm_id);
+    return run(&s, err);
+}

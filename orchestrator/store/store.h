@@ -260,6 +260,9 @@ int store_pool_vms(struct store *store, int64_t pool_id, int64_t **vms, size_t *
 /* The pool of a VM's replica; 0: the state directory, or not decided yet. */
 int store_vm_pool(struct store *store, int64_t vm_id, int64_t *pool_id, struct error **err);
 int store_vm_set_pool(struct store *store, int64_t vm_id, int64_t pool_id, struct error **err);
+/* A VM that has no restore point any more, not even an unfinished one, lies in no pool. Devices
+ * wait for their disk, and so does the VM in a pool of them. */
+int store_vm_leave_pool(struct store *store, int64_t vm_id, struct error **err);
 
 /* Jobs (jobs.c, claims.c) */
 

@@ -53,6 +53,14 @@ is "$(vmferry pool list --json | jq -r '.[1].problem' | grep -c 'not the directo
     "pool list says it"
 rmdir files && mv away files
 ok vmferry replicate "$vm" -- "back again it goes on"
+mkdir brief
+ok vmferry pool add dir brief brief -- "a pool for a while"
+new_vm guest
+vmferry replicate guest --pool=brief >/dev/null
+run pool remove brief
+is "$status" 1 "a replica lies in it"
+ok vmferry point delete guest --all -- "which is given up"
+ok vmferry pool remove brief -- "then the pool can be removed"
 
 printf '[replicate]\npool = files\nbase = qcow2\n' >vmferry.conf
 new_vm configured
