@@ -10,6 +10,7 @@
 #include "copy/end.h"
 #include "job/sync.h"
 #include "job/takeover.h"
+#include "qcow2-header.h"
 #include "replica/volume.h"
 
 #define CONNECT_SECONDS 30
@@ -200,11 +201,24 @@ static bool can_go_on(const struct sync *sync, const struct disk_sync *disk)
     return !disk->read_first && same_moment(sync, disk) && same_changes(disk);
 }
 
+/* One that its maker was killed over may have no size, or stand on nothing. */
+static bool is_whole(const struct disk_sync *disk)
+{
+    CLEANUP(qcow2_header_free) struct qcow2_header header = { 0 };
+    CLEANUP_ERROR struct error *damage = NULL;
+    CLEANUP_CLOSE int fd = open(disk->image, O_RDONLY | O_CLOEXEC);
+
+    return fd >= 0 && qcow2_header_read(fd, &header, &damage) == 0 &&
+           header.size == disk->capacity && (disk->type == SYNC_INITIAL || header.backing_file);
+}
+
 static bool image_is_sound(struct disk_sync *disk)
 {
     CLEANUP_ERROR struct error *damage = NULL;
 
-    return strcmp(disk->row.format, "raw") == 0 || volume_check_overlay(disk->image, &damage) == 0;
+    return strcmp(disk->row.format, "raw") == 0 ||
+           (volume_check_overlay(disk->image, &damage) == 0 &&
+            (volume_is_rbd(disk->image) || is_whole(disk)));
 }
 
 /* An image that only a complete point can have, in the way of this one: somebody put an

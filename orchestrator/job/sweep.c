@@ -222,11 +222,22 @@ static bool is_known(const struct known *known, const char *relative, const stru
     return false;
 }
 
+/* An image that its maker did not come to give its name; see volume_create_qcow2(). */
+static bool is_half_made(const char *name)
+{
+    return (strncmp(name, "point-", 6) == 0 || strncmp(name, "base.", 5) == 0) &&
+           is_of_dead(name, ".new");
+}
+
 static void sweep_one(const struct known *known, int folder, const char *relative, const char *name)
 {
     bool base = strncmp(name, "base.", 5) == 0, same_file;
     struct stat st;
 
+    if (is_half_made(name)) {
+        unlinkat(folder, name, 0);
+        return;
+    }
     if (!is_ours(name) || fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
         !S_ISREG(st.st_mode) || is_known(known, relative, &st, &same_file))
         return;

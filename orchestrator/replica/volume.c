@@ -122,18 +122,47 @@ bool volume_is_open(const char *path)
     return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0777) != SEALED_MODE;
 }
 
+/* A name of this process for an image until it is whole: one without its size or its backing file
+ * must never be taken for one, and a qemu-img that outlives us must not write to another's. */
+static int name_half_made(const char *path, char making[PATH_MAX], struct error **err)
+{
+    if (snprintf(making, PATH_MAX, "%s.%d.new", path, (int)getpid()) >= PATH_MAX)
+        return error_set_errno(err, ENAMETOOLONG, "making %s", path);
+    unlink(making); /* of a process that had our number */
+    return 0;
+}
+
+/* It is durable before it has its name. */
+static int give_name(const char *making, const char *path, struct error **err)
+{
+    if (chmod(making, IMAGE_MODE) < 0)
+        error_set_errno(err, errno, "making %s", path);
+    else if (volume_sync(making, err) == 0 && rename(making, path) == 0)
+        return volume_sync_folder(path, err);
+    else if (!*err)
+        error_set_errno(err, errno, "making %s", path);
+    unlink(making);
+    return -1;
+}
+
 int volume_create_base(const char *path, uint64_t capacity, struct error **err)
 {
-    CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, IMAGE_MODE);
+    char making[PATH_MAX];
+    CLEANUP_CLOSE int fd = -1;
 
+    if (volume_exists(path))
+        return error_set_errno(err, EEXIST, "making %s", path);
+    if (name_half_made(path, making, err) < 0)
+        return -1;
+    fd = open(making, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, IMAGE_MODE);
     if (fd < 0)
         return error_set_errno(err, errno, "making %s", path);
-    if (ftruncate(fd, (off_t)capacity) < 0 || fsync(fd) < 0) {
+    if (ftruncate(fd, (off_t)capacity) < 0) {
         error_set_errno(err, errno, "making %s", path);
-        unlink(path);
+        unlink(making);
         return -1;
     }
-    return volume_sync_folder(path, err);
+    return give_name(making, path, err);
 }
 
 /* qemu-img says it in words only. */
@@ -147,7 +176,7 @@ static int note_full(struct error **err)
 int volume_create_qcow2(const char *path, const char *backing, const char *backing_format,
                         uint64_t capacity, struct error **err)
 {
-    char size[32], name[PATH_MAX];
+    char size[32], name[PATH_MAX], making[PATH_MAX];
     const char *argv[16] = { "qemu-img",
                              "create",
                              "-q",
@@ -159,6 +188,8 @@ int volume_create_qcow2(const char *path, const char *backing, const char *backi
 
     if (volume_exists(path)) /* qemu-img would overwrite it */
         return error_set_errno(err, EEXIST, "making %s", path);
+    if (name_half_made(path, making, err) < 0)
+        return -1;
     snprintf(size, sizeof size, "%" PRIu64, capacity);
     if (backing) {
         argv[n++] = "-F";
@@ -167,16 +198,14 @@ int volume_create_qcow2(const char *path, const char *backing, const char *backi
         volume_backing_name(path, backing, name);
         argv[n++] = name;
     }
-    argv[n++] = path;
+    argv[n++] = making;
     argv[n++] = size;
     if (process_run(argv, QEMU_IMG_MS, NULL, err) < 0) {
         note_full(err);
-        unlink(path);
+        unlink(making);
         return error_prefix(err, "making %s", path);
     }
-    if (chmod(path, IMAGE_MODE) < 0)
-        return error_set_errno(err, errno, "making %s", path);
-    return volume_sync(path, err);
+    return give_name(making, path, err);
 }
 
 static size_t folder_length(const char *path)
