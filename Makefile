@@ -5,6 +5,7 @@
 #   make check      install what is needed and run every test
 #   make check-galera
 #                   the store on a cluster of three nodes, one of which is killed again and again
+#   make check-kill kill -9 and power cuts, as in check, but more; KILLS=all: at every call
 #   make bench      compare with nbdcopy, qemu-img and cp, in one run
 #   make install    DESTDIR=, PREFIX=; filters and plugin go to nbdkit's own directories
 #   make uninstall  with the same DESTDIR= and PREFIX=
@@ -60,6 +61,11 @@ check-galera:
 	$(ready) all tests
 	tests/galera/check.sh
 
+check-kill: deps
+	$(ready) all tests
+	KILLS=$${KILLS:-200} CUTS=$${CUTS:-20} KILL_SECONDS=36000 TEST_TIMEOUT=36000 scripts/run-tests \
+	  tests/integration/test-jobs-kill.sh tests/integration/test-power-cut.sh
+
 bench: deps
 	$(ready) all benchmarks
 	bench/run
@@ -76,4 +82,4 @@ deps:
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
 
-.PHONY: all demo check check-asan check-valgrind check-galera fuzz bench lint clean deps help
+.PHONY: all demo check check-asan check-valgrind check-galera check-kill fuzz bench lint clean deps help
