@@ -166,6 +166,7 @@ static int nbd_end_connect(struct conn *conn, struct error **err)
 
     conn->heard_ns = monotonic_ns();
     conn->why[0] = '\0';
+    conn->leaving = false;
     conn->handle = atomic_exchange(&nbd->spare, NULL);
     if (conn->handle)
         return 0;
@@ -208,6 +209,8 @@ static int on_completion(void *opaque, int *error)
     req->errnum = *error;
     if (req->errnum == 0 && req->op == OP_READ && req->received != req->length)
         req->errnum = EPROTO;
+    /* This connection will never do anything again, another one may. */
+    req->conn->leaving |= req->errnum == ESHUTDOWN;
     req->conn->heard_ns = monotonic_ns();
     return 0; /* retire() forgets the command */
 }
@@ -290,7 +293,7 @@ static bool nbd_end_is_alive(struct conn *conn)
 {
     struct nbd_handle *h = conn->handle;
 
-    return nbd_aio_is_dead(h) != 1 && nbd_aio_is_closed(h) != 1;
+    return !conn->leaving && nbd_aio_is_dead(h) != 1 && nbd_aio_is_closed(h) != 1;
 }
 
 static void nbd_end_prepare_poll(struct conn *conn, struct pollfd *pollfd)

@@ -116,6 +116,7 @@ struct conn {
     unsigned in_flight;      /* requests started and not completed */
     unsigned slow_in_flight; /* those of them that may take long: OP_ZERO, OP_FLUSH */
     int64_t heard_ns;        /* when it last completed something, or had nothing to do */
+    bool leaving;            /* the server said that it is shutting down */
     char why[200];           /* it was lost, in words; "" when nobody knows */
 };
 
