@@ -132,20 +132,23 @@ static int status(struct context *context, bool json, struct error **err)
 static int dump_to_file(struct store *store, const char *path, struct error **err)
 {
     CLEANUP_FREE char *part = NULL;
+    bool in_place = is_written_in_place(path);
     FILE *file;
     int fd, r;
 
-    if (asprintf(&part, "%s.part", path) < 0)
+    if (asprintf(&part, "%s%s", path, in_place ? "" : ".part") < 0)
         return error_set_errno(err, ENOMEM, "%s", path);
     fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     file = fd < 0 ? NULL : fdopen(fd, "w");
     if (!file)
         return error_set_errno(err, errno, "writing %s", part);
     r = store_dump(store, file, err);
-    if (r == 0 && fsync(fd) < 0)
+    if (r == 0 && !in_place && fsync(fd) < 0)
         r = error_set_errno(err, errno, "writing %s", part);
     if (fclose(file) != 0 && r == 0)
         r = error_set_errno(err, errno, "writing %s", part);
+    if (in_place)
+        return r;
     if (r == 0 && rename(part, path) < 0)
         r = error_set_errno(err, errno, "renaming %s", part);
     if (r < 0)

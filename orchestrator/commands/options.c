@@ -3,6 +3,7 @@
 
 #include <json.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 int wrong_option(int c, char *argv[], struct error **err)
 {
@@ -51,4 +52,11 @@ int expect_arguments(int argc, int count, const char *usage, struct error **err)
     if (argc - optind == count)
         return 0;
     return error_set_kind(err, ERROR_USAGE, "usage: %s", usage);
+}
+
+bool is_written_in_place(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && !S_ISREG(st.st_mode);
 }

@@ -48,4 +48,8 @@ int print_json(struct json_object *object, struct error **err);
 /* Exactly `count` arguments are left behind the options; else ERROR_USAGE with `usage`. */
 int expect_arguments(int argc, int count, const char *usage, struct error **err);
 
+/* An output file is written beside its name and then renamed. Of what is no regular file,
+ * /dev/null or a FIFO, nothing may take the place: it is written to as it is. */
+bool is_written_in_place(const char *path);
+
 #endif

@@ -67,26 +67,41 @@ static int find_subject(struct store *store, const char *text, struct store_vm *
     return store_vm_get(store, job.vm_id, vm, err);
 }
 
-static int copy_to_stdout(FILE *report, struct error **err)
+static int copy(FILE *report, FILE *out, struct error **err)
 {
     char buffer[65536];
     size_t n;
 
     rewind(report);
     while ((n = fread(buffer, 1, sizeof buffer, report)) > 0) {
-        if (fwrite(buffer, 1, n, stdout) != n)
+        if (fwrite(buffer, 1, n, out) != n)
             return error_set_errno(err, errno, "writing the report");
     }
     return ferror(report) ? error_set(err, "reading the report back failed") : 0;
 }
 
-static int write_to_stdout(const struct report_request *request, struct error **err)
+/* It is made where it can be begun again. */
+static int write_through(const struct report_request *request, FILE *out, struct error **err)
 {
     CLEANUP_FCLOSE FILE *file = tmpfile();
 
     if (!file)
         return error_set_errno(err, errno, "a temporary file");
-    return report_write(request, file, err) < 0 ? -1 : copy_to_stdout(file, err);
+    return report_write(request, file, err) < 0 ? -1 : copy(file, out, err);
+}
+
+static int write_in_place(const struct report_request *request, const char *path,
+                          struct error **err)
+{
+    FILE *file = fopen(path, "we");
+    int r;
+
+    if (!file)
+        return error_set_errno(err, errno, "%s", path);
+    r = write_through(request, file, err);
+    if (fclose(file) != 0 && r == 0)
+        r = error_set_errno(err, errno, "%s", path);
+    return r;
 }
 
 static int write_synced(const struct report_request *request, const char *path, struct error **err)
@@ -105,6 +120,8 @@ static int write_to_file(const struct report_request *request, const char *path,
 {
     CLEANUP_FREE char *temporary = NULL;
 
+    if (is_written_in_place(path))
+        return write_in_place(request, path, err);
     if (asprintf(&temporary, "%s.%d.tmp", path, (int)getpid()) < 0)
         return error_set_errno(err, ENOMEM, "%s", path);
     if (write_synced(request, temporary, err) == 0) {
@@ -138,5 +155,5 @@ int command_report(int argc, char *argv[], struct error **err)
                                        .job_id = job_id,
                                        .format = arguments.format };
     return arguments.output ? write_to_file(&request, arguments.output, err)
-                            : write_to_stdout(&request, err);
+                            : write_through(&request, stdout, err);
 }

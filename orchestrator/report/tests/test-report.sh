@@ -132,6 +132,13 @@ is "$(LC_ALL=C grep -c "$(printf '\e')" report.txt)" 0 "... has nothing in it th
 echo old >out.json
 vmferry report $uuid --format=json --output=out.json
 is "$(jq -r .vm.uuid out.json)" $uuid "--output replaces a file"
+mkfifo fifo
+jq -r .vm.uuid <fifo >through &
+reader=$!
+vmferry report $uuid --format=json --output=fifo
+wait "$reader"
+is "$(cat through)" $uuid "--output writes into a FIFO"
+ok test -p fifo -- "and does not replace it"
 is "$(ls -d out.json*)" out.json "... and leaves nothing else"
 status=0
 vmferry report $uuid --output="$tmp/nowhere/x" 2>errors || status=$?

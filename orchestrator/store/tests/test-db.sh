@@ -57,6 +57,13 @@ ok vmferry db dump "$tmp/a" -- 'a dump of SQLite'
 is "$(stat -c %a "$tmp/a")" 600 'only its owner can read it'
 like "$(tail -n 1 "$tmp/a")" "\"rows\":$rows" 'its end counts the rows'
 is "$(vmferry db dump | sha256sum)" "$(sha256sum <"$tmp/a")" 'the same on standard output'
+mkfifo "$tmp/fifo"
+sha256sum <"$tmp/fifo" >"$tmp/through" &
+reader=$!
+ok vmferry db dump "$tmp/fifo" -- 'a dump into a FIFO'
+wait "$reader"
+is "$(cat "$tmp/through")" "$(sha256sum <"$tmp/a")" 'whose reader gets it'
+ok test -p "$tmp/fifo" -- 'and which stays one'
 
 ok with "$uri" vmferry db restore "$tmp/a" -- 'from SQLite to MariaDB'
 ok with "$uri" vmferry db dump "$tmp/b" -- 'a dump of MariaDB'
