@@ -31,7 +31,7 @@ JSON
 
 # Overwrite one byte; prints what was there, for another call to put back.
 poke() { # FILE OFFSET BYTE
-    dd if="$1" bs=1 skip="$2" count=1 status=none | xxd -p
+    dd if="$1" bs=1 skip="$2" count=1 status=none | od -An -tx1 | tr -d ' '
     chmod 600 "$1"
     printf '%b' "\\x$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
     chmod 400 "$1"
