@@ -37,6 +37,12 @@ poke() { # FILE OFFSET BYTE
     chmod 400 "$1"
 }
 
+damage() { # FILE OFFSET
+    local was
+    was=$(poke "$1" "$2" 00)
+    poke "$1" "$2" "$(printf %02x $((0x$was ^ 0xff)))" >/dev/null
+}
+
 verified() { # POINT
     vmferry point list app01 --json | jq -r ".[] | select(.point == $1) | .verified"
 }
@@ -58,8 +64,7 @@ is "$(verified 1)" ok "each on its own"
 
 # Blocks 2 and 3, one range; block 30, another one; block 8 is point 1's alone.
 for at in 131073 200000 1966080 524288; do
-    poke "$folder/base.raw" $at 00 >/dev/null
-    poke "$folder/base.raw" $at a5 >/dev/null
+    damage "$folder/base.raw" $at
 done
 run verify app01 --json
 is "$status $(jq -c '[.disks[0].replica.ranges[] | [.offset, .length]]' <<<"${out%vmferry*}")" \
@@ -91,14 +96,13 @@ mv disk.away disk
 
 at=$(qemu-img map --output=json -f qcow2 "$folder/point-0003.qcow2" |
     jq '.[] | select(.depth == 0 and .data) | .offset')
-poke "$folder/point-0003.qcow2" $((at + 5)) 77 >/dev/null
-poke "$folder/point-0003.qcow2" $((at + 5)) 78 >/dev/null
+damage "$folder/point-0003.qcow2" $((at + 5))
 run verify app01 --repair --json
 is "$status $(jq -c '.disks[0].repair | [.blocks, .repaired, .left]' <<<"$out")" "0 [1,1,[]]" "a block of an overlay"
 
 # Zeroes need no source.
 
-poke "$folder/base.raw" 4000000 01 >/dev/null
+damage "$folder/base.raw" 4000000
 mv disk disk.away
 run verify app01 --repair
 is "$status" 0 "a block of zeroes is repaired without the source"
@@ -169,8 +173,7 @@ JSON
 }
 
 mends() { # VM FILE OFFSET
-    poke "$2" "$3" 00 >/dev/null
-    poke "$2" "$3" a5 >/dev/null
+    damage "$2" "$3"
     run verify "$1"
     like "$status $out" "1 .*65536 bytes in 1 range" "$1: a damaged base is found"
     run verify "$1" --repair
