@@ -134,7 +134,7 @@ static void machine_is_as_the_spec_says(void **state)
     expect(document, "string(//interface[1]/source/@network)", "vft-c471b9e0");
     expect(document, "string(//interface[2]/@type)", "bridge");
     expect(document, "string(//interface[2]/source/@bridge)", "br0");
-    expect(document, "string(//serial/log/@file)", "/f/console.log");
+    expect(document, "string(//serial/source/@path)", "/f/console.log");
     expect(document, "string(//channel/target/@name)", "org.qemu.guest_agent.0");
     expect(document, "count(//graphics)", "0");
     expect(document, "count(//seclabel)", "0");
