@@ -27,7 +27,13 @@ PROGRESS=$BUILD/nbdkit-progress-filter.so
 EXPORTMAP=$BUILD/nbdkit-exportmap-plugin.so
 
 diag() {
-    printf '%s\n' "$*" | sed 's/^/# /'
+    printf '%s\n' "$@" | sed 's/^/# /'
+}
+
+# To stderr, which prove shows: what CI keeps of a failure has to say why.
+explain() { # LINES…
+    echo "# ${0#"$top"/} $tests" >&2
+    diag "$@" >&2
 }
 
 result() { # STATUS NAME
@@ -49,19 +55,19 @@ ok() {
     done
     shift
     out=$("${command[@]}" 2>&1) || status=$?
-    result $((status != 0)) "$*" || { diag "${command[*]}: exit $status"; diag "$out"; }
+    result $((status != 0)) "$*" || explain "${command[*]}: exit $status" "$out"
 }
 
 is() {
     local status=0
     [ "$1" = "$2" ] || status=1
-    result $status "$3" || { diag "got:      $1"; diag "expected: $2"; }
+    result $status "$3" || explain "got:      $1" "expected: $2"
 }
 
 like() {
     local status=0
     [[ $1 =~ $2 ]] || status=1
-    result $status "$3" || { diag "got:       $1"; diag "not like:  $2"; }
+    result $status "$3" || explain "got:       $1" "not like:  $2"
 }
 
 skip() { # REASON NAME

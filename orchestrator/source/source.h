@@ -85,6 +85,8 @@ struct freeze_wishes {
     enum quiesce quiesce;
 };
 
+enum power { POWER_OFF, POWER_ON, POWER_SUSPENDED };
+
 struct source_kind;
 
 /* An open one: a session. One thread at a time. The first member of each kind's own. */
@@ -152,6 +154,21 @@ struct source_kind {
      * gone. 0 also when there is none. Works after a crash, too: `vmferry recover`. Cancel is
      * not looked at: who stops a copy does not want to leave the snapshot. */
     int (*thaw)(struct source *source, const char *uuid, const char *snapshot, struct error **err);
+
+    /* The power of a VM by its uuid, for a live failover. All of them NULL, or none; errnum
+     * ENOTSUP when this one source can't, with what the operator is to do instead. Each may
+     * be repeated: what is so already is no error. Cancel ends the waiting, not the task. */
+    int (*power)(struct source *source, const char *uuid, enum power *power, struct error **err);
+    /* Ask the guest to shut down. Returns when it was asked: it is off when power() says so.
+     * errnum ENOTSUP: there is nobody in the guest to ask. */
+    int (*shut_down)(struct source *source, const char *uuid, struct error **err);
+    /* As if its plug were pulled; waits until it is off. */
+    int (*power_off)(struct source *source, const char *uuid, struct error **err);
+    int (*power_on)(struct source *source, const char *uuid, struct error **err);
+    /* It has moved for good: rename it to `name` and add the note to what is written about it.
+     * It is never deleted. */
+    int (*retire)(struct source *source, const char *uuid, const char *name, const char *note,
+                  struct error **err);
 };
 
 extern const struct source_kind source_nbd;

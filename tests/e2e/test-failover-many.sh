@@ -217,7 +217,7 @@ is "$status" 1 "storage that the other host does not see is refused"
 like "$(cat "$tmp/err")" "looking at storage: host .* does not see" "which is said"
 is "$(virsh --quiet list --all --name | grep -c vmferry-test-)" 0 "no domain is made"
 rm -rf "$tmp/copy"
-base=$(compgen -G "$VMFERRY_STATE/replicas/*/disk-2001/base.raw" | tail -n 1)
+base=$(compgen -G "$VMFERRY_STATE/replicas/$(vmferry vm show two --json | jq -r .uuid)*/disk-2001/base.raw")
 cp -a "$base" "$tmp/other"
 printf x | dd of="$tmp/other" conv=notrunc status=none
 touch -r "$base" "$tmp/other"
