@@ -25,13 +25,27 @@ static const char help[] =
     "  --json         for programs\n"
     "  --state=DIR    state directory\n";
 
-static int migrate(struct context *context, struct error **err)
+static int print_migrations(struct store *store, int before, int after, struct error **err)
+{
+    json_object *object = json_object_new_object();
+    json_object *array = json_object_new_array();
+
+    for (int n = before + 1; n <= after; n++)
+        json_object_array_add(array, json_object_new_string(store_migration_name(store, n)));
+    json_object_object_add(object, "schema", json_object_new_int(after));
+    json_object_object_add(object, "applied", array);
+    return print_json(object, err);
+}
+
+static int migrate(struct context *context, bool json, struct error **err)
 {
     struct store_schema before, after;
 
     if (store_schema(context->store, &before, err) < 0 || store_migrate(context->store, err) < 0 ||
         store_schema(context->store, &after, err) < 0)
         return -1;
+    if (json)
+        return print_migrations(context->store, before.version, after.version, err);
     for (int n = before.version + 1; n <= after.version; n++)
         printf("%s\n", store_migration_name(context->store, n));
     if (before.version >= after.version)
@@ -156,17 +170,20 @@ static int dump_to_file(struct store *store, const char *path, struct error **er
     return r;
 }
 
-static int dump(struct context *context, int argc, char *argv[], struct error **err)
+static int dump(struct context *context, bool json, int argc, char *argv[], struct error **err)
 {
     if (argc - optind > 2)
         return error_set_kind(err, ERROR_USAGE, "usage: vmferry db dump [FILE]");
     if (store_check_schema(context->store, err) < 0)
         return -1;
-    return argc - optind == 2 ? dump_to_file(context->store, argv[optind + 1], err)
-                              : store_dump(context->store, stdout, err);
+    if (argc - optind < 2) /* it is JSON as it is */
+        return store_dump(context->store, stdout, err);
+    if (dump_to_file(context->store, argv[optind + 1], err) < 0)
+        return -1;
+    return json ? print_done("file", argv[optind + 1], "written", err) : 0;
 }
 
-static int restore(struct context *context, const char *path, struct error **err)
+static int restore(struct context *context, const char *path, bool json, struct error **err)
 {
     bool input = strcmp(path, "-") == 0;
     CLEANUP_FCLOSE FILE *file = input ? NULL : fopen(path, "re");
@@ -178,6 +195,14 @@ static int restore(struct context *context, const char *path, struct error **err
         store_restore(context->store, input ? stdin : file, input ? "the input" : path, &rows,
                       err) < 0)
         return -1;
+    if (json) {
+        json_object *object = json_object_new_object();
+
+        json_object_object_add(object, "database",
+                               json_object_new_string(store_name(context->store)));
+        json_object_object_add(object, "rows", json_object_new_uint64(rows));
+        return print_json(object, err);
+    }
     printf("%s: %llu rows\n", store_name(context->store), (unsigned long long)rows);
     return 0;
 }
@@ -213,8 +238,8 @@ int command_db(int argc, char *argv[], struct error **err)
     if (strcmp(verb, "status") == 0)
         return status(&context, common.json, err);
     if (strcmp(verb, "migrate") == 0)
-        return migrate(&context, err);
+        return migrate(&context, common.json, err);
     if (strcmp(verb, "dump") == 0)
-        return dump(&context, argc, argv, err);
-    return restore(&context, argv[optind + 1], err);
+        return dump(&context, common.json, argc, argv, err);
+    return restore(&context, argv[optind + 1], common.json, err);
 }

@@ -141,14 +141,18 @@ static int put(const struct options *options, const char *name, const char *disk
 
     if (check_name(name, err) < 0 || describe(options, disk, &map, err) < 0)
         return -1;
-    return exportmap_file_write(options->dir, name, &map, err);
+    if (exportmap_file_write(options->dir, name, &map, err) < 0)
+        return -1;
+    return options->common.json ? print_done("export", name, "mapped", err) : 0;
 }
 
 static int withdraw(const struct options *options, const char *name, struct error **err)
 {
     if (check_name(name, err) < 0 || exportmap_file_remove(options->dir, name, err) < 0)
         return -1;
-    return exportmap_wait_unwritten(options->dir, name, WITHDRAW_WAIT_MS, err);
+    if (exportmap_wait_unwritten(options->dir, name, WITHDRAW_WAIT_MS, err) < 0)
+        return -1;
+    return options->common.json ? print_done("export", name, "removed", err) : 0;
 }
 
 static int probe_one(const struct options *options, const char *disk, struct error **err)

@@ -281,6 +281,12 @@ static int virt_type(const struct arguments *arguments, struct error **err)
     if (config_load(NULL, &config, err) < 0 ||
         virt_choose(wanted_virt_type(arguments, &config), &type, err) < 0)
         return -1;
+    if (arguments->common.json) {
+        json_object *object = json_object_new_object();
+
+        json_object_object_add(object, "virt_type", json_object_new_string(type));
+        return print_json(object, err);
+    }
     printf("%s\n", type);
     return 0;
 }

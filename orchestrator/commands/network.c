@@ -5,6 +5,7 @@
 #include "commands/command.h"
 #include "commands/context.h"
 #include "commands/options.h"
+#include "commands/verbs.h"
 #include "failover/netmap.h"
 #include "log/log.h"
 #include "source/spec.h"
@@ -24,6 +25,8 @@ static const char help[] =
     "  --vm              SOURCE|VM is a VM\n"
     "  --json            for programs\n"
     "  --state=DIR       state directory\n";
+
+#define MAP_USAGE "vmferry network map SOURCE|VM NETWORK = TARGET (with blanks around the =)"
 
 struct arguments {
     struct common_options common;
@@ -145,14 +148,37 @@ static int start_change(struct owner *owner, const char *network, struct change 
     return 0;
 }
 
-static int map(struct context *context, const struct arguments *arguments, char *args[],
-               struct error **err)
+static int print_change(const struct change *change, bool json, struct error **err)
 {
+    const struct owner *owner = change->owner;
+    const struct store_netmap *netmap = &change->netmap;
+    json_object *object;
+
+    if (!json && change->remove)
+        printf("%s: '%s' is mapped to nothing any more\n", name_of(owner), netmap->network);
+    else if (!json)
+        printf("%s: '%s' = %s\n", name_of(owner), netmap->network, netmap->target);
+    if (!json)
+        return 0;
+    object = json_object_new_object();
+    json_object_object_add(object, owner->is_vm ? "vm" : "source",
+                           json_object_new_string(name_of(owner)));
+    json_object_object_add(object, "network", json_object_new_string(netmap->network));
+    json_object_object_add(object, "target",
+                           change->remove ? NULL : json_object_new_string(netmap->target));
+    return print_json(object, err);
+}
+
+static int map(struct context *context, void *opaque, char *args[], struct error **err)
+{
+    const struct arguments *arguments = opaque;
     struct net_target target;
     struct owner owner;
     struct change change;
     bool known;
 
+    if (strcmp(args[2], "=") != 0)
+        return error_set_kind(err, ERROR_USAGE, "usage: " MAP_USAGE);
     if (net_target_parse(args[3], &target, err) < 0 ||
         find_owner(context->store, args[0], arguments, &owner, err) < 0 ||
         start_change(&owner, args[1], &change, err) < 0 ||
@@ -166,13 +192,12 @@ static int map(struct context *context, const struct arguments *arguments, char 
                     "no NIC of %s is in a network '%s' now; `vmferry network list %s` shows those "
                     "that there are",
                     name_of(&owner), args[1], args[0]);
-    printf("%s: '%s' = %s\n", name_of(&owner), args[1], change.netmap.target);
-    return 0;
+    return print_change(&change, arguments->common.json, err);
 }
 
-static int unmap(struct context *context, const struct arguments *arguments, char *args[],
-                 struct error **err)
+static int unmap(struct context *context, void *opaque, char *args[], struct error **err)
 {
+    const struct arguments *arguments = opaque;
     struct owner owner;
     struct change change;
 
@@ -184,8 +209,7 @@ static int unmap(struct context *context, const struct arguments *arguments, cha
         return -1;
     if (!change.found)
         return error_set(err, "%s has no mapping of '%s' of its own", name_of(&owner), args[1]);
-    printf("%s: '%s' is mapped to nothing any more\n", name_of(&owner), args[1]);
-    return 0;
+    return print_change(&change, arguments->common.json, err);
 }
 
 static void put(json_object *object, const char *name, const char *text)
@@ -226,9 +250,10 @@ static int list_vm(struct store *store, const struct store_vm *vm, struct table 
     return 0;
 }
 
-static int list(struct context *context, const struct arguments *arguments, const char *name,
-                struct error **err)
+static int list(struct context *context, void *opaque, char *args[], struct error **err)
 {
+    const struct arguments *arguments = opaque;
+    const char *name = args[0];
     CLEANUP_TABLE struct table table =
         TABLE("SOURCE", "VM", "MAC", "NETWORK", "TARGET", "MAPPED BY");
     CLEANUP_FREE struct store_vm *vms = NULL;
@@ -272,15 +297,15 @@ static json_object *findings_to_json(const struct findings *findings)
 }
 
 /* What a live failover would refuse. */
-static int check(struct context *context, const struct arguments *arguments, const char *name,
-                 struct error **err)
+static int check(struct context *context, void *opaque, char *args[], struct error **err)
 {
+    const struct arguments *arguments = opaque;
     CLEANUP_FINDINGS struct findings findings = { 0 };
     CLEANUP_NETMAP struct netmap netmap = { 0 };
     CLEANUP_SPEC struct vm_spec spec = { 0 };
     struct store_vm vm;
 
-    if (store_vm_find(context->store, name, &vm, err) < 0 ||
+    if (store_vm_find(context->store, args[0], &vm, err) < 0 ||
         vm_spec(context->store, &vm, &spec, err) < 0 ||
         netmap_load(context->store, &vm, &netmap, err) < 0 ||
         netmap_blockers(&netmap, &vm, &spec, &findings, err) < 0)
@@ -316,35 +341,21 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
     return 0;
 }
 
+static const struct verb verbs[] = {
+    { "map", 4, 4, MAP_USAGE, map },
+    { "unmap", 2, 2, "vmferry network unmap SOURCE|VM NETWORK", unmap },
+    { "list", 0, 1, "vmferry network list [SOURCE|VM]", list },
+    { "check", 1, 1, "vmferry network check VM", check },
+};
+
 int command_network(int argc, char *argv[], struct error **err)
 {
-    CLEANUP_CONTEXT struct context context = { 0 };
     struct arguments arguments = { 0 };
-    const char *verb;
-    char **args;
-    int given;
 
     if (parse(argc, argv, &arguments, err) < 0)
         return -1;
     if (arguments.common.help)
         return print_help(help);
-    verb = optind < argc ? argv[optind] : "";
-    given = argc - optind - 1;
-    args = argv + optind + 1;
-    if (!((strcmp(verb, "map") == 0 && given == 4 && strcmp(args[2], "=") == 0) ||
-          (strcmp(verb, "unmap") == 0 && given == 2) ||
-          (strcmp(verb, "check") == 0 && given == 1) || (strcmp(verb, "list") == 0 && given <= 1)))
-        return error_set_kind(err, ERROR_USAGE,
-                              "usage: vmferry network map SOURCE|VM NETWORK = TARGET (with blanks "
-                              "around the =), unmap SOURCE|VM NETWORK, list [SOURCE|VM], or check "
-                              "VM");
-    if (context_open(arguments.common.state, &context, err) < 0)
-        return -1;
-    if (strcmp(verb, "map") == 0)
-        return map(&context, &arguments, args, err);
-    if (strcmp(verb, "unmap") == 0)
-        return unmap(&context, &arguments, args, err);
-    if (strcmp(verb, "check") == 0)
-        return check(&context, &arguments, args[0], err);
-    return list(&context, &arguments, given ? args[0] : NULL, err);
+    return run_verb(verbs, sizeof verbs / sizeof verbs[0], &arguments.common, &arguments, argc,
+                    argv, err);
 }

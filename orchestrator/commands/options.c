@@ -47,6 +47,15 @@ int print_json(json_object *object, struct error **err)
     return 0;
 }
 
+int print_done(const char *kind, const char *name, const char *done, struct error **err)
+{
+    json_object *object = json_object_new_object();
+
+    json_object_object_add(object, kind, json_object_new_string(name));
+    json_object_object_add(object, done, json_object_new_boolean(true));
+    return print_json(object, err);
+}
+
 int expect_arguments(int argc, int count, const char *usage, struct error **err)
 {
     if (argc - optind == count)

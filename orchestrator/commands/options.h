@@ -45,6 +45,9 @@ int print_help(const char *text);
 /* Print the object on stdout and put it. An error when stdout can't take it. */
 int print_json(struct json_object *object, struct error **err);
 
+/* { KIND: NAME, DONE: true } on stdout, of what else has nothing to say. */
+int print_done(const char *kind, const char *name, const char *done, struct error **err);
+
 /* Exactly `count` arguments are left behind the options; else ERROR_USAGE with `usage`. */
 int expect_arguments(int argc, int count, const char *usage, struct error **err);
 

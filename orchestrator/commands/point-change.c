@@ -72,18 +72,12 @@ int point_pin(struct context *context, const struct store_vm *vm, unsigned numbe
 int point_delete_all(struct context *context, const struct store_vm *vm, bool json,
                      struct error **err)
 {
-    json_object *object;
-
     if (job_retire_all(context->store, context->state_dir, vm, err) < 0)
         return -1;
-    if (!json) {
-        printf("%s has no replica any more\n", vm->name);
-        return 0;
-    }
-    object = json_object_new_object();
-    json_object_object_add(object, "vm", json_object_new_string(vm->name));
-    json_object_object_add(object, "deleted", json_object_new_boolean(true));
-    return print_json(object, err);
+    if (json)
+        return print_done("vm", vm->name, "deleted", err);
+    printf("%s has no replica any more\n", vm->name);
+    return 0;
 }
 
 struct keeping {

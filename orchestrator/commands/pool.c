@@ -6,6 +6,7 @@
 #include "commands/context.h"
 #include "commands/human.h"
 #include "commands/options.h"
+#include "commands/verbs.h"
 #include "replica/pool.h"
 #include "table.h"
 
@@ -20,7 +21,7 @@ static const char help[] =
     "       vmferry pool add rbd NAME POOL[/NAMESPACE] [--config=FILE] [--user=NAME]\n"
     "       vmferry pool list [--json]\n"
     "       vmferry pool show NAME [--json]\n"
-    "       vmferry pool remove NAME\n"
+    "       vmferry pool remove NAME [--json]\n"
     "\n"
     "Without a pool, replicas lie in the state directory, which is the pool 'state'.\n"
     "\n"
@@ -146,23 +147,6 @@ static int write_pool(struct store *store, void *opaque, struct error **err)
     return store_audit(store, "pool add", row->name, NULL, pool_text(row, text), err);
 }
 
-static int add(struct context *context, struct arguments *arguments, int argc, char *argv[],
-               struct error **err)
-{
-    struct store_pool row = { 0 };
-
-    if (argc - optind != 3 && argc - optind != 4)
-        return error_set_kind(err, ERROR_USAGE, "usage: vmferry pool add KIND NAME [LOCATION]");
-    snprintf(row.kind, sizeof row.kind, "%s", argv[optind + 1]);
-    snprintf(row.name, sizeof row.name, "%s", argv[optind + 2]);
-    if (argc - optind == 4)
-        arguments->wishes.location = argv[optind + 3];
-    if (check_name(argv[optind + 2], err) < 0 || check_new(context->store, row.name, err) < 0 ||
-        pool_describe(&row, &arguments->wishes, err) < 0)
-        return -1;
-    return store_transaction(context->store, write_pool, &row, err);
-}
-
 /* One pool with what can be found out about it now. */
 struct look {
     struct pool pool;
@@ -226,14 +210,42 @@ static void add_row(struct table *table, const struct store_pool *row, const str
     table_cell(table, "%s", known ? "" : error_message(look->problem));
 }
 
-static int list(struct context *context, bool json, struct error **err)
+static int print_pool_json(struct context *context, const struct store_pool *row,
+                           struct error **err)
 {
+    CLEANUP(look_free) struct look look = { 0 };
+
+    return look_at(context, row, &look, err) < 0
+               ? -1
+               : print_json(to_json(row, &look, context->state_dir), err);
+}
+
+static int add(struct context *context, void *opaque, char *words[], struct error **err)
+{
+    const struct arguments *arguments = opaque;
+    struct pool_wishes wishes = arguments->wishes;
+    struct store_pool row = { 0 };
+
+    snprintf(row.kind, sizeof row.kind, "%s", words[0]);
+    snprintf(row.name, sizeof row.name, "%s", words[1]);
+    wishes.location = words[2];
+    if (check_name(words[1], err) < 0 || check_new(context->store, row.name, err) < 0 ||
+        pool_describe(&row, &wishes, err) < 0 ||
+        store_transaction(context->store, write_pool, &row, err) < 0)
+        return -1;
+    return arguments->common.json ? print_pool_json(context, &row, err) : 0;
+}
+
+static int list(struct context *context, void *opaque, char *words[], struct error **err)
+{
+    bool json = ((const struct arguments *)opaque)->common.json;
     CLEANUP_TABLE struct table table =
         TABLE("NAME", "KIND", "LOCATION", ">SIZE", ">FREE", ">VMS", "?PROBLEM");
     CLEANUP_FREE struct store_pool *pools = NULL;
     json_object *array;
     size_t count;
 
+    (void)words;
     if (store_pools(context->store, &pools, &count, err) < 0)
         return -1;
     array = json_object_new_array();
@@ -293,18 +305,21 @@ static void print_devices(const struct store_pool *row)
     json_object_put(options);
 }
 
-static int show(struct context *context, const char *name, bool json, struct error **err)
+static int show(struct context *context, void *opaque, char *words[], struct error **err)
 {
+    const struct arguments *arguments = opaque;
     CLEANUP(look_free) struct look look = { 0 };
     struct store_pool row = { 0 };
+    const char *name = words[0];
     bool state = strcmp(name, "state") == 0;
     char bytes[HUMAN_MAX];
 
-    if ((!state && store_pool_find(context->store, name, &row, err) < 0) ||
-        look_at(context, state ? NULL : &row, &look, err) < 0)
+    if (!state && store_pool_find(context->store, name, &row, err) < 0)
         return -1;
-    if (json)
-        return print_json(to_json(state ? NULL : &row, &look, context->state_dir), err);
+    if (arguments->common.json)
+        return print_pool_json(context, state ? NULL : &row, err);
+    if (look_at(context, state ? NULL : &row, &look, err) < 0)
+        return -1;
     printf("name      %s\nkind      %s\nlocation  %s\n", name, state ? "state" : row.kind,
            state ? context->state_dir : row.location);
     if (look.problem) {
@@ -318,7 +333,7 @@ static int show(struct context *context, const char *name, bool json, struct err
     return print_vms(context, row.id, err);
 }
 
-static int remove_pool(struct store *store, void *opaque, struct error **err)
+static int drop_pool(struct store *store, void *opaque, struct error **err)
 {
     char text[POOL_TEXT];
     CLEANUP_FREE int64_t *vms = NULL;
@@ -339,34 +354,30 @@ static int remove_pool(struct store *store, void *opaque, struct error **err)
     return store_audit(store, "pool remove", name, pool_text(&row, text), NULL, err);
 }
 
+static int remove_pool(struct context *context, void *opaque, char *words[], struct error **err)
+{
+    const struct arguments *arguments = opaque;
+
+    if (store_transaction(context->store, drop_pool, words[0], err) < 0)
+        return -1;
+    return arguments->common.json ? print_done("pool", words[0], "removed", err) : 0;
+}
+
+static const struct verb verbs[] = {
+    { "add", 2, 3, "vmferry pool add KIND NAME [LOCATION]", add },
+    { "list", 0, 0, "vmferry pool list", list },
+    { "show", 1, 1, "vmferry pool show NAME", show },
+    { "remove", 1, 1, "vmferry pool remove NAME", remove_pool },
+};
+
 int command_pool(int argc, char *argv[], struct error **err)
 {
-    CLEANUP_CONTEXT struct context context = { 0 };
     struct arguments arguments = { 0 };
-    const char *verb;
 
     if (parse(argc, argv, &arguments, err) < 0)
         return -1;
     if (arguments.common.help)
         return print_help(help);
-    verb = optind < argc ? argv[optind] : "";
-    if (!strcmp(verb, "add") + !strcmp(verb, "list") + !strcmp(verb, "show") +
-            !strcmp(verb, "remove") ==
-        0)
-        return error_set_kind(err, ERROR_USAGE, "say what to do: add, list, show or remove");
-    if (context_open(arguments.common.state, &context, err) < 0)
-        return -1;
-    if (strcmp(verb, "add") == 0)
-        return add(&context, &arguments, argc, argv, err);
-    if (strcmp(verb, "list") == 0)
-        return expect_arguments(argc, 1, "vmferry pool list [--json]", err) < 0
-                   ? -1
-                   : list(&context, arguments.common.json, err);
-    if (strcmp(verb, "show") == 0)
-        return expect_arguments(argc, 2, "vmferry pool show NAME [--json]", err) < 0
-                   ? -1
-                   : show(&context, argv[optind + 1], arguments.common.json, err);
-    return expect_arguments(argc, 2, "vmferry pool remove NAME", err) < 0
-               ? -1
-               : store_transaction(context.store, remove_pool, argv[optind + 1], err);
+    return run_verb(verbs, sizeof verbs / sizeof verbs[0], &arguments.common, &arguments, argc,
+                    argv, err);
 }

@@ -6,6 +6,7 @@
 #include "commands/context.h"
 #include "commands/options.h"
 #include "commands/source-vsphere.h"
+#include "commands/verbs.h"
 #include "job/connect.h"
 #include "job/discover.h"
 #include "log/log.h"
@@ -15,9 +16,9 @@ static const char help[] =
     "usage: vmferry source add nbd NAME --file FILE|DIRECTORY\n"
     "       vmferry source add vsphere NAME --server HOST[:PORT] --user USER [OPTIONS]\n"
     "       vmferry source list [--json]\n"
-    "       vmferry source check NAME\n"
-    "       vmferry source refresh [NAME]\n"
-    "       vmferry source remove NAME\n"
+    "       vmferry source check NAME [--json]\n"
+    "       vmferry source refresh [NAME] [--json]\n"
+    "       vmferry source remove NAME [--json]\n"
     "\n"
     "  --file=PATH            description of one VM (JSON), or a directory of files *.json\n"
     "  --json                 for programs\n"
@@ -88,29 +89,54 @@ static void free_discovery(struct discovery *d)
     spec_list_free(&d->list);
 }
 
+/* What became of it; `json` NULL: said to people. */
+static void report(const struct discovery *d, json_object **json)
+{
+    size_t count = d->list.count - d->passed_over;
+    const char *name = d->source->settings->name;
+
+    if (!json) {
+        printf("source '%s': %zu VM%s\n", name, count, count == 1 ? "" : "s");
+        return;
+    }
+    *json = json_object_new_object();
+    json_object_object_add(*json, "source", json_object_new_string(name));
+    json_object_object_add(*json, "vms", json_object_new_uint64(count));
+    json_object_object_add(*json, "passed_over", json_object_new_uint64(d->passed_over));
+}
+
 /* Write down all VMs of an open source, in one transaction. */
 static int discover(struct store *store, int64_t source_id, struct source *source,
-                    struct error **err)
+                    json_object **json, struct error **err)
 {
     CLEANUP(free_discovery)
     struct discovery d = { .source_id = source_id, .source = source };
-    size_t count;
 
     if (source->kind->list(source, NULL, &d.list, err) < 0 ||
         store_transaction(store, write_down, &d, err) < 0)
         return -1;
-    count = d.list.count - d.passed_over;
-    printf("source '%s': %zu VM%s\n", source->settings->name, count, count == 1 ? "" : "s");
+    report(&d, json);
     return 0;
 }
 
-static int refresh(const struct context *context, int64_t source_id, struct error **err)
+static int refresh(const struct context *context, int64_t source_id, json_object **json,
+                   struct error **err)
 {
     CLEANUP_CONNECTION struct connection from = { 0 };
 
     if (connection_open(context->store, source_id, context->state_dir, &from, err) < 0)
         return -1;
-    return discover(context->store, source_id, from.source, err);
+    return discover(context->store, source_id, from.source, json, err);
+}
+
+static int refresh_and_print(const struct context *context, int64_t source_id, bool json,
+                             struct error **err)
+{
+    json_object *object = NULL;
+
+    if (refresh(context, source_id, json ? &object : NULL, err) < 0)
+        return -1;
+    return object ? print_json(object, err) : 0;
 }
 
 static int write_new(struct store *store, void *source, struct error **err)
@@ -144,13 +170,14 @@ static int change_options(struct store *store, const struct store_source *before
 }
 
 /* A source that can't be read is never added. */
-static int add_new(const struct context *context, struct store_source *source, struct error **err)
+static int add_new(const struct context *context, struct store_source *source, bool json,
+                   struct error **err)
 {
     CLEANUP_ERROR struct error *ignored = NULL;
 
     if (store_transaction(context->store, write_new, source, err) < 0)
         return -1;
-    if (refresh(context, source->id, err) == 0)
+    if (refresh_and_print(context, source->id, json, err) == 0)
         return 0;
     store_source_remove(context->store, source->id, &ignored);
     return -1;
@@ -158,7 +185,7 @@ static int add_new(const struct context *context, struct store_source *source, s
 
 /* The same again is a refresh; with other options, if they work. */
 static int add_again(const struct context *context, const struct store_source *known,
-                     const struct store_source *source, struct error **err)
+                     const struct store_source *source, bool json, struct error **err)
 {
     CLEANUP_ERROR struct error *ignored = NULL;
     struct store_source changed = *known;
@@ -169,7 +196,7 @@ static int add_again(const struct context *context, const struct store_source *k
     memcpy(changed.options, source->options, sizeof changed.options);
     if (change_options(context->store, known, &changed, err) < 0)
         return -1;
-    if (refresh(context, known->id, err) == 0)
+    if (refresh_and_print(context, known->id, json, err) == 0)
         return 0;
     change_options(context->store, &changed, known, &ignored);
     return -1;
@@ -203,35 +230,38 @@ static int describe(struct arguments *arguments, struct store_source *source, st
                : vsphere_describe(&arguments->vsphere, source, err);
 }
 
-static int add(const struct context *context, struct arguments *arguments, int argc, char *argv[],
-               struct error **err)
+static int add(struct context *context, void *opaque, char *words[], struct error **err)
 {
+    struct arguments *arguments = opaque;
+    bool json = arguments->common.json;
     CLEANUP_ERROR struct error *unknown = NULL;
     const struct source_kind *kind;
     struct store_source source = { 0 }, known;
 
-    if (expect_arguments(argc, 3, "vmferry source add nbd|vsphere NAME …", err) < 0 ||
-        source_kind_find(argv[optind + 1], &kind, err) < 0)
+    if (source_kind_find(words[0], &kind, err) < 0)
         return -1;
-    if (!argv[optind + 2][0] || strlen(argv[optind + 2]) >= sizeof source.name)
+    if (!words[1][0] || strlen(words[1]) >= sizeof source.name)
         return error_set_kind(err, ERROR_USAGE, "the source's name is empty or too long");
     strcpy(source.kind, kind->name);
-    strcpy(source.name, argv[optind + 2]);
+    strcpy(source.name, words[1]);
     if (describe(arguments, &source, err) < 0)
         return -1;
     if (store_source_find(context->store, source.name, &known, &unknown) == 0)
-        return add_again(context, &known, &source, err);
-    return unknown->errnum == ENOENT ? add_new(context, &source, err) : error_move(err, &unknown);
+        return add_again(context, &known, &source, json, err);
+    return unknown->errnum == ENOENT ? add_new(context, &source, json, err)
+                                     : error_move(err, &unknown);
 }
 
-static int print_list(struct store *store, bool json, struct error **err)
+static int list(struct context *context, void *opaque, char *words[], struct error **err)
 {
+    const struct arguments *arguments = opaque;
     CLEANUP_TABLE struct table table = TABLE("NAME", "KIND", "LOCATION", "ADDED");
     CLEANUP_FREE struct store_source *sources = NULL;
     json_object *array;
     size_t count;
 
-    if (store_sources(store, &sources, &count, err) < 0)
+    (void)words;
+    if (store_sources(context->store, &sources, &count, err) < 0)
         return -1;
     array = json_object_new_array();
     for (size_t i = 0; i < count; i++) {
@@ -248,41 +278,74 @@ static int print_list(struct store *store, bool json, struct error **err)
         table_cell(&table, "%s", source->location);
         table_cell(&table, "%s", time_text(time, source->created_ms));
     }
-    if (json)
+    if (arguments->common.json)
         return print_json(array, err);
     json_object_put(array);
     table_print(&table, stdout);
     return 0;
 }
 
-static int refresh_named(const struct context *context, const char *name, struct error **err)
+static void put_json(json_object **json)
+{
+    json_object_put(*json);
+}
+
+static int refresh_all(struct context *context, bool json, struct error **err)
 {
     CLEANUP_FREE struct store_source *sources = NULL;
-    struct store_source source;
+    CLEANUP(put_json) json_object *array = json_object_new_array();
     size_t count;
 
-    if (name)
-        return store_source_find(context->store, name, &source, err) < 0
-                   ? -1
-                   : refresh(context, source.id, err);
     if (store_sources(context->store, &sources, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
-        if (refresh(context, sources[i].id, err) < 0)
+        json_object *object = NULL;
+
+        if (refresh(context, sources[i].id, json ? &object : NULL, err) < 0)
             return error_prefix(err, "source '%s'", sources[i].name);
+        if (object)
+            json_object_array_add(array, object);
     }
-    return 0;
+    return json ? print_json(json_object_get(array), err) : 0;
 }
 
-static int check_source(const struct context *context, int argc, char *argv[], struct error **err)
+static int refresh_some(struct context *context, void *opaque, char *words[], struct error **err)
 {
+    bool json = ((const struct arguments *)opaque)->common.json;
+    struct store_source source;
+
+    if (!words[0])
+        return refresh_all(context, json, err);
+    return store_source_find(context->store, words[0], &source, err) < 0
+               ? -1
+               : refresh_and_print(context, source.id, json, err);
+}
+
+static int print_check(const struct store_source *source, const char *about, bool json,
+                       struct error **err)
+{
+    json_object *object;
+
+    if (!json) {
+        printf("source '%s': %s\n", source->name, about);
+        return 0;
+    }
+    object = json_object_new_object();
+    json_object_object_add(object, "source", json_object_new_string(source->name));
+    json_object_object_add(object, "kind", json_object_new_string(source->kind));
+    json_object_object_add(object, "about", json_object_new_string(about));
+    return print_json(object, err);
+}
+
+static int check(struct context *context, void *opaque, char *words[], struct error **err)
+{
+    const struct arguments *arguments = opaque;
     CLEANUP_CONNECTION struct connection from = { 0 };
     CLEANUP_SPECS struct spec_list list = { 0 };
     struct store_source source;
     char about[SOURCE_ABOUT];
 
-    if (expect_arguments(argc, 2, "vmferry source check NAME", err) < 0 ||
-        store_source_find(context->store, argv[optind + 1], &source, err) < 0 ||
+    if (store_source_find(context->store, words[0], &source, err) < 0 ||
         connection_open(context->store, source.id, context->state_dir, &from, err) < 0)
         return -1;
     if (from.source->kind->check) {
@@ -294,20 +357,19 @@ static int check_source(const struct context *context, int argc, char *argv[], s
         snprintf(about, sizeof about, "%zu VM%s at %.400s", list.count, list.count == 1 ? "" : "s",
                  source.location);
     }
-    printf("source '%s': %s\n", source.name, about);
-    return 0;
+    return print_check(&source, about, arguments->common.json, err);
 }
 
-static int remove_source(struct store *store, int argc, char *argv[], struct error **err)
+static int remove_source(struct context *context, void *opaque, char *words[], struct error **err)
 {
+    const struct arguments *arguments = opaque;
     struct store_source source;
 
-    if (expect_arguments(argc, 2, "vmferry source remove NAME", err) < 0 ||
-        store_source_find(store, argv[optind + 1], &source, err) < 0)
+    if (store_source_find(context->store, words[0], &source, err) < 0)
         return -1;
-    if (store_source_remove(store, source.id, err) < 0)
+    if (store_source_remove(context->store, source.id, err) < 0)
         return error_prefix(err, "source '%s'", source.name);
-    return 0;
+    return arguments->common.json ? print_done("source", source.name, "removed", err) : 0;
 }
 
 static int parse(int argc, char *argv[], struct arguments *arguments, struct error **err)
@@ -330,34 +392,22 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
     return 0;
 }
 
+static const struct verb verbs[] = {
+    { "add", 2, 2, "vmferry source add nbd|vsphere NAME …", add },
+    { "list", 0, 0, "vmferry source list", list },
+    { "check", 1, 1, "vmferry source check NAME", check },
+    { "refresh", 0, 1, "vmferry source refresh [NAME]", refresh_some },
+    { "remove", 1, 1, "vmferry source remove NAME", remove_source },
+};
+
 int command_source(int argc, char *argv[], struct error **err)
 {
-    CLEANUP_CONTEXT struct context context = { 0 };
     struct arguments arguments = { 0 };
-    const char *verb;
 
     if (parse(argc, argv, &arguments, err) < 0)
         return -1;
     if (arguments.common.help)
         return print_help(help);
-    verb = optind < argc ? argv[optind] : "";
-    if (!strcmp(verb, "add") + !strcmp(verb, "list") + !strcmp(verb, "check") +
-            !strcmp(verb, "refresh") + !strcmp(verb, "remove") ==
-        0)
-        return error_set_kind(err, ERROR_USAGE,
-                              "say what to do: add, list, check, refresh or remove");
-    if (context_open(arguments.common.state, &context, err) < 0)
-        return -1;
-    if (strcmp(verb, "add") == 0)
-        return add(&context, &arguments, argc, argv, err);
-    if (strcmp(verb, "check") == 0)
-        return check_source(&context, argc, argv, err);
-    if (strcmp(verb, "remove") == 0)
-        return remove_source(context.store, argc, argv, err);
-    if (strcmp(verb, "refresh") == 0)
-        return argc - optind > 2 ? expect_arguments(argc, 2, "vmferry source refresh [NAME]", err)
-                                 : refresh_named(&context, argv[optind + 1], err);
-    return expect_arguments(argc, 1, "vmferry source list [--json]", err) < 0
-               ? -1
-               : print_list(context.store, arguments.common.json, err);
+    return run_verb(verbs, sizeof verbs / sizeof verbs[0], &arguments.common, &arguments, argc,
+                    argv, err);
 }

@@ -2,12 +2,12 @@
 #include "replica/exportmend.h"
 
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "replica/exportrow.h"
+#include "replica/volume.h"
 
 static int say(char **text, struct error **err, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -156,26 +156,6 @@ bool mend_is_at_rest(const struct mappings *all, const struct mapping *mapping)
 
 /* ---- devices ---- */
 
-static int sync_folder(const char *path)
-{
-    CLEANUP_FREE char *copy = strdup(path);
-    CLEANUP_CLOSE int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-
-    return fd < 0 ? -1 : fsync(fd);
-}
-
-static int turn_link(const char *link, const char *target, struct error **err)
-{
-    char draft[PATH_MAX];
-
-    if (snprintf(draft, sizeof draft, "%s.new", link) >= (int)sizeof draft)
-        return error_set_errno(err, ENAMETOOLONG, "%s", link);
-    unlink(draft);
-    if (symlink(target, draft) < 0 || rename(draft, link) < 0 || sync_folder(link) < 0)
-        return error_set_errno(err, errno, "turning the link %s", link);
-    return 0;
-}
-
 /* `place`: what the row says from now on: the link of ours that was turned, or the path. */
 static int give_path(const struct mapping *mapping, const char *path, char place[STORE_PATH],
                      struct error **err)
@@ -185,7 +165,7 @@ static int give_path(const struct mapping *mapping, const char *path, char place
 
     if (ours && (lstat(mapping->wanted.path, &st) < 0 || !S_ISLNK(st.st_mode)))
         return error_set(err, "%s is no link any more", mapping->wanted.path);
-    if (ours && turn_link(mapping->wanted.path, path, err) < 0)
+    if (ours && volume_turn_link(mapping->wanted.path, path, err) < 0)
         return -1;
     if (snprintf(place, STORE_PATH, "%s", ours ? mapping->row.path : path) >= STORE_PATH)
         return error_set_errno(err, ENAMETOOLONG, "%s", path);

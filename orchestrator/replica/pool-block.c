@@ -275,7 +275,7 @@ static int block_create(const struct pool *pool, const struct pool_disk *disk, c
     if ((forced ? device_check_unused : device_check_blank)(found, err) < 0 ||
         volume_make_folder(path, err) < 0)
         return -1;
-    return pool_link(path, found, err);
+    return volume_turn_link(path, found, err);
 }
 
 static int block_grow(const struct pool *pool, const struct pool_disk *disk, const char *path,
@@ -300,7 +300,7 @@ static int block_settle(const struct pool *pool, const char *image, const char *
         return -1;
     if (same_device(path, found))
         return 0;
-    return pool_link(path, found, err);
+    return volume_turn_link(path, found, err);
 }
 
 const struct pool_ops pool_block_ops = {

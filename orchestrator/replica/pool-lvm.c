@@ -72,7 +72,7 @@ static int lvm_create(const struct pool *pool, const struct pool_disk *disk, con
     snprintf(device, sizeof device, "/dev/%s/%s", pool->row.location, name);
     if (volume_make_folder(path, err) < 0 || process_run(argv, LVM_MS, NULL, err) < 0)
         return -1;
-    return pool_link(path, device, err);
+    return volume_turn_link(path, device, err);
 }
 
 static int lvm_grow(const struct pool *pool, const struct pool_disk *disk, const char *path,

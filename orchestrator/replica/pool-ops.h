@@ -38,7 +38,4 @@ struct json_object *pool_options(const struct store_pool *row, struct error **er
 const char *pool_option(struct json_object *json, const char *name);
 int pool_set_options(struct store_pool *row, struct json_object *json, struct error **err);
 
-/* STATE/replicas/…/base.raw leads to `device`, atomically. */
-int pool_link(const char *path, const char *device, struct error **err);
-
 #endif

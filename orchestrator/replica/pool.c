@@ -59,19 +59,6 @@ int pool_set_options(struct store_pool *row, json_object *json, struct error **e
     return 0;
 }
 
-int pool_link(const char *path, const char *device, struct error **err)
-{
-    char temporary[PATH_MAX];
-
-    if (snprintf(temporary, sizeof temporary, "%s.new", path) >= (int)sizeof temporary)
-        return error_set_errno(err, ENAMETOOLONG, "%s", path);
-    if (unlink(temporary) < 0 && errno != ENOENT)
-        return error_set_errno(err, errno, "removing %s", temporary);
-    if (symlink(device, temporary) < 0 || rename(temporary, path) < 0)
-        return error_set_errno(err, errno, "making %s", path);
-    return volume_sync_folder(path, err);
-}
-
 static int set_state_dir(const char *state_dir, struct pool *pool, struct error **err)
 {
     if (snprintf(pool->state_dir, sizeof pool->state_dir, "%s", state_dir) >= PATH_MAX)

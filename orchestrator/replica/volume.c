@@ -380,6 +380,19 @@ int volume_link(const char *from, const char *to, struct error **err)
     return volume_sync_folder(to, err);
 }
 
+int volume_turn_link(const char *path, const char *target, struct error **err)
+{
+    char making[PATH_MAX];
+
+    if (snprintf(making, sizeof making, "%s.new", path) >= (int)sizeof making)
+        return error_set_errno(err, ENAMETOOLONG, "%s", path);
+    if (unlink(making) < 0 && errno != ENOENT)
+        return error_set_errno(err, errno, "removing %s", making);
+    if (symlink(target, making) < 0 || rename(making, path) < 0)
+        return error_set_errno(err, errno, "turning the link %s to %s", path, target);
+    return volume_sync_folder(path, err);
+}
+
 int volume_sync(const char *path, struct error **err)
 {
     CLEANUP_CLOSE int fd = -1;

@@ -75,6 +75,9 @@ int volume_clone(const char *from, const char *to, struct error **err);
 /* Another name of the same file. */
 int volume_link(const char *from, const char *to, struct error **err);
 
+/* The symbolic link `path`, made when missing, leads to `target`: atomically, and durably. */
+int volume_turn_link(const char *path, const char *target, struct error **err);
+
 /* The file and its folder are on stable storage. */
 int volume_sync(const char *path, struct error **err);
 /* The folder's entry for it is. */

@@ -1,34 +1,16 @@
 /* What each disk of a job does, and the job's steps; see store.h. */
 #include "store/statement.h"
 
-static int update_disk(struct store *store, const struct store_job_disk *disk, int64_t *touched,
-                       struct error **err)
+int store_job_disk_put(struct store *store, const struct store_job_disk *disk, struct error **err)
 {
-    CLEANUP_STATEMENT struct statement s = statement(
-        store, "UPDATE job_disks SET sync_type = ?, current_operation = ?, bytes_total = ?, "
-               "bytes_done = ?, throughput = ?, eta_seconds = nullif(?, -1), percent = ?, "
-               "error = ?, updated_at = ? WHERE job_id = ? AND disk_id = ?");
-
-    bind_text(&s, disk->sync_type);
-    bind_text(&s, disk->operation);
-    bind_int(&s, (int64_t)disk->bytes_total);
-    bind_int(&s, (int64_t)disk->bytes_done);
-    bind_int(&s, (int64_t)disk->throughput);
-    bind_int(&s, disk->eta_seconds);
-    bind_double(&s, disk->percent);
-    bind_text(&s, disk->error);
-    bind_int(&s, store_now_ms());
-    bind_int(&s, disk->job_id);
-    bind_int(&s, disk->disk_id);
-    return run_count(&s, touched, err);
-}
-
-static int insert_disk(struct store *store, const struct store_job_disk *disk, struct error **err)
-{
-    CLEANUP_STATEMENT struct statement s = statement(
-        store, "INSERT INTO job_disks (job_id, disk_id, sync_type, current_operation, "
-               "bytes_total, bytes_done, throughput, eta_seconds, percent, error, updated_at) "
-               "VALUES (?, ?, ?, ?, ?, ?, ?, nullif(?, -1), ?, ?, ?)");
+    static const struct upsert upsert = {
+        .table = "job_disks",
+        .columns = "job_id, disk_id, sync_type, current_operation, bytes_total, bytes_done, "
+                   "throughput, eta_seconds, percent, error, updated_at",
+        .key = "job_id, disk_id",
+        .has_no_id = true,
+    };
+    CLEANUP_STATEMENT struct statement s = statement_upsert(store, &upsert);
 
     bind_int(&s, disk->job_id);
     bind_int(&s, disk->disk_id);
@@ -37,20 +19,12 @@ static int insert_disk(struct store *store, const struct store_job_disk *disk, s
     bind_int(&s, (int64_t)disk->bytes_total);
     bind_int(&s, (int64_t)disk->bytes_done);
     bind_int(&s, (int64_t)disk->throughput);
-    bind_int(&s, disk->eta_seconds);
+    bind_value(&s, &(struct value){ .kind = disk->eta_seconds < 0 ? VALUE_NULL : VALUE_INT,
+                                    .number = disk->eta_seconds });
     bind_double(&s, disk->percent);
     bind_text(&s, disk->error);
     bind_int(&s, store_now_ms());
     return run(&s, err);
-}
-
-int store_job_disk_put(struct store *store, const struct store_job_disk *disk, struct error **err)
-{
-    int64_t touched;
-
-    if (update_disk(store, disk, &touched, err) < 0)
-        return -1;
-    return touched ? 0 : insert_disk(store, disk, err);
 }
 
 static void read_disk(struct statement *s, void *record)
