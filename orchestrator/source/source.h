@@ -157,7 +157,8 @@ struct source_kind {
 
     /* The power of a VM by its uuid, for a live failover. All of them NULL, or none; errnum
      * ENOTSUP when this one source can't, with what the operator is to do instead. Each may
-     * be repeated: what is so already is no error. Cancel ends the waiting, not the task. */
+     * be repeated: what is so already is no error. Cancel ends the waiting, not the task; power_on
+     * does not look at it, as it is how a failover that was stopped is undone. */
     int (*power)(struct source *source, const char *uuid, enum power *power, struct error **err);
     /* Ask the guest to shut down. Returns when it was asked: it is off when power() says so.
      * errnum ENOTSUP: there is nobody in the guest to ask. */

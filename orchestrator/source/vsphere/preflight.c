@@ -180,8 +180,11 @@ static int judge_rights(const struct vm_facts *facts, enum preflight_reader read
                    reader == READER_LIBRARY ? FINDING_BLOCKER : FINDING_WARNING,
                    "the vddk transport can't read", &complete, findings) < 0)
         return -1;
-    if (judge_need(facts, NEED_FAILOVER, FINDING_WARNING, "a live failover can't power the VM off",
-                   &complete, findings) < 0)
+    if (judge_need(facts, NEED_FAILOVER, FINDING_WARNING,
+                   "a live failover can't power the VM off and on", &complete, findings) < 0 ||
+        judge_need(facts, NEED_RETIRE, FINDING_WARNING,
+                   "a committed failover can't rename the VM and leave a note", &complete,
+                   findings) < 0)
         return -1;
     return complete ? ok(findings, "privileges", "all that are needed on the VM") : 0;
 }

@@ -19,6 +19,9 @@ const struct privilege privileges[] = {
     { "Datastore.Browse", NEED_FILES },
     { "Datastore.FileManagement", NEED_FILES },
     { "VirtualMachine.Interact.PowerOff", NEED_FAILOVER },
+    { "VirtualMachine.Interact.PowerOn", NEED_FAILOVER },
+    { "VirtualMachine.Config.Rename", NEED_RETIRE },
+    { "VirtualMachine.Config.Annotation", NEED_RETIRE },
 };
 const size_t privilege_count = sizeof privileges / sizeof privileges[0];
 

@@ -10,7 +10,8 @@ enum privilege_need {
     NEED_TRACKING, /* to turn change tracking on */
     NEED_LIBRARY,  /* to read by VMware's library */
     NEED_FILES,    /* to read by HTTPS; on the datastore */
-    NEED_FAILOVER, /* to power the VM off in a live failover */
+    NEED_FAILOVER, /* to power the VM off in a live failover, and on to undo it */
+    NEED_RETIRE,   /* to rename it and write a note when that is committed */
 };
 
 struct privilege {

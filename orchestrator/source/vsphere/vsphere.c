@@ -7,6 +7,7 @@
 #include "source/vsphere/changes.h"
 #include "source/vsphere/inventory.h"
 #include "source/vsphere/pending.h"
+#include "source/vsphere/power.h"
 #include "source/vsphere/preflight.h"
 #include "source/vsphere/serve.h"
 #include "source/vsphere/snapshot.h"
@@ -401,6 +402,60 @@ static int preflight(struct source *source, const struct vm_spec *spec, struct f
     return 0;
 }
 
+/* Of this uuid, with or without find() before. */
+static int look_up(struct vsphere *v, const char *uuid, struct moref *ref, struct snapshot_vm *vm,
+                   struct error **err)
+{
+    if (inventory_find(&v->session, uuid, ref, err) < 0)
+        return -1;
+    *vm = target(v, ref, strcmp(ref->id, v->vm.ref.id) == 0 ? v->name : uuid);
+    return 0;
+}
+
+static int power(struct source *source, const char *uuid, enum power *now, struct error **err)
+{
+    struct snapshot_vm vm;
+    struct moref ref;
+
+    return look_up(of(source), uuid, &ref, &vm, err) < 0 ? -1 : power_read(&vm, now, err);
+}
+
+static int shut_down(struct source *source, const char *uuid, struct error **err)
+{
+    struct snapshot_vm vm;
+    struct moref ref;
+
+    return look_up(of(source), uuid, &ref, &vm, err) < 0 ? -1 : power_shut_down(&vm, err);
+}
+
+static int turn_off(struct source *source, const char *uuid, struct error **err)
+{
+    struct snapshot_vm vm;
+    struct moref ref;
+
+    return look_up(of(source), uuid, &ref, &vm, err) < 0 ? -1 : power_off(&vm, err);
+}
+
+static int turn_on(struct source *source, const char *uuid, struct error **err)
+{
+    bool ignoring = session_ignore_cancel(&of(source)->session, true);
+    struct snapshot_vm vm;
+    struct moref ref;
+    int r = look_up(of(source), uuid, &ref, &vm, err) < 0 ? -1 : power_on(&vm, err);
+
+    session_ignore_cancel(&of(source)->session, ignoring);
+    return r;
+}
+
+static int retire(struct source *source, const char *uuid, const char *name, const char *note,
+                  struct error **err)
+{
+    struct snapshot_vm vm;
+    struct moref ref;
+
+    return look_up(of(source), uuid, &ref, &vm, err) < 0 ? -1 : power_retire(&vm, name, note, err);
+}
+
 const struct source_kind source_vsphere = {
     .name = "vsphere",
     .open = open_vsphere,
@@ -419,4 +474,9 @@ const struct source_kind source_vsphere = {
     .keep = keep,
     .explain = explain,
     .thaw = thaw,
+    .power = power,
+    .shut_down = shut_down,
+    .power_off = turn_off,
+    .power_on = turn_on,
+    .retire = retire,
 };

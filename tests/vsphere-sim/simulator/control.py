@@ -66,6 +66,7 @@ def vm_state(vm):
         "path": vm.path,
         "instance_uuid": vm.d["instance_uuid"],
         "power": vm.power,
+        "annotation": vm.d["annotation"],
         "cbt": vm.d["cbt"],
         "disks": [disk_state(disk) for disk in list(vm.disks)],
         "snapshots": [

@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import threading
+import time
 import uuid
 
 from .disks import Disk
@@ -39,8 +40,12 @@ DEFAULTS = {
     "power_off_resets_cbt": False,
     "pause": None,  # commands (argv) around the moment of a snapshot, for a real guest
     "resume": None,
+    "power_command": None,  # argv; of a real guest, whose power state is the VM's
+    "shutdown_seconds": None,  # that its guest takes to shut down; None: as in the settings
     "snapshots": [],  # names of snapshots that stand from the start
 }
+
+GUEST_STATES = {"on": "poweredOn", "off": "poweredOff", "suspended": "suspended"}
 
 DISK_DEFAULTS = {
     "controller": 1000,
@@ -131,6 +136,8 @@ class VM:
         self.next_number = 1
         self.wrong_tracking = False
         self.task = None  # that is running on this VM
+        self.asked = 0  # when the real guest was, last
+        self.shutdowns = 0
         for name in self.d["snapshots"]:
             self.create_snapshot(name, "", False)
         if self.d["cbt"]:
@@ -157,6 +164,8 @@ class VM:
 
     @property
     def power(self):
+        if self.d["power_command"]:
+            self.follow_guest()
         return self.d["power"]
 
     def tools_running(self):
@@ -209,13 +218,14 @@ class VM:
             snapshot = Snapshot(self, id_, name, description, quiesced)
             snapshot.number = self.next_number
             self.next_number += 1
-            self.run(self.d["pause"])
+            paused = self.power == "poweredOn"
+            self.run(self.d["pause"] if paused else None)
             try:
                 for disk in self.disks:
                     if disk.in_snapshots():
                         snapshot.moments[disk.key] = disk.freeze(self.moments_dir, True)
             finally:
-                self.run(self.d["resume"])
+                self.run(self.d["resume"] if paused else None)
             snapshot.views = [DiskView(d, snapshot.moments.get(d.key)) for d in self.disks]
             self.snapshots.append(snapshot)
             self.history.append(snapshot)
@@ -256,10 +266,59 @@ class VM:
 
     def set_power(self, state, clean=True):
         with self.lock:
-            was, self.d["power"] = self.power, state
+            was, self.d["power"] = self.d["power"], state
             if state == "poweredOn" and was != state:
                 self.stun()
             if state == "poweredOff" and (not clean or self.d["power_off_resets_cbt"]):
                 for disk in self.disks:
                     if disk.tracking:
                         disk.reset_tracking()
+
+    def command(self, verb):
+        """The real guest's: `power_command VERB NAME UUID`, as a hook of vmferry's."""
+        argv = self.d["power_command"] + [verb, self.name, self.d["instance_uuid"]]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=120)
+
+    def follow_guest(self):
+        """A guest that shut itself down, or that somebody stopped, is off."""
+        with self.lock:
+            if time.monotonic() - self.asked < 0.2:
+                return
+            done = self.command("state")
+            state = GUEST_STATES.get(done.stdout.strip())
+            if done.returncode or not state:
+                raise Fault("SystemError", done.stderr or "no state", reason="the guest's state")
+            self.asked = time.monotonic()
+            if state != self.d["power"]:
+                self.set_power(state)
+
+    def switch(self, state):
+        """As PowerOnVM_Task and PowerOffVM_Task do."""
+        if self.d["power_command"]:
+            done = self.command("power-on" if state == "poweredOn" else "power-off")
+            self.asked = 0
+            if done.returncode:
+                raise Fault("SystemError", done.stderr, reason=done.stderr)
+        self.shutdowns += 1  # what was asked of the guest before is over
+        self.set_power(state)
+
+    def shut_down(self, later):
+        """Ask the guest; `later` calls a function after so many seconds."""
+        if self.d["power_command"]:
+            if self.command("shutdown").returncode:
+                raise Fault("ToolsUnavailable")
+            self.asked = 0
+            return
+        with self.lock:
+            self.shutdowns += 1
+            mine = self.shutdowns
+        seconds = self.d["shutdown_seconds"]
+        later(self.settings["shutdown_seconds"] if seconds is None else seconds,
+              lambda: self.has_shut_down(mine))
+
+    def has_shut_down(self, which):
+        with self.lock:
+            if which != self.shutdowns:
+                return
+            self.set_power("poweredOff")
+        self.world.notify()

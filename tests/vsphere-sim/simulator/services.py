@@ -6,7 +6,7 @@ from .values import Array, Obj, Ref, now, refs
 
 # What each operation needs on the VM, beside System.Read.
 PRIVILEGE = {
-    "ReconfigVM_Task": "VirtualMachine.Config.ChangeTracking",
+    "Rename_Task": "VirtualMachine.Config.Rename",
     "CreateSnapshot_Task": "VirtualMachine.State.CreateSnapshot",
     "RemoveSnapshot_Task": "VirtualMachine.State.RemoveSnapshot",
     "RemoveAllSnapshots_Task": "VirtualMachine.State.RemoveSnapshot",
@@ -19,6 +19,8 @@ PRIVILEGES = sorted(
     set(PRIVILEGE.values())
     | {
         "System.Anonymous",
+        "VirtualMachine.Config.ChangeTracking",
+        "VirtualMachine.Config.Annotation",
         "System.Read",
         "System.View",
         "Datastore.Browse",

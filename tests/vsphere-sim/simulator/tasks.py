@@ -12,6 +12,7 @@ DESCRIPTIONS = {
     "RemoveSnapshot_Task": "vim.vm.Snapshot.remove",
     "RemoveAllSnapshots_Task": "VirtualMachine.removeAllSnapshots",
     "ReconfigVM_Task": "VirtualMachine.reconfigure",
+    "Rename_Task": "VirtualMachine.rename",
     "PowerOffVM_Task": "VirtualMachine.powerOff",
     "PowerOnVM_Task": "VirtualMachine.powerOn",
 }

@@ -6,13 +6,21 @@ from .values import Enum, Long, Obj, Ref
 from .world import not_found
 
 
+# What can be, and the privilege that it needs.
+RECONFIGURABLE = {
+    "changeTrackingEnabled": "VirtualMachine.Config.ChangeTracking",
+    "annotation": "VirtualMachine.Config.Annotation",
+}
+
+
 @operation
 def ReconfigVM_Task(call):
     vm = call.world.find_vm(call.this)
     wanted = {}
     for element in call.args.child("spec").children():
-        if element.name not in ("changeTrackingEnabled", "annotation"):
+        if element.name not in RECONFIGURABLE:
             raise Fault("NotSupported", "This server can't reconfigure %s" % element.name)
+        call.need(RECONFIGURABLE[element.name], vm)
         wanted[element.name] = element.text()
 
     def work():
@@ -109,7 +117,7 @@ def power(call, wanted):
             requestedState=Enum("VirtualMachinePowerState", wanted),
             existingState=Enum("VirtualMachinePowerState", vm.power),
         )
-    return call.task(vm, lambda: vm.set_power(wanted))
+    return call.task(vm, lambda: vm.switch(wanted))
 
 
 @operation
@@ -129,10 +137,16 @@ def ShutdownGuest(call):
         raise Fault("InvalidPowerState", existingState=Enum("VirtualMachinePowerState", vm.power))
     if not vm.tools_running():
         raise Fault("ToolsUnavailable")
-    call.simulator.later(
-        call.simulator.settings["shutdown_seconds"],
-        lambda: (vm.set_power("poweredOff"), call.world.notify()),
-    )
+    vm.shut_down(call.simulator.later)
+
+
+@operation
+def Rename_Task(call):
+    vm = call.world.find_vm(call.this)
+    name = call.args.text("newName")
+    if not name or len(name) > 80:
+        raise Fault("InvalidName", name=name or "")
+    return call.task(vm, lambda: call.world.rename_vm(vm, name))
 
 
 @operation

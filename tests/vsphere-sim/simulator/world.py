@@ -287,6 +287,15 @@ class World:
             self.directories.discard(vm.d["directory"])
         vm.close()
 
+    def rename_vm(self, vm, name):
+        path = vm.path.rpartition("/")[0] + "/" + name
+        with self.lock:
+            other = self.by_path.get(path.strip("/"))
+            if other and other.id != vm.id:
+                raise Fault("DuplicateName", name=name, object=other)
+            self.by_path[path.strip("/")] = self.by_path.pop(vm.path.strip("/"))
+            vm.d["name"], vm.d["path"] = name, path
+
     def parent_of(self, vm):
         return vm.parent.ref
 

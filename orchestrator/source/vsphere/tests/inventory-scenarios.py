@@ -371,7 +371,10 @@ def privileges(sim):
                         ("VirtualMachine.Config.ChangeTracking", "warning"),
                         ("VirtualMachine.Provisioning.GetVmFiles", "warning"),
                         ("VirtualMachine.Config.DiskLease", "warning"),
-                        ("VirtualMachine.Interact.PowerOff", "warning")):
+                        ("VirtualMachine.Interact.PowerOff", "warning"),
+                        ("VirtualMachine.Interact.PowerOn", "warning"),
+                        ("VirtualMachine.Config.Rename", "warning"),
+                        ("VirtualMachine.Config.Annotation", "warning")):
         vm.control("vm", missing_privileges=[name])
         found = findings(sim, "app01")["privileges"]
         assert len(found) == 1 and found[0][0] == level and name in found[0][1], found

@@ -11,14 +11,20 @@
  *     changes VM NAME KEY SINCE FILE       "map AREAS BYTES PAGES" or "unknown WHY"
  *     track VM NAME                        turns change tracking on
  *     preflight VM any|library|files       LEVEL|CHECK|TEXT|REMEDY, one finding a line
+ *     power VM                             on|off|suspended
+ *     shutdown VM, off VM, on VM           "ENOTSUP: …" on stderr when nobody can be asked
+ *     retire VM NAME NOTE
  *
+ * With VMFERRY_TEST_CANCEL all calls after the lookup are cancelled.
  * The password comes from $VMFERRY_TEST_PASSWORD. What is said goes to stdout as "say: …". */
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "changemap.h"
 #include "source/vsphere/changes.h"
 #include "source/vsphere/inventory.h"
+#include "source/vsphere/power.h"
 #include "source/vsphere/preflight.h"
 #include "source/vsphere/snapshot.h"
 
@@ -27,6 +33,8 @@ static void say(void *opaque, const char *text)
     (void)opaque;
     printf("say: %s\n", text);
 }
+
+static atomic_int cancel;
 
 static const struct source_settings settings = { .say = say };
 
@@ -159,6 +167,36 @@ static int preflight(const struct snapshot_vm *vm, const char *reader, struct er
     return 0;
 }
 
+static int print_power(const struct snapshot_vm *vm, struct error **err)
+{
+    static const char *const words[] = { "off", "on", "suspended" };
+    enum power power;
+
+    if (power_read(vm, &power, err) < 0)
+        return -1;
+    printf("%s\n", words[power]);
+    return 0;
+}
+
+static int run_power(const struct snapshot_vm *vm, char **args, int count, struct error **err)
+{
+    if (getenv("VMFERRY_TEST_CANCEL"))
+        atomic_store(&cancel, 1);
+    if (strcmp(args[0], "power") == 0 && count == 2)
+        return print_power(vm, err);
+    if (strcmp(args[0], "shutdown") == 0 && count == 2)
+        return power_shut_down(vm, err) == 0 ? 0
+               : (*err)->errnum == ENOTSUP   ? error_prefix(err, "ENOTSUP")
+                                             : -1;
+    if (strcmp(args[0], "off") == 0 && count == 2)
+        return power_off(vm, err);
+    if (strcmp(args[0], "on") == 0 && count == 2)
+        return power_on(vm, err);
+    if (strcmp(args[0], "retire") == 0 && count == 4)
+        return power_retire(vm, args[2], args[3], err);
+    return error_set_kind(err, ERROR_USAGE, "%s: no such command", args[0]);
+}
+
 static int run_on_vm(struct session *session, char **args, int count, struct error **err)
 {
     CLEANUP_VM struct vsphere_vm found = { 0 };
@@ -186,7 +224,7 @@ static int run_on_vm(struct session *session, char **args, int count, struct err
         return preflight(&vm, args[2], err);
     if (strcmp(args[0], "track") == 0 && count == 3)
         return snapshot_enable_tracking(&vm, args[2], err);
-    return error_set_kind(err, ERROR_USAGE, "%s: no such command", args[0]);
+    return run_power(&vm, args, count, err);
 }
 
 int main(int argc, char *argv[])
@@ -204,6 +242,7 @@ int main(int argc, char *argv[])
     }
     soap.server = argv[1];
     soap.fingerprint = argv[2];
+    soap.cancel = &cancel;
     snprintf(credentials.user, sizeof credentials.user, "%s", argv[3]);
     snprintf(credentials.password, sizeof credentials.password, "%s", password ? password : "");
     r = session_open(&soap, &credentials, &session, &err);
