@@ -36,6 +36,18 @@ static char *bytes_text(int64_t number)
     return strdup(text);
 }
 
+/* "12.3 s"; of an hour and more "3:25:45", "12d 4h". */
+static char *seconds_text(int64_t ms)
+{
+    int64_t s = ms / 1000;
+
+    if (s < 3600)
+        return format("%.1f s", (double)ms / 1000);
+    if (s < 86400)
+        return format("%" PRId64 ":%02" PRId64 ":%02" PRId64, s / 3600, s / 60 % 60, s % 60);
+    return format("%" PRId64 "d %" PRId64 "h", s / 86400, s % 86400 / 3600);
+}
+
 static char *utc_text(int64_t ms)
 {
     time_t seconds = ms / 1000;
@@ -86,6 +98,8 @@ char *report_cell_text(const struct report_column *column, const struct store_ce
         return utc_text(cell->number);
     case CELL_DURATION:
         return format("%.1f s", (double)cell->number / 1000);
+    case CELL_SECONDS:
+        return seconds_text(cell->number);
     case CELL_FLAG:
         return strdup(cell->number ? "yes" : "no");
     case CELL_DISK:

@@ -12,6 +12,7 @@ enum cell_kind {
     CELL_BYTES,
     CELL_TIME,     /* milliseconds since 1970 UTC */
     CELL_DURATION, /* milliseconds */
+    CELL_SECONDS,  /* milliseconds, which programs read as seconds */
     CELL_FLAG,
     CELL_DISK,  /* a disk's key: "disk-2000" */
     CELL_JSON,  /* a JSON object in a text */
@@ -41,7 +42,10 @@ struct report_table {
 const struct report_table *report_table_of(enum store_rows rows);
 
 extern const struct report_table report_table_report, report_table_hardware, report_table_nics,
-    report_table_source_disks, report_table_screens, report_table_software;
+    report_table_source_disks, report_table_screens, report_table_software, report_table_boots,
+    report_table_filesystems, report_table_checks;
+/* Of a drill. */
+extern const struct report_table report_table_drill, report_table_results;
 
 /* A cell for people: "25,165,824", "2026-11-21 18:30:29 UTC", "1.5 s", "yes". The caller's to
  * free; NULL without memory. "" for a null. */

@@ -52,6 +52,7 @@ static const char *class_of(enum cell_kind kind)
     case CELL_NUMBER:
     case CELL_BYTES:
     case CELL_DURATION:
+    case CELL_SECONDS:
         return "n";
     case CELL_TIME:
     case CELL_FLAG:

@@ -33,7 +33,7 @@ static void write_document(struct json_writer *json, const char *name, const cha
 static void write_cell(struct json_writer *json, const struct report_column *column,
                        const struct store_cell *cell)
 {
-    char disk[24];
+    char text[24];
 
     if (cell->is_null) {
         json_put_null(json, column->name);
@@ -45,6 +45,10 @@ static void write_cell(struct json_writer *json, const struct report_column *col
     case CELL_DURATION:
         json_put_int(json, column->name, cell->number);
         break;
+    case CELL_SECONDS:
+        snprintf(text, sizeof text, "%.1f", (double)cell->number / 1000);
+        json_put_raw(json, column->name, text);
+        break;
     case CELL_TIME:
         json_put_time(json, column->name, cell->number);
         break;
@@ -52,8 +56,8 @@ static void write_cell(struct json_writer *json, const struct report_column *col
         json_put_bool(json, column->name, cell->number != 0);
         break;
     case CELL_DISK:
-        snprintf(disk, sizeof disk, "disk-%lld", (long long)cell->number);
-        json_put_text(json, column->name, disk);
+        snprintf(text, sizeof text, "disk-%lld", (long long)cell->number);
+        json_put_text(json, column->name, text);
         break;
     case CELL_JSON:
         write_document(json, column->name, cell->text);

@@ -2,6 +2,8 @@
 #ifndef VMFERRY_REPORT_PARTS_H
 #define VMFERRY_REPORT_PARTS_H
 
+#include <json.h>
+
 #include "report/report.h"
 #include "report/writer.h"
 
@@ -27,9 +29,21 @@ void report_end_table(struct report_writer *writer);
 int report_hardware(struct report_writer *writer, const struct report_request *request,
                     struct error **err);
 
+/* A failover that is reported on. */
+struct report_failover {
+    int64_t id;
+    json_object *evidence; /* NULL: there is none */
+};
+
+/* evidence.c: tables boots, filesystems and checks. */
+void report_evidence(struct report_writer *writer, const struct report_failover *failovers,
+                     size_t count);
+/* A CELL_SECONDS of a member in seconds. */
+struct store_cell report_seconds(json_object *object, const char *name);
+
 /* screens.c: the PNG files in the failovers' folders. A file that can't be read is left out. */
-void report_screens(struct report_writer *writer, const char *state_dir, const int64_t *failovers,
-                    size_t count);
+void report_screens(struct report_writer *writer, const char *state_dir,
+                    const struct report_failover *failovers, size_t count);
 
 /* software.c */
 int report_software(struct report_writer *writer, struct store *store, struct error **err);

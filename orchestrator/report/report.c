@@ -45,9 +45,16 @@ struct making {
     const struct report_request *request;
     FILE *out;
     struct report_writer writer;
-    int64_t *failovers;
+    struct report_failover *failovers;
     size_t failover_count;
 };
+
+static void forget_failovers(struct making *making)
+{
+    for (size_t i = 0; i < making->failover_count; i++)
+        json_object_put(making->failovers[i].evidence);
+    making->failover_count = 0;
+}
 
 static int take_row(void *opaque, const struct store_cell *cells, size_t count, struct error **err)
 {
@@ -70,12 +77,19 @@ static int take_failover(void *opaque, const struct store_cell *cells, size_t co
                          struct error **err)
 {
     struct making *making = opaque;
-    int64_t *grown = reallocarray(making->failovers, making->failover_count + 1, sizeof *grown);
+    struct report_failover *grown =
+        reallocarray(making->failovers, making->failover_count + 1, sizeof *grown);
+    struct report_failover *next;
 
     if (!grown)
         return error_set_errno(err, ENOMEM, "listing failovers");
     making->failovers = grown;
-    grown[making->failover_count++] = cells[0].number;
+    next = &grown[making->failover_count++];
+    *next = (struct report_failover){ .id = cells[0].number };
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(cells[i].name, "evidence") == 0 && !cells[i].is_null && cells[i].text)
+            next->evidence = json_tokener_parse(cells[i].text);
+    }
     return take_row(opaque, cells, count, err);
 }
 
@@ -143,7 +157,7 @@ static int make(struct store *store, void *opaque, struct error **err)
         return error_set_errno(err, errno, "writing the report");
     making->writer =
         (struct report_writer){ .format = find_format(request->format), .out = making->out };
-    making->failover_count = 0;
+    forget_failovers(making);
     write_head(making);
     if (write_all(making, first, 2, err) < 0 ||
         report_hardware(&making->writer, request, err) < 0 ||
@@ -151,6 +165,7 @@ static int make(struct store *store, void *opaque, struct error **err)
         (request->job_id && write_all(making, job, 2, err) < 0) ||
         write_all(making, last, 4, err) < 0)
         return -1;
+    report_evidence(&making->writer, making->failovers, making->failover_count);
     report_screens(&making->writer, request->state_dir, making->failovers, making->failover_count);
     if (write_all(making, audit, 1, err) < 0 || report_software(&making->writer, store, err) < 0)
         return -1;
@@ -165,6 +180,7 @@ int report_write(const struct report_request *request, FILE *out, struct error *
 
     /* What a failure left open. */
     table_free(&making.writer.text);
+    forget_failovers(&making);
     free(making.failovers);
     if (r < 0)
         return -1;

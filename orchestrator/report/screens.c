@@ -95,11 +95,11 @@ static void write_folder(struct report_writer *writer, const char *state_dir, in
     free(entries);
 }
 
-void report_screens(struct report_writer *writer, const char *state_dir, const int64_t *failovers,
-                    size_t count)
+void report_screens(struct report_writer *writer, const char *state_dir,
+                    const struct report_failover *failovers, size_t count)
 {
     report_begin_table(writer, &report_table_screens);
     for (size_t i = 0; i < count; i++)
-        write_folder(writer, state_dir, failovers[i]);
+        write_folder(writer, state_dir, failovers[i].id);
     report_end_table(writer);
 }

@@ -26,6 +26,10 @@
     {                                                                                              \
         name, label, CELL_DURATION                                                                 \
     }
+#define SECONDS(name, label)                                                                       \
+    {                                                                                              \
+        name, label, CELL_SECONDS                                                                  \
+    }
 #define FLAG(name, label)                                                                          \
     {                                                                                              \
         name, label, CELL_FLAG                                                                     \
@@ -209,4 +213,67 @@ const struct report_table report_table_software = {
     "software", "Software that made this report",
     NULL,       false,
     2,          { TEXT("name", "Name"), TEXT("version", "Version") }
+};
+
+/* What each failover's evidence says. */
+const struct report_table report_table_boots = {
+    "boots",
+    "Verdicts of the failovers",
+    "No failover has a verdict.",
+    false,
+    15,
+    { NUMBER("failover", "Failover"), TEXT("verdict", "Verdict"), FLAG("booted", "Booted"),
+      TEXT("by", "Known by"), SECONDS("seconds", "Boot took"),
+      SECONDS("rto_seconds", "RTO: until it had booted"),
+      SECONDS("rpo_seconds", "RPO: age of the point"), TEXT("why", "Why not"),
+      TEXT("line", "It said"), FLAG("agent", "Agent answers"), TEXT("os", "System"),
+      TEXT("kernel", "Kernel"), TEXT("hostname", "Host name"), TEXT("virt_type", "Ran on"),
+      TEXT("console", "Console log") }
+};
+
+const struct report_table report_table_filesystems = {
+    "filesystems",
+    "File systems that the guests had mounted",
+    "No guest agent told any.",
+    false,
+    6,
+    { NUMBER("failover", "Failover"), TEXT("mountpoint", "Mounted at"), TEXT("type", "Type"),
+      TEXT("name", "Device"), BYTES("used", "Used, bytes"), BYTES("total", "Size, bytes") }
+};
+
+const struct report_table report_table_checks = {
+    "checks",
+    "Checks of the booted guests",
+    "None were asked for.",
+    false,
+    9,
+    { NUMBER("failover", "Failover"), TEXT("check", "Check"), FLAG("passed", "Passed"),
+      SECONDS("seconds", "After the boot"), NUMBER("tries", "Tries"), TEXT("way", "By"),
+      TEXT("detail", "Seen"), NUMBER("exit", "Exit status"), TEXT("output", "Output") }
+};
+
+const struct report_table report_table_drill = {
+    "drill",
+    "Recoverability drill",
+    NULL,
+    true,
+    11,
+    { NUMBER("layout", "Layout"), TEXT("verdict", "Verdict"), NUMBER("vms", "VMs"),
+      NUMBER("passed", "Passed"), NUMBER("failed", "Failed"), NUMBER("not_tested", "Not tested"),
+      SECONDS("worst_rpo_seconds", "Oldest point (RPO)"),
+      SECONDS("worst_rto_seconds", "Slowest boot (RTO)"), TIME("begun", "Begun"),
+      TIME("ended", "Ended"), TEXT("host", "On host") }
+};
+
+const struct report_table report_table_results = {
+    "results",
+    "Virtual machines",
+    "There is none.",
+    false,
+    11,
+    { TEXT("vm", "VM"), TEXT("source", "Source"), TEXT("verdict", "Verdict"),
+      NUMBER("point", "Point"), TIME("point_time", "Point is of"),
+      SECONDS("rpo_seconds", "RPO: age of the point"),
+      SECONDS("rto_seconds", "RTO: until it had booted"), TEXT("why", "Why"),
+      TIME("tested", "Tested"), NUMBER("failover", "Failover"), ID("uuid", "UUID") }
 };

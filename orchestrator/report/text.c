@@ -19,7 +19,7 @@ static void begin_table(struct report_writer *writer)
     for (size_t i = 0; i < table->count; i++) {
         const struct report_column *column = &table->columns[i];
         bool right = column->kind == CELL_NUMBER || column->kind == CELL_BYTES ||
-                     column->kind == CELL_DURATION;
+                     column->kind == CELL_DURATION || column->kind == CELL_SECONDS;
 
         snprintf(writer->head_texts[i], sizeof writer->head_texts[i], "?%s%s", right ? ">" : "",
                  column->label);
