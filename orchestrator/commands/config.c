@@ -42,6 +42,8 @@ static const struct key {
     { "limits", "per_target", NUMBER, FIELD(limit_target), 0, 10000, NULL },
     { "throttle", "window", WINDOW, FIELD(windows), 0, THROTTLE_TEXT, NULL },
     { "failover", "boot_timeout", NUMBER, FIELD(boot_timeout), 1, 86400, NULL },
+    { "failover", "check_timeout", NUMBER, FIELD(check_timeout), 1, 86400, NULL },
+    { "failover", "checks", TEXT, FIELD(checks), 0, STORE_TEXT, NULL },
     { "log", "level", TEXT, FIELD(log_level), 0, 256, NULL },
 #undef FIELD
 };
@@ -187,6 +189,7 @@ int config_load(const char *path, struct config *config, struct error **err)
                                .scrub_rate = UINT64_C(50) << 20,
                                .virt_type = "auto",
                                .boot_timeout = 120,
+                               .check_timeout = 60,
                                .lease_seconds = 30 };
     if (!path) {
         if (default_path(found, sizeof found, &required) >= (int)sizeof found)

@@ -35,6 +35,8 @@ struct config {
     char windows[THROTTLE_TEXT]; /* [throttle] window: see job/throttle.h */
     char uri[STORE_PATH];        /* [failover] uri: of libvirt; "": the default */
     uint64_t boot_timeout;       /* [failover] boot_timeout: seconds */
+    uint64_t check_timeout;      /* [failover] check_timeout: seconds */
+    char checks[STORE_TEXT];     /* [failover] checks */
     char log_level[256];         /* [log] level: as --log-level; "": the default */
     uint64_t lease_seconds;      /* [jobs] lease_seconds: of a worker without a sign of life */
 };

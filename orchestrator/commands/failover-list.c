@@ -5,6 +5,7 @@
 
 #include "commands/human.h"
 #include "commands/options.h"
+#include "escape.h"
 #include "table.h"
 
 static void put(json_object *object, const char *name, const char *text)
@@ -48,9 +49,27 @@ static const char *name_of(const struct store_vm *vms, size_t count, int64_t id)
     return "";
 }
 
+static const char *text_of(json_object *object, const char *key)
+{
+    json_object *value;
+
+    return json_object_object_get_ex(object, key, &value) && value ? json_object_get_string(value)
+                                                                   : "-";
+}
+
+static json_object *member(json_object *object, const char *key, json_type type)
+{
+    json_object *value;
+
+    return json_object_object_get_ex(object, key, &value) && json_object_is_type(value, type)
+               ? value
+               : NULL;
+}
+
 int failover_list(struct context *context, const char *name, bool json, struct error **err)
 {
-    CLEANUP_TABLE struct table table = TABLE(">ID", "VM", "KIND", "STATE", "STARTED", "DOMAIN");
+    CLEANUP_TABLE struct table table =
+        TABLE(">ID", "VM", "KIND", "STATE", "?VERDICT", "STARTED", "DOMAIN");
     CLEANUP_FREE struct store_failover *failovers = NULL;
     CLEANUP_FREE struct store_vm *vms = NULL;
     struct store_vm vm = { 0 };
@@ -66,17 +85,22 @@ int failover_list(struct context *context, const char *name, bool json, struct e
         CLEANUP_FREE char *evidence = NULL;
         const struct store_failover *failover = &failovers[i];
         const char *vm_name = name_of(vms, vm_count, failover->vm_id);
+        json_object *object, *seen;
         char time[TIME_TEXT];
 
         if (store_failover_get_evidence(context->store, failover->id, &evidence, err) < 0) {
             json_object_put(array);
             return -1;
         }
-        json_object_array_add(array, failover_to_json(failover, vm_name, evidence));
+        object = failover_to_json(failover, vm_name, evidence);
+        json_object_array_add(array, object);
+        json_object_object_get_ex(object, "evidence", &seen);
         table_cell(&table, "%lld", (long long)failover->id);
         table_cell(&table, "%s", vm_name);
         table_cell(&table, "%s", failover->kind);
         table_cell(&table, "%s", failover->state);
+        table_cell(&table, "%s",
+                   member(seen, "verdict", json_type_string) ? text_of(seen, "verdict") : "");
         table_cell(&table, "%s", time_text(time, failover->created_ms));
         table_cell(&table, "%s", failover->domain_name);
     }
@@ -87,44 +111,93 @@ int failover_list(struct context *context, const char *name, bool json, struct e
     return 0;
 }
 
-static const char *text_of(json_object *object, const char *key)
+/* The guest's own words may be anything. */
+static void print_words(const char *text)
 {
-    json_object *value;
-
-    return json_object_object_get_ex(object, key, &value) && value ? json_object_get_string(value)
-                                                                   : "-";
+    escape_terminal(stdout, text ? text : "-");
 }
 
-/* The guest's own words may be anything: only texts are shown, without control characters. */
+static void print_filesystems(json_object *list)
+{
+    size_t count = list ? json_object_array_length(list) : 0;
+
+    printf("mounted   %zu file system%s\n", count, count == 1 ? "" : "s");
+    for (size_t i = 0; i < count; i++) {
+        json_object *one = json_object_array_get_idx(list, i), *total;
+        char bytes[HUMAN_MAX];
+
+        printf("          ");
+        print_words(text_of(one, "mountpoint"));
+        printf(" (");
+        print_words(text_of(one, "type"));
+        if (json_object_object_get_ex(one, "total-bytes", &total))
+            printf(", %s", human_bytes(bytes, json_object_get_uint64(total)));
+        printf(")\n");
+    }
+}
+
 static void print_guest(json_object *guest)
 {
-    json_object *os, *list;
-    const char *name = "-";
-    size_t filesystems = 0;
+    json_object *os = member(guest, "os", json_type_object);
 
-    if (json_object_object_get_ex(guest, "os", &os))
-        name = text_of(os, json_object_object_get_ex(os, "pretty-name", &list) ? "pretty-name"
-                                                                               : "kernel-release");
-    if (json_object_object_get_ex(guest, "filesystems", &list) &&
-        json_object_is_type(list, json_type_array))
-        filesystems = json_object_array_length(list);
     printf("guest     ");
-    for (size_t i = 0; name && name[i] && i < 200; i++)
-        putchar((unsigned char)name[i] < ' ' ? '?' : name[i]);
-    printf(", %zu file system%s\n", filesystems, filesystems == 1 ? "" : "s");
+    print_words(text_of(os, json_object_object_get_ex(os, "pretty-name", NULL) ? "pretty-name"
+                                                                               : "kernel-release"));
+    printf("\n");
+    print_filesystems(member(guest, "filesystems", json_type_array));
+}
+
+void failover_print_checks(json_object *evidence, const char *head)
+{
+    json_object *checks = member(evidence, "checks", json_type_array);
+
+    for (size_t i = 0; checks && i < json_object_array_length(checks); i++) {
+        json_object *check = json_object_array_get_idx(checks, i);
+        bool passed = json_object_get_boolean(json_object_object_get(check, "passed"));
+
+        printf("%s%s ", head, passed ? "passed" : "FAILED");
+        print_words(text_of(check, "check"));
+        printf(", %s s: ", text_of(check, "seconds"));
+        print_words(text_of(check, "detail"));
+        printf("\n");
+    }
+}
+
+static void print_screens(json_object *seen)
+{
+    json_object *list = member(seen, "screens", json_type_array);
+    size_t count = list ? json_object_array_length(list) : 0;
+
+    for (size_t i = 0; i < count; i++)
+        printf("screen    %s (after %s s)\n", text_of(json_object_array_get_idx(list, i), "file"),
+               text_of(json_object_array_get_idx(list, i), "seconds"));
+    if (!count)
+        printf("screen    %s\n", text_of(seen, "screen"));
 }
 
 static void print_evidence(json_object *seen)
 {
-    json_object *guest;
+    json_object *guest = member(seen, "guest", json_type_object);
 
-    printf("booted    %s, by %s, after %s s\nsaid      %s\nconsole   %s\n", text_of(seen, "booted"),
-           text_of(seen, "by"), text_of(seen, "seconds"), text_of(seen, "line"),
-           text_of(seen, "console"));
-    printf("screen    %s\n", text_of(seen, "screen"));
-    if (json_object_object_get_ex(seen, "guest", &guest) &&
-        json_object_is_type(guest, json_type_object))
+    if (!json_object_object_get_ex(seen, "booted", NULL))
+        return; /* it did not come that far */
+    if (json_object_object_get_ex(seen, "verdict", NULL)) {
+        printf("verdict   %s", text_of(seen, "verdict"));
+        if (member(seen, "why", json_type_string)) {
+            printf(": ");
+            print_words(text_of(seen, "why"));
+        }
+        printf("\nRPO       %s s\nRTO       %s s\n", text_of(seen, "rpo_seconds"),
+               text_of(seen, "rto_seconds"));
+    }
+    printf("booted    %s, by %s, after %s s\nsaid      ", text_of(seen, "booted"),
+           text_of(seen, "by"), text_of(seen, "seconds"));
+    print_words(text_of(seen, "line"));
+    printf("\nconsole   %s\n", text_of(seen, "console"));
+    print_screens(seen);
+    if (guest)
         print_guest(guest);
+    failover_print_checks(seen, "check     ");
 }
 
 static const struct store_failover *chosen(const struct store_failover *failovers, size_t count,

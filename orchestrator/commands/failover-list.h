@@ -15,4 +15,7 @@ int failover_list(struct context *context, const char *name, bool json, struct e
 int failover_show(struct context *context, const struct store_vm *vm, int64_t id, bool json,
                   struct error **err);
 
+/* A line for each check that is in the evidence, which may be NULL. */
+void failover_print_checks(json_object *evidence, const char *head);
+
 #endif

@@ -6,13 +6,26 @@
 #include "failover/boot.h"
 #include "failover/guest.h"
 #include "failover/overdue.h"
-#include "failover/screen.h"
+#include "progress.h"
 
 #define LIBVIRT_LATE_S 5 /* more than one look takes */
 
-void boot_watch(struct boot *boot)
+static void look(void *opaque, double seconds)
+{
+    pictures_look(opaque, seconds);
+}
+
+static void watch(struct boot *boot)
 {
     const struct failover_options *options = boot->options;
+    const struct evidence_options how = { .expect = boot->expects ? &boot->expect : NULL,
+                                          .timeout_s = options->timeout_s,
+                                          .tick = options->tick,
+                                          .look = look,
+                                          .opaque = &boot->pictures,
+                                          .cancel = options->cancel };
+    struct evidence *evidence = &boot->result->evidence;
+    double before_s = (double)(progress_now_ns() - boot->began_ns) / 1e9;
     struct overdue late;
 
     boot_say(boot, "%s runs as domain %s (%s); waiting at most %u s for %s%s", boot->vm->name,
@@ -21,27 +34,120 @@ void boot_watch(struct boot *boot)
              boot->expects ? options->expect : "");
     overdue_start(&late, options->timeout_s + LIBVIRT_LATE_S, options->say,
                   "the time for the boot is over, but libvirt does not answer: waiting for it");
-    evidence_watch(boot->domain, boot->result->console, boot->expects ? &boot->expect : NULL,
-                   options->timeout_s, options->tick, &boot->result->evidence);
+    evidence_watch(boot->domain, boot->result->console, &how, evidence);
     overdue_stop(&late);
+    boot->rto_s = before_s + evidence->seconds;
 }
 
-/* What there is to be seen of a guest now; a picture that can't be taken is no failure. */
-static void look_at(struct boot *boot, json_object *json)
+static void explain(struct boot *boot)
 {
-    CLEANUP_ERROR struct error *err = NULL;
+    const struct evidence *evidence = &boot->result->evidence;
     struct failover_result *result = boot->result;
-    json_object *guest;
 
-    failover_screen(boot->state_dir, result->failover.id, result->screen);
-    if (strcmp(result->evidence.by, "stopped") == 0 ||
-        screen_save(boot->domain, result->screen, &err) < 0)
-        result->screen[0] = '\0';
-    if (err)
-        boot_say(boot, "no picture of the screen: %s", error_message(err));
-    guest = result->evidence.booted ? guest_ask(boot->domain) : NULL;
-    json_object_object_add(json, "screen",
-                           *result->screen ? json_object_new_string(result->screen) : NULL);
+    result->passed = evidence->booted;
+    if (evidence->booted)
+        return;
+    if (strcmp(evidence->by, "stuck") == 0)
+        snprintf(result->why, sizeof result->why, "it is stuck at \"%s\"", evidence->line);
+    else if (strcmp(evidence->by, "stopped") == 0)
+        strcpy(result->why, "the guest stopped");
+    else
+        snprintf(result->why, sizeof result->why, "no sign of it: %s",
+                 boot->expects ? "its console did not say what was expected"
+                               : "its guest agent does not answer");
+}
+
+static int run_checks(struct boot *boot, struct error **err)
+{
+    const struct failover_options *options = boot->options;
+    struct failover_result *result = boot->result;
+    const struct check_place place = { .domain = boot->domain,
+                                       .remote = boot->by_path,
+                                       .dhcp = options->dhcp,
+                                       .isolated = result->failover.network,
+                                       .nics = boot->plan.nics,
+                                       .nic_count = boot->plan.nic_count };
+    char why[CHECK_WHY];
+    size_t failed;
+
+    if (!result->evidence.booted || !options->checks || !options->checks->count)
+        return 0;
+    if (boot_set_state(boot, FAILOVER_CHECKING, err) < 0)
+        return -1;
+    boot_say(boot, "%s booted in %.1f s; %zu check%s, at most %u s", boot->vm->name,
+             result->evidence.seconds, options->checks->count,
+             options->checks->count == 1 ? "" : "s", options->check_timeout_s);
+    failed = checks_run(options->checks, &place, options->check_timeout_s, options->cancel,
+                        &boot->checks, why);
+    result->passed = failed == 0;
+    if (failed)
+        snprintf(result->why, sizeof result->why,
+                 "it booted in %.1f s, but %zu of %zu checks failed: %s", result->evidence.seconds,
+                 failed, options->checks->count, why);
+    return 0;
+}
+
+/* The screen first: what it shows at the verdict is not what it shows a minute of checks later. */
+int boot_watch(struct boot *boot, struct error **err)
+{
+    CLEANUP_ERROR struct error *none = NULL;
+    struct failover_result *result = boot->result;
+    atomic_int *cancel = boot->options->cancel;
+
+    pictures_begin(&boot->pictures, boot->domain, boot->state_dir, result->failover.id);
+    watch(boot);
+    explain(boot);
+    if (strcmp(result->evidence.by, "stopped") != 0 &&
+        strcmp(result->evidence.by, "cancelled") != 0) {
+        if (pictures_end(&boot->pictures, result->evidence.seconds, &none) == 0)
+            failover_screen(boot->state_dir, result->failover.id, result->screen);
+        else
+            boot_say(boot, "no picture of the screen: %s", error_message(none));
+    }
+    if (run_checks(boot, err) < 0)
+        return -1;
+    return cancel && atomic_load(cancel) ? error_set(err, "interrupted") : 0;
+}
+
+static void add_seconds(json_object *json, const char *name, double seconds)
+{
+    char text[32];
+
+    snprintf(text, sizeof text, "%.1f", seconds);
+    json_object_object_add(json, name, json_object_new_double_s(seconds, text));
+}
+
+static void add_text(json_object *json, const char *name, const char *text)
+{
+    json_object_object_add(json, name, *text ? json_object_new_string(text) : NULL);
+}
+
+static void add_verdict(const struct boot *boot, json_object *json)
+{
+    const struct failover_result *result = boot->result;
+    const struct evidence *evidence = &result->evidence;
+
+    add_text(json, "verdict", result->passed ? "passed" : "failed");
+    add_text(json, "why", result->why);
+    json_object_object_add(json, "booted", json_object_new_boolean(evidence->booted));
+    add_text(json, "by", evidence->by);
+    add_text(json, "line", evidence->line);
+    add_seconds(json, "seconds", evidence->seconds);
+    if (evidence->booted)
+        add_seconds(json, "rto_seconds", boot->rto_s);
+    else
+        json_object_object_add(json, "rto_seconds", NULL);
+    add_seconds(json, "rpo_seconds",
+                (double)(result->failover.created_ms - boot->plan.point.created_ms) / 1000);
+}
+
+/* One that ran into its timeout may have an agent all the same, when its console was to speak. */
+static void add_guest(const struct boot *boot, json_object *json)
+{
+    bool stopped = strcmp(boot->result->evidence.by, "stopped") == 0;
+    json_object *guest = stopped ? NULL : guest_ask(boot->domain);
+
+    json_object_object_add(json, "agent", json_object_new_boolean(guest != NULL));
     json_object_object_add(json, "guest", guest);
 }
 
@@ -58,22 +164,19 @@ static void add_more(json_object *json, json_object *more)
 
 int boot_keep_evidence(struct boot *boot, struct error **err)
 {
-    const struct evidence *evidence = &boot->result->evidence;
+    const struct failover_result *result = boot->result;
     json_object *json = json_object_new_object();
-    char seconds[32];
     int status;
 
-    snprintf(seconds, sizeof seconds, "%.1f", evidence->seconds);
-    json_object_object_add(json, "booted", json_object_new_boolean(evidence->booted));
-    json_object_object_add(json, "by", json_object_new_string(evidence->by));
-    json_object_object_add(json, "line",
-                           *evidence->line ? json_object_new_string(evidence->line) : NULL);
-    json_object_object_add(json, "seconds", json_object_new_double_s(evidence->seconds, seconds));
-    json_object_object_add(json, "virt_type", json_object_new_string(boot->result->virt_type));
-    json_object_object_add(json, "console", json_object_new_string(boot->result->console));
-    look_at(boot, json);
+    add_verdict(boot, json);
+    add_text(json, "virt_type", result->virt_type);
+    add_text(json, "console", result->console);
+    add_text(json, "screen", result->screen);
+    json_object_object_add(json, "screens", json_object_get(boot->pictures.list));
+    add_guest(boot, json);
+    json_object_object_add(json, "checks", json_object_get(boot->checks));
     add_more(json, boot->more);
-    status = store_failover_evidence(boot->store, boot->result->failover.id,
+    status = store_failover_evidence(boot->store, result->failover.id,
                                      json_object_to_json_string(json), err);
     json_object_put(json);
     return status;

@@ -10,6 +10,7 @@
 #include "failover/overdue.h"
 #include "failover/storage.h"
 #include "process.h"
+#include "progress.h"
 
 #define QEMU_IMG_TIMEOUT_MS 60000
 #define STEP_LATE_S         15 /* libvirt works, but nobody sees it */
@@ -21,6 +22,8 @@ void boot_free(struct boot *boot)
         regfree(&boot->expect);
     cleanup_domain(&boot->domain);
     cleanup_connection(&boot->connection);
+    pictures_free(&boot->pictures);
+    json_object_put(boot->checks);
     json_object_put(boot->more);
 }
 
@@ -106,6 +109,7 @@ int boot_prepare(struct boot *boot, struct error **err)
     CLEANUP_FREE char *xml = NULL;
     struct domain_plan domain;
 
+    boot->began_ns = progress_now_ns();
     if (compile(boot, err) < 0 || plan(boot, err) < 0 ||
         libvirt_connect(boot->options->uri, &boot->connection, err) < 0)
         return -1;

@@ -9,6 +9,7 @@
 #include <regex.h>
 
 #include "failover/failover.h"
+#include "failover/pictures.h"
 #include "failover/plan.h"
 
 struct boot;
@@ -41,7 +42,11 @@ struct boot {
     virConnectPtr connection;
     virDomainPtr domain;
     char title[STORE_NAME + 64];
-    json_object *more; /* what steps want in the evidence, by its name there; or NULL */
+    int64_t began_ns;         /* progress_now_ns() of boot_prepare() */
+    double rto_s;             /* from there until it had booted */
+    struct pictures pictures; /* of its screen */
+    json_object *checks;      /* their results; NULL: there are none */
+    json_object *more;        /* what steps want in the evidence, by its name there; or NULL */
 };
 
 void boot_free(struct boot *boot);
@@ -73,8 +78,9 @@ int boot_make_network(struct boot *boot, struct error **err);
 int boot_start_domain(struct boot *boot, struct error **err);
 
 /* boot-watch.c */
-/* Until it has booted, or it is clear that it has not: result->evidence. */
-void boot_watch(struct boot *boot);
+/* Until it has booted and its checks are through, or it is clear that it has not: the verdict in
+ * *result. An error when it was cancelled. */
+int boot_watch(struct boot *boot, struct error **err);
 /* The verdict, pictures, and what the guest says, in the row's evidence. */
 int boot_keep_evidence(struct boot *boot, struct error **err);
 

@@ -9,6 +9,7 @@
 
 #define ADDRESSES_MOST 64
 #define BRIDGE         256
+#define ADDRESS_S      10 /* after its boot a guest has its addresses, or gets none here */
 
 /* An IPv4 address of the guest. */
 struct address {
@@ -153,7 +154,7 @@ static enum reach reach_any(struct check_try *try, const struct check_place *pla
         return best;
     error_set(err, "neither its agent nor a DHCP server knows an IPv4 address of the guest's%s",
               place->dhcp ? "" : " (tcp:PORT@ADDRESS/PREFIX names one, --dhcp gives it one)");
-    return place->dhcp ? REACH_NO : REACH_NO_WAY; /* it will get one, or none */
+    return place->dhcp || (try->seconds < ADDRESS_S && !try->last) ? REACH_NO : REACH_NO_WAY;
 }
 
 static enum reach by_network(struct check_try *try, const struct check_place *place,

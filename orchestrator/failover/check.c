@@ -213,6 +213,7 @@ static bool try_all(struct check_try *tries, size_t count, const struct check_pl
 
         if (try->done)
             continue;
+        try->last = last;
         if (try->check->kind == CHECK_TCP)
             check_tcp(try, place);
         else

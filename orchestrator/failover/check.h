@@ -61,6 +61,7 @@ size_t checks_run(const struct checks *checks, const struct check_place *place, 
 struct check_try {
     const struct check *check;
     bool done, passed;
+    bool last;     /* there is no other try */
     bool hopeless; /* another try would not help */
     unsigned tries;
     double seconds;      /* after the boot: when it passed, or was given up */

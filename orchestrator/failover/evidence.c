@@ -42,8 +42,16 @@ static const char *look(virDomainPtr domain, struct console *console, const rege
     return console_stuck(console, seconds) ? "stuck" : NULL;
 }
 
-void evidence_watch(virDomainPtr domain, const char *path, const regex_t *expect,
-                    unsigned timeout_s, evidence_tick *tick, struct evidence *evidence)
+static void show(const struct evidence_options *options, double seconds)
+{
+    if (options->tick)
+        options->tick(seconds, options->timeout_s);
+    if (options->look)
+        options->look(options->opaque, seconds);
+}
+
+void evidence_watch(virDomainPtr domain, const char *path, const struct evidence_options *options,
+                    struct evidence *evidence)
 {
     CLEANUP_CONSOLE struct console console;
     const struct timespec pause = { .tv_nsec = POLL_MS * 1000000L };
@@ -52,13 +60,15 @@ void evidence_watch(virDomainPtr domain, const char *path, const regex_t *expect
 
     console_open(&console, path);
     for (unsigned round = 0; !by; round++) {
-        by = look(domain, &console, expect, round, now() - start);
-        if (!by && now() - start >= timeout_s)
+        by = options->cancel && atomic_load(options->cancel)
+                 ? "cancelled"
+                 : look(domain, &console, options->expect, round, now() - start);
+        if (!by && now() - start >= options->timeout_s)
             by = "timeout";
-        if (!by && tick)
-            tick(now() - start, timeout_s);
-        if (!by)
+        if (!by) {
+            show(options, now() - start);
             nanosleep(&pause, NULL);
+        }
     }
     *evidence = (struct evidence){ .seconds = now() - start };
     evidence->booted = strcmp(by, "console") == 0 || strcmp(by, "agent") == 0;

@@ -4,13 +4,14 @@
 #define VMFERRY_FAILOVER_EVIDENCE_H
 
 #include <regex.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "failover/libvirt.h"
 
 struct evidence {
     bool booted;
-    char by[16];    /* console, agent; or why not: timeout, stopped, stuck */
+    char by[16];    /* console, agent; or why not: timeout, stopped, stuck, cancelled */
     char line[512]; /* the console line that matched, or what it is stuck at; or "" */
     double seconds; /* from the start of watching */
 };
@@ -18,9 +19,17 @@ struct evidence {
 /* Called a few times a second while nothing is decided; seconds from the start. */
 typedef void evidence_tick(double seconds, unsigned timeout_s);
 
-/* `tick` may be NULL. `expect` may be NULL: then the guest agent's answer counts; else only a
- * console line that matches. */
-void evidence_watch(virDomainPtr domain, const char *console, const regex_t *expect,
-                    unsigned timeout_s, evidence_tick *tick, struct evidence *evidence);
+struct evidence_options {
+    const regex_t *expect; /* or NULL: then the guest agent's answer counts; else only a console
+                              line that matches */
+    unsigned timeout_s;
+    evidence_tick *tick;                        /* or NULL */
+    void (*look)(void *opaque, double seconds); /* as often; or NULL */
+    void *opaque;
+    atomic_int *cancel; /* not 0: it ends by "cancelled"; or NULL */
+};
+
+void evidence_watch(virDomainPtr domain, const char *console,
+                    const struct evidence_options *options, struct evidence *evidence);
 
 #endif

@@ -5,7 +5,7 @@
  * Everything that is made is named in failover_jobs before it is made:
  *   STATE/failovers/ID/disk-KEY.qcow2   one overlay a disk
  *   STATE/failovers/ID/console.log      the guest's serial console; stays as evidence, as does
- *   STATE/failovers/ID/screen.png       its screen at the verdict
+ *   STATE/failovers/ID/screen.png       its screen at the verdict, and before it (pictures.h)
  *   libvirt network and domain          network, domain_name, domain_uuid, uri of the row
  * So a rollback finds it all again, whatever died when; it may be repeated. */
 #ifndef VMFERRY_FAILOVER_H
@@ -13,6 +13,7 @@
 
 #include <limits.h>
 
+#include "failover/check.h"
 #include "failover/evidence.h"
 #include "failover/netmap.h"
 #include "failover/override.h"
@@ -24,8 +25,10 @@
 #define FAILOVER_NETWORK      "making network"
 #define FAILOVER_DOMAIN       "starting domain"
 #define FAILOVER_BOOTING      "booting"
+#define FAILOVER_CHECKING     "checking"
 #define FAILOVER_BOOTED       "booted"
 #define FAILOVER_NOT_BOOTED   "not booted"
+#define FAILOVER_CHECK_FAILED "check failed" /* booted, but */
 #define FAILOVER_ROLLING_BACK "rolling back"
 #define FAILOVER_ROLLED_BACK  "rolled back"
 
@@ -39,6 +42,10 @@ struct failover_options {
     struct net_target network;       /* of all NICs */
     bool dhcp;                       /* in the isolated network */
     const struct override *override; /* or NULL */
+    const struct checks *checks;     /* once it has booted; or NULL */
+    unsigned check_timeout_s;        /* for all of them */
+    bool roll_back;                  /* as soon as there is a verdict */
+    atomic_int *cancel;              /* not 0: taken back, and an error; or NULL */
     void (*say)(const char *line);   /* what happens, for people; or NULL */
     evidence_tick *tick;             /* while it boots; or NULL */
 };
@@ -50,9 +57,11 @@ struct failover_result {
     char console[PATH_MAX];
     char screen[PATH_MAX]; /* PNG; "": there is none */
     struct evidence evidence;
+    bool passed;   /* it booted, and no check failed */
+    char why[640]; /* it did not; "" */
 };
 
-/* Boot `vm` and wait for its verdict. That it did not boot is no error: the domain is
+/* Boot `vm` and wait for its verdict. That it did not pass is no error: the domain is
  * left for a look at it. On an error all that was made is removed again. */
 int failover_test(struct store *store, const char *state_dir, const struct store_vm *vm,
                   const struct failover_options *options, struct failover_result *result,

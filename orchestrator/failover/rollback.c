@@ -163,6 +163,7 @@ int failover_rollback(struct store *store, const char *state_dir, const struct s
 static bool is_left(const struct store_failover *failover)
 {
     bool has_verdict = strcmp(failover->state, FAILOVER_BOOTED) == 0 ||
+                       strcmp(failover->state, FAILOVER_CHECK_FAILED) == 0 ||
                        strcmp(failover->state, FAILOVER_NOT_BOOTED) == 0;
 
     if (strcmp(failover->kind, "test") != 0 || !failover_is_here(failover))

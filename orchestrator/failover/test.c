@@ -53,6 +53,13 @@ static const struct boot_step steps[] = {
 
 static const struct boot_kind kind = { "test", "test of", steps, sizeof steps / sizeof steps[0] };
 
+static const char *state_of(const struct failover_result *result)
+{
+    return result->passed            ? FAILOVER_BOOTED
+           : result->evidence.booted ? FAILOVER_CHECK_FAILED
+                                     : FAILOVER_NOT_BOOTED;
+}
+
 int failover_test(struct store *store, const char *state_dir, const struct store_vm *vm,
                   const struct failover_options *options, struct failover_result *result,
                   struct error **err)
@@ -81,13 +88,15 @@ int failover_test(struct store *store, const char *state_dir, const struct store
         boot_take_back(&boot, *err);
         return -1;
     }
-    boot_watch(&boot);
+    if (boot_watch(&boot, err) < 0) {
+        boot_take_back(&boot, *err);
+        return -1;
+    }
     if (options->keep_s)
         result->failover.keep_until_ms = store_now_ms() + (int64_t)options->keep_s * 1000;
-    if (boot_keep_evidence(&boot, err) < 0)
+    if (boot_keep_evidence(&boot, err) < 0 || boot_set_state(&boot, state_of(result), err) < 0)
         return -1;
-    return boot_set_state(&boot, result->evidence.booted ? FAILOVER_BOOTED : FAILOVER_NOT_BOOTED,
-                          err);
+    return options->roll_back ? failover_undo(store, state_dir, &result->failover, err) : 0;
 }
 
 int failover_print_xml(struct store *store, const char *state_dir, const struct store_vm *vm,

@@ -70,7 +70,7 @@ static void write_boot(struct report_writer *writer, const struct report_failove
                    report_seconds(seen, "rpo_seconds"),
                    cell_text(text_of(seen, "why")),
                    cell_text(text_of(seen, "line")),
-                   cell_flag(guest ? guest : seen, "agent"),
+                   cell_flag(seen, "agent"),
                    cell_text(text_of(os, "pretty-name")),
                    cell_text(text_of(os, "kernel-release")),
                    cell_text(text_of(object_of(guest, "hostname", json_type_object), "host-name")),

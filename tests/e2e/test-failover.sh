@@ -168,7 +168,7 @@ is "$(jq -r '.state, .evidence.booted, .evidence.by' "$tmp/show.json" | xargs)" 
     "booted true agent" "the guest agent is the evidence"
 ok jq -e '.evidence.guest.os["kernel-release"] and (.evidence.guest.filesystems | length >= 2)' "$tmp/show.json" -- \
     "with the system that runs and its file systems"
-like "$(vmferry failover show guest)" 'guest  .*, [2-9] file systems' "which is shown"
+like "$(vmferry failover show guest)" "mounted   [2-9] file systems" "which is shown"
 console=$(jq -r .evidence.console "$tmp/show.json")
 like "$(cat "$console")" "disk data device=vdb serial=disk-2001" "the guest sees its disks by their keys"
 ok replicate -- "replication goes on during a test"
