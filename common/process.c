@@ -14,6 +14,7 @@
 #define OUTPUT_MAX   ((size_t)64 << 20)
 #define STDERR_KEPT  ((size_t)2048)
 #define RUN_GRACE_MS 2000
+#define STOP_LOOK_MS 100
 #define LOOK_NS      2000000L
 
 #define LISTEN_FD  3 /* where systemd's protocol has the first socket */
@@ -329,21 +330,36 @@ static void cleanup_sink(struct sink *sink)
     free(sink->data);
 }
 
+static bool is_stopped(const struct process_watch *watch)
+{
+    return watch && watch->stop && atomic_load(watch->stop);
+}
+
+/* How long poll() may wait. */
+static int wait_at_most(int64_t deadline, const struct process_watch *watch)
+{
+    if (deadline >= 0)
+        return (int)(deadline - now_ms());
+    return watch && watch->stop ? STOP_LOOK_MS : -1;
+}
+
 /* Read both pipes until both end. Returns 0, or an errno. */
-static int drain(int out_fd, int err_fd, int64_t deadline, bool keep_out, struct sink *out,
-                 struct sink *errors)
+static int drain(int out_fd, int err_fd, int64_t deadline, const struct process_watch *watch,
+                 bool keep_out, struct sink *out, struct sink *errors)
 {
     struct pollfd fds[2] = { { .fd = out_fd, .events = POLLIN },
                              { .fd = err_fd, .events = POLLIN } };
     char buf[16384];
 
     while (fds[0].fd >= 0 || fds[1].fd >= 0) {
-        int64_t left = deadline < 0 ? -1 : deadline - now_ms();
+        int left = wait_at_most(deadline, watch);
         int r;
 
         if (deadline >= 0 && left <= 0)
             return ETIMEDOUT;
-        r = poll(fds, 2, (int)left);
+        if (is_stopped(watch))
+            return ECANCELED;
+        r = poll(fds, 2, left);
         if (r < 0 && errno != EINTR)
             return errno;
         for (int i = 0; r > 0 && i < 2; i++) {
@@ -358,6 +374,8 @@ static int drain(int out_fd, int err_fd, int64_t deadline, bool keep_out, struct
                 fds[i].fd = -1;
                 continue;
             }
+            if (i == 0 && watch && watch->hear)
+                watch->hear(watch->opaque, buf, (size_t)n);
             if (i == 0 && !keep_out)
                 continue;
             if (sink_add(i == 0 ? out : errors, buf, (size_t)n) < 0)
@@ -385,7 +403,8 @@ static int describe_failure(const char *program, int status, struct sink *errors
                      *text ? ": " : "", text);
 }
 
-int process_run(const char *const argv[], int timeout_ms, char **out, struct error **err)
+static int run(const char *const argv[], int timeout_ms, const struct process_watch *watch,
+               char **out, struct error **err)
 {
     struct process_options options = PROCESS_OPTIONS_INIT;
     CLEANUP(cleanup_sink) struct sink output = { 0 };
@@ -411,13 +430,14 @@ int process_run(const char *const argv[], int timeout_ms, char **out, struct err
     options.stdout_fd = out_write;
     options.stderr_fd = err_write;
     options.die_with_parent = true;
+    options.own_group = watch != NULL;
     pid = process_start(argv, &options, err);
     if (pid < 0)
         return -1;
     close(steal_fd(out_write));
     close(steal_fd(err_write));
 
-    errnum = drain(out_read, err_read, deadline, out != NULL, &output, &errors);
+    errnum = drain(out_read, err_read, deadline, watch, out != NULL, &output, &errors);
     if (errnum != 0) {
         process_stop(pid, RUN_GRACE_MS);
         return error_set_errno(err, errnum, "running %s", argv[0]);
@@ -432,4 +452,15 @@ int process_run(const char *const argv[], int timeout_ms, char **out, struct err
         *out = steal_ptr(output.data);
     }
     return 0;
+}
+
+int process_run(const char *const argv[], int timeout_ms, char **out, struct error **err)
+{
+    return run(argv, timeout_ms, NULL, out, err);
+}
+
+int process_run_watched(const char *const argv[], const struct process_watch *watch,
+                        struct error **err)
+{
+    return run(argv, -1, watch, NULL, err);
 }

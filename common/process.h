@@ -3,7 +3,9 @@
 #ifndef VMFERRY_PROCESS_H
 #define VMFERRY_PROCESS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 #include "error.h"
@@ -44,5 +46,16 @@ void process_stop(pid_t pid, int grace_ms);
  * 64 MiB), NUL-terminated, the caller's to free. timeout_ms -1: none; when it
  * passes, the program is killed and that is an error. */
 int process_run(const char *const argv[], int timeout_ms, char **out, struct error **err);
+
+/* What may take long. */
+struct process_watch {
+    atomic_int *stop; /* non-zero: it is told to end, errnum ECANCELED; NULL: nobody stops it */
+    /* A piece of its stdout, as it comes; NULL: nobody listens. */
+    void (*hear)(void *opaque, const char *data, size_t length);
+    void *opaque;
+};
+/* As process_run, without a time limit. Ctrl-C in a terminal does not reach it. */
+int process_run_watched(const char *const argv[], const struct process_watch *watch,
+                        struct error **err);
 
 #endif

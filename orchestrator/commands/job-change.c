@@ -8,6 +8,7 @@
 #include "commands/task-line.h"
 #include "commands/watch.h"
 #include "job/control.h"
+#include "job/retire.h"
 #include "log/log.h"
 
 struct arguments {
@@ -143,14 +144,20 @@ int job_pause_command(int argc, char *argv[], struct error **err)
     return print_job_state(context.store, id, arguments.common.json, err);
 }
 
-static int check_type(const struct store_job *job, struct error **err)
+static int refuse_type(const struct store_job *job, struct error **err)
 {
-    if (strcmp(job->type, JOB_REPLICATION) == 0)
-        return 0;
     return error_set(err,
-                     "job %" PRId64 " is no replication (%s): the command that began it goes on "
-                     "with it",
+                     "job %" PRId64 " is neither a replication nor a merge (%s): the command that "
+                     "began it goes on with it",
                      job->id, job->type);
+}
+
+/* A merge goes on where it was stopped. */
+static int resume_merge(struct context *context, int64_t id, bool json, struct error **err)
+{
+    return job_retire_resume(context->store, context->state_dir, id, cancel_on_signals(), err) < 0
+               ? -1
+               : print_job_state(context->store, id, json, err);
 }
 
 static int resume(struct context *context, int64_t id, const struct arguments *arguments,
@@ -162,8 +169,13 @@ static int resume(struct context *context, int64_t id, const struct arguments *a
     struct store_job job;
     struct store_vm vm;
 
-    if (store_job_get(context->store, id, &job, err) < 0 || check_type(&job, err) < 0 ||
-        store_vm_get(context->store, job.vm_id, &vm, err) < 0 ||
+    if (store_job_get(context->store, id, &job, err) < 0)
+        return -1;
+    if (strcmp(job.type, JOB_MERGE) == 0)
+        return resume_merge(context, id, arguments->common.json, err);
+    if (strcmp(job.type, JOB_REPLICATION) != 0)
+        return refuse_type(&job, err);
+    if (store_vm_get(context->store, job.vm_id, &vm, err) < 0 ||
         run_options(&context->config, &options, err) < 0 ||
         run_job(context, &vm, id, &options, &look, &result, err) < 0)
         return -1;

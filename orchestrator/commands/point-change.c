@@ -4,6 +4,7 @@
 
 #include "commands/options.h"
 #include "commands/point.h"
+#include "commands/watch.h"
 #include "job/prune.h"
 #include "job/retire.h"
 #include "log/log.h"
@@ -23,7 +24,7 @@ static int print_outcome(const struct store_vm *vm, unsigned number, const char 
 int point_delete(struct context *context, const struct store_vm *vm, unsigned number, bool newest,
                  bool json, struct error **err)
 {
-    const struct retire_options options = { .newest = newest };
+    const struct retire_options options = { .newest = newest, .cancel = cancel_on_signals() };
 
     if (job_retire(context->store, context->state_dir, vm, number, &options, err) < 0)
         return -1;
@@ -72,7 +73,7 @@ int point_pin(struct context *context, const struct store_vm *vm, unsigned numbe
 int point_delete_all(struct context *context, const struct store_vm *vm, bool json,
                      struct error **err)
 {
-    if (job_retire_all(context->store, context->state_dir, vm, err) < 0)
+    if (job_retire_all(context->store, context->state_dir, vm, cancel_on_signals(), err) < 0)
         return -1;
     if (json)
         return print_done("vm", vm->name, "deleted", err);
@@ -187,7 +188,9 @@ static void add_point(struct pruning *pruning, json_object *points, const struct
 static int prune_one(struct context *context, const struct store_vm *vm, bool dry_run,
                      struct pruning *pruning, struct error **err)
 {
-    const struct prune_options options = { .keep = context->config.keep, .dry_run = dry_run };
+    const struct prune_options options = { .keep = context->config.keep,
+                                           .dry_run = dry_run,
+                                           .cancel = dry_run ? NULL : cancel_on_signals() };
     CLEANUP_PRUNE struct prune_result result = { 0 };
     json_object *object = json_object_new_object();
     json_object *points = json_object_new_array();

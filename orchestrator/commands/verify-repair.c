@@ -24,13 +24,14 @@ static int load_again(struct verification *v, struct error **err)
                : error_set(err, "restore point %u changed while it was read", number);
 }
 
-static int repair_disks(struct verification *v, struct supply *supply, struct error **err)
+static int repair_disks(struct verification *v, struct claim *claim, struct supply *supply,
+                        struct error **err)
 {
     const struct repair repair = { .store = v->context->store,
                                    .state_dir = v->context->state_dir,
                                    .vm = &v->vm,
                                    .point = &v->point,
-                                   .cancel = cancel_on_signals() };
+                                   .cancel = &claim->stop };
 
     for (size_t i = 0; i < v->point.count; i++) {
         const struct replica_disk *disk = &v->point.disks[i];
@@ -50,22 +51,22 @@ static int repair_disks(struct verification *v, struct supply *supply, struct er
 
 static int repair(struct verification *v, struct claim *claim, struct bar *bar, struct error **err)
 {
+    CLEANUP_MERGING struct merging merging = { 0 };
     struct supply supply = { 0 };
     char what[64];
     size_t finished;
     int r;
 
+    merging_start(&merging, claim, v->context->store);
     if (images_lock(v->context->state_dir, &v->vm, IMAGES_REWRITE, &v->reading, err) < 0 ||
-        retire_unfinished(claim, v->context->store, v->context->state_dir, &v->vm, &finished, err) <
-            0 ||
+        retire_unfinished(&merging, v->context->state_dir, &v->vm, &finished, err) < 0 ||
         load_again(v, err) < 0)
         return error_prefix(err, "it is damaged, and can't be repaired now");
     snprintf(what, sizeof what, "restore point %u", v->point.number);
     if (store_audit_vm(v->context->store, v->vm.id, "verify repair", what, NULL, NULL, err) < 0)
         return -1;
-    supply_open(&supply, v->context->store, v->context->state_dir, &v->vm, claim,
-                cancel_on_signals());
-    r = repair_disks(v, &supply, err);
+    supply_open(&supply, v->context->store, v->context->state_dir, &v->vm, claim, &claim->stop);
+    r = repair_disks(v, claim, &supply, err);
     supply_close(&supply);
     if (supply.trouble[0])
         bar_message(bar, "%s", supply.trouble);
@@ -80,7 +81,7 @@ int verify_repair(struct verification *v, struct bar *bar, struct error **err)
     v->repairs = calloc(v->point.count + 1, sizeof *v->repairs);
     if (!v->repairs)
         return error_set_errno(err, ENOMEM, "repairing");
-    if (claim_hold(v->context->store, &v->vm, "repair", &claim, err) < 0)
+    if (claim_hold(v->context->store, &v->vm, "repair", cancel_on_signals(), &claim, err) < 0)
         return error_prefix(err, "it is damaged, and can't be repaired now");
     return claim_let_go(claim, v->context->store, repair(v, claim, bar, err), err);
 }

@@ -314,10 +314,10 @@ int claim_vm(struct store *store, const struct store_vm *vm, const char *type, c
     return error_set(err, "'%s' is wanted by too many at once; try again", vm->name);
 }
 
-int claim_hold(struct store *store, const struct store_vm *vm, const char *type,
+int claim_hold(struct store *store, const struct store_vm *vm, const char *type, atomic_int *cancel,
                struct claim **claim, struct error **err)
 {
-    const struct claim_wants wants = { 0 };
+    const struct claim_wants wants = { .cancel = cancel };
 
     return claim_vm(store, vm, type, NULL, -1, &wants, claim, err);
 }
@@ -325,9 +325,21 @@ int claim_hold(struct store *store, const struct store_vm *vm, const char *type,
 int claim_let_go(struct claim *claim, struct store *store, int r, struct error **err)
 {
     CLEANUP_ERROR struct error *unwritten = NULL;
-    const char *reason = r < 0 ? error_message(*err) : NULL;
+    const char *status = r < 0 ? "failed" : "completed";
+    enum claim_wish wish = claim_wish(claim);
+    bool paused = r < 0 && wish == CLAIM_PAUSE && strcmp(claim->job.type, JOB_MERGE) == 0;
 
-    if (claim_end(claim, store, r < 0 ? "failed" : "completed", NULL, reason, &unwritten) == 0)
+    if (paused) {
+        error_prefix(err, "job %" PRId64 " is paused, `vmferry job resume %" PRId64 "` goes on",
+                     claim->job.id, claim->job.id);
+        (*err)->kind = ERROR_PAUSED;
+        status = "paused";
+    } else if (r < 0 && (wish == CLAIM_CANCEL || wish == CLAIM_PAUSE)) {
+        error_prefix(err, "job %" PRId64 " was cancelled", claim->job.id);
+        status = "cancelled";
+    }
+    if (claim_end(claim, store, status, paused ? "operator" : NULL,
+                  r < 0 ? error_message(*err) : NULL, &unwritten) == 0)
         return r;
     return r < 0 ? -1 : error_move(err, &unwritten);
 }

@@ -17,6 +17,7 @@
 #include "store/store.h"
 
 #define JOB_REPLICATION "manual"
+#define JOB_MERGE       "merge"
 
 enum claim_wish {
     CLAIM_GO_ON,
@@ -57,10 +58,12 @@ int claim_vm(struct store *store, const struct store_vm *vm, const char *type, c
              int64_t rate, const struct claim_wants *wants, struct claim **claim,
              struct error **err);
 
-/* For one that does something with a VM for which its replication has to wait: "merge". */
-int claim_hold(struct store *store, const struct store_vm *vm, const char *type,
+/* For one that does something with a VM for which its replication has to wait: "merge". `cancel`:
+ * of the operator's signals; NULL: none. */
+int claim_hold(struct store *store, const struct store_vm *vm, const char *type, atomic_int *cancel,
                struct claim **claim, struct error **err);
-/* The end of that: `r` of what was done, and returned; *err is why. */
+/* The end of that: `r` of what was done, and returned; *err is why. What was stopped is
+ * cancelled; a merge, which can be gone on with, is paused (ERROR_PAUSED) if that was wished. */
 int claim_let_go(struct claim *claim, struct store *store, int r, struct error **err);
 
 /* As if the job had never been: of one that only kept others away for a moment. */

@@ -88,7 +88,7 @@ int job_drop(struct store *store, const char *state_dir, const struct store_vm *
 {
     CLEANUP_CLAIM struct claim *claim = NULL;
 
-    if (claim_hold(store, vm, "drop", &claim, err) < 0)
+    if (claim_hold(store, vm, "drop", NULL, &claim, err) < 0)
         return -1;
     return claim_let_go(claim, store, drop_unfinished(store, state_dir, vm, claim, dropped, err),
                         err);

@@ -27,7 +27,7 @@ static int hold(void *opaque, const struct store_vm *vm, struct error **err)
 {
     struct holder *holder = opaque;
 
-    return holder->repair ? claim_hold(holder->store, vm, "exports", &holder->claim, err)
+    return holder->repair ? claim_hold(holder->store, vm, "exports", NULL, &holder->claim, err)
                           : look(holder->store, vm, err);
 }
 

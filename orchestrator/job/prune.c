@@ -64,13 +64,12 @@ static bool any_goes(const struct prune_result *result)
     return false;
 }
 
-static int delete_one(struct claim *claim, struct store *store, const char *state_dir,
-                      const struct store_vm *vm, struct prune_result *result,
-                      struct prune_point *point, struct error **err)
+static int delete_one(struct merging *merging, const char *state_dir, const struct store_vm *vm,
+                      struct prune_result *result, struct prune_point *point, struct error **err)
 {
     static const struct retire_options options = { .newest = false };
 
-    if (retire_point(claim, store, state_dir, vm, point->point.number, &options, err) == 0) {
+    if (retire_point(merging, state_dir, vm, point->point.number, &options, err) == 0) {
         point->outcome = PRUNE_DELETED;
         result->deleted++;
         return 0;
@@ -85,21 +84,26 @@ static int delete_one(struct claim *claim, struct store *store, const char *stat
 }
 
 /* The oldest first: each overlay is then copied once, however many points go. */
-int prune_locked(struct claim *claim, struct store *store, const char *state_dir,
-                 const struct store_vm *vm, const struct prune_options *options,
-                 struct prune_result *result, struct error **err)
+static int prune(struct merging *merging, const char *state_dir, const struct store_vm *vm,
+                 const struct prune_options *options, struct prune_result *result,
+                 struct error **err)
 {
+    struct store *store = merging->store;
     size_t finished;
 
     *result = (struct prune_result){ 0 };
-    if (retire_finish(claim, store, state_dir, vm, &finished, err) < 0 ||
+    if (retire_finish(merging, state_dir, vm, &finished, err) < 0 ||
         choose(store, vm, options, result, err) < 0)
         return -1;
+    for (size_t i = 0; i < result->count; i++) {
+        if (result->points[i].outcome == PRUNE_GOES)
+            retire_expect(merging, state_dir, &result->points[i].point);
+    }
     for (size_t i = 0; i < result->count; i++) {
         struct prune_point *point = &result->points[i];
 
         if (point->outcome == PRUNE_GOES &&
-            delete_one(claim, store, state_dir, vm, result, point, err) < 0)
+            delete_one(merging, state_dir, vm, result, point, err) < 0)
             return error_prefix(err, "deleting restore point %u of '%s'", point->point.number,
                                 vm->name);
     }
@@ -110,18 +114,23 @@ int job_prune(struct store *store, const char *state_dir, const struct store_vm 
               const struct prune_options *options, struct prune_result *result, struct error **err)
 {
     CLEANUP_CLAIM struct claim *claim = NULL;
+    CLEANUP_MERGING struct merging merging = { 0 };
     bool needed;
+    int r;
 
     if (choose(store, vm, options, result, err) < 0 ||
         retire_is_needed(store, state_dir, vm, &needed, err) < 0)
         return -1;
     if (options->dry_run || (!any_goes(result) && !needed))
         return 0;
-    if (claim_hold(store, vm, "merge", &claim, err) < 0)
+    if (claim_hold(store, vm, JOB_MERGE, options->cancel, &claim, err) < 0)
         return -1;
     prune_result_free(result);
-    return claim_let_go(claim, store,
-                        prune_locked(claim, store, state_dir, vm, options, result, err), err);
+    merging_start(&merging, claim, store);
+    r = prune(&merging, state_dir, vm, options, result, err);
+    if (r == 0)
+        merging_finish(&merging);
+    return claim_let_go(claim, store, r, err);
 }
 
 /* "2 points deleted: 3 4; 1 waits: …" */
@@ -150,6 +159,7 @@ void prune_after_sync(struct claim *claim, struct store *store, const char *stat
                       const struct store_vm *vm, const char *keep)
 {
     const struct prune_options options = { .keep = keep };
+    CLEANUP_MERGING struct merging merging = { 0 };
     CLEANUP_PRUNE struct prune_result result = { 0 };
     CLEANUP_ERROR struct error *err = NULL;
     CLEANUP_ERROR struct error *ignored = NULL;
@@ -157,7 +167,8 @@ void prune_after_sync(struct claim *claim, struct store *store, const char *stat
     bool failed;
 
     claim_step(claim, store, 0, "prune", "running", NULL, &ignored);
-    failed = prune_locked(claim, store, state_dir, vm, &options, &result, &err) < 0;
+    merging_start(&merging, claim, store);
+    failed = prune(&merging, state_dir, vm, &options, &result, &err) < 0;
     if (failed)
         snprintf(text, sizeof text, "old restore points could not be deleted: %s",
                  error_message(err));

@@ -34,19 +34,15 @@ void prune_result_free(struct prune_result *result);
 #define CLEANUP_PRUNE CLEANUP(prune_result_free)
 
 struct prune_options {
-    const char *keep; /* of a VM that has no rules of its own; "": all */
-    bool dry_run;     /* choose, and delete nothing */
+    const char *keep;   /* of a VM that has no rules of its own; "": all */
+    bool dry_run;       /* choose, and delete nothing */
+    atomic_int *cancel; /* of the operator's signals; NULL: none */
 };
 
 /* Takes the VM's locks when there is something to delete. On an error *result says what was
  * done up to then. */
 int job_prune(struct store *store, const char *state_dir, const struct store_vm *vm,
               const struct prune_options *options, struct prune_result *result, struct error **err);
-
-/* For who has the VM by a claim. */
-int prune_locked(struct claim *claim, struct store *store, const char *state_dir,
-                 const struct store_vm *vm, const struct prune_options *options,
-                 struct prune_result *result, struct error **err);
 
 /* The last step of a sync that made a point; the caller has the VM by a claim. What fails here
  * fails nothing else: it is said, and a later run tries again. */

@@ -32,18 +32,35 @@ static void say(const struct recovery *recovery, const char *fmt, ...)
     recovery->options->say(recovery->options->opaque, text);
 }
 
-/* Points whose deletion a dead process began. */
+/* The operator paused a merge: it is not gone on with behind their back. */
+static int is_held(const struct recovery *recovery, const struct store_vm *vm, bool *held,
+                   struct error **err)
+{
+    struct store_job job;
+    bool found;
+
+    if (store_job_open(recovery->store, vm->id, &found, &job, err) < 0)
+        return -1;
+    *held = found && strcmp(job.type, JOB_MERGE) == 0 && strcmp(job.status, "paused") == 0 &&
+            strcmp(job.paused_by, "operator") == 0;
+    if (*held) {
+        recovery->result->paused++;
+        say(recovery,
+            "'%s': job %" PRId64 " (merge) was paused by the operator: `vmferry job resume "
+            "%" PRId64 "` goes on with it",
+            vm->name, job.id, job.id);
+    }
+    return 0;
+}
+
+/* Points whose deletion another process began. */
 static void finish_points(struct recovery *recovery, const struct store_vm *vm)
 {
-    CLEANUP_CLAIM struct claim *claim = NULL;
     CLEANUP_ERROR struct error *problem = NULL;
     size_t count = 0;
 
-    if (claim_hold(recovery->store, vm, "merge", &claim, &problem) < 0 ||
-        claim_let_go(
-            claim, recovery->store,
-            retire_finish(claim, recovery->store, recovery->state_dir, vm, &count, &problem),
-            &problem) < 0) {
+    if (job_retire_finish(recovery->store, recovery->state_dir, vm, recovery->options->cancel,
+                          &count, &problem) < 0) {
         recovery->result->going++;
         say(recovery, "'%s': %s", vm->name, error_message(problem));
         return;
@@ -159,16 +176,16 @@ static int remove_snapshots(struct recovery *recovery, const struct store_vm *vm
 
 static int recover_vm(struct recovery *recovery, const struct store_vm *vm, struct error **err)
 {
-    bool busy, going;
+    bool busy, going, held = false;
 
     if (recover_job(recovery, vm, &busy, err) < 0 ||
         retire_is_needed(recovery->store, recovery->state_dir, vm, &going, err) < 0)
         return -1;
     if (busy)
         return 0;
-    if (remove_snapshots(recovery, vm, err) < 0)
+    if (remove_snapshots(recovery, vm, err) < 0 || (going && is_held(recovery, vm, &held, err) < 0))
         return -1;
-    if (going)
+    if (going && !held)
         finish_points(recovery, vm);
     return 0;
 }

@@ -120,17 +120,23 @@ static int make_ready(const struct pool *pool, const struct store_vm *vm,
                                                   : pool_grow_base(pool, &disk, row->image, err);
 }
 
-static int merge(struct store *store, const struct pool *pool, const struct store_vm *vm,
-                 const struct store_point_disk *row, const struct store_point_disk *upper_row,
-                 struct error **err)
+static int merge(struct merging *merging, const struct pool *pool, const struct store_vm *vm,
+                 unsigned number, const struct store_point_disk *row,
+                 const struct store_point_disk *upper_row, struct error **err)
 {
     struct image lower, upper;
+    struct volume_watch watch;
 
     if (make_ready(pool, vm, row, upper_row->capacity, err) < 0 ||
         locate(pool, row, &lower, err) < 0 || locate(pool, upper_row, &upper, err) < 0 ||
-        merge_commit(&lower.at, &upper.at, upper_row->capacity, err) < 0 ||
-        rebase(store, pool, upper_row, &lower.at, err) < 0)
+        merging_check(merging, err) < 0)
         return error_prefix(err, "disk-%d", row->key);
+    merging_begin(merging, number, row, volume_allocated(upper.path));
+    watch = merging_watch(merging);
+    if (merge_commit(&lower.at, &upper.at, upper_row->capacity, &watch, err) < 0 ||
+        rebase(merging->store, pool, upper_row, &lower.at, err) < 0)
+        return error_prefix(err, "disk-%d", row->key);
+    merging_end(merging);
     return 0;
 }
 
@@ -208,20 +214,22 @@ static int trade(struct store *store, void *opaque, struct error **err)
     return tell_disks(store, pairs->vm, err);
 }
 
-static int merge_all(struct claim *claim, struct store *store, const char *state_dir,
-                     const struct store_vm *vm, const struct store_point *point, struct error **err)
+static int merge_all(struct merging *merging, const char *state_dir, const struct store_vm *vm,
+                     const struct store_point *point, struct error **err)
 {
     CLEANUP(free_pairs) struct pairs pairs = { .vm = vm };
+    struct store *store = merging->store;
     struct pool pool;
 
     if (open_pool(store, state_dir, vm->id, &pool, err) < 0 ||
         load_pairs(store, point, &pairs, err) < 0)
         return -1;
     for (size_t i = 0; i < pairs.count; i++) {
-        if (pairs.upper[i].id && merge(store, &pool, vm, &pairs.lower[i], &pairs.upper[i], err) < 0)
+        if (pairs.upper[i].id &&
+            merge(merging, &pool, vm, point->number, &pairs.lower[i], &pairs.upper[i], err) < 0)
             return -1;
     }
-    return pairs.any ? claim_transaction(claim, store, trade, &pairs, err) : 0;
+    return pairs.any ? claim_transaction(merging->claim, store, trade, &pairs, err) : 0;
 }
 
 static const struct store_export *export_of(const struct store_export *exports, size_t count,
@@ -341,16 +349,32 @@ static int drop(struct store *store, void *opaque, struct error **err)
                : store_vm_leave_pool(store, point->vm_id, err);
 }
 
-int retire_steps(struct claim *claim, struct store *store, const char *state_dir,
-                 const struct store_vm *vm, const struct store_point *point, struct error **err)
+/* What can't be found out now is not expected. */
+void retire_expect(struct merging *merging, const char *state_dir, const struct store_point *point)
+{
+    CLEANUP(free_pairs) struct pairs pairs = { 0 };
+    CLEANUP_ERROR struct error *ignored = NULL;
+    char path[PATH_MAX];
+
+    if (load_pairs(merging->store, point, &pairs, &ignored) < 0)
+        return;
+    for (size_t i = 0; i < pairs.count; i++) {
+        if (pairs.upper[i].id && volume_path(state_dir, pairs.upper[i].image, path, &ignored) == 0)
+            merging_expect(merging, &pairs.lower[i], volume_allocated(path));
+    }
+}
+
+int retire_steps(struct merging *merging, const char *state_dir, const struct store_vm *vm,
+                 const struct store_point *point, struct error **err)
 {
     struct store_point gone = *point;
+    struct store *store = merging->store;
 
-    if (merge_all(claim, store, state_dir, vm, point, err) < 0 ||
+    if (merge_all(merging, state_dir, vm, point, err) < 0 ||
         retire_map_anew(store, state_dir, vm, err) < 0 ||
         remove_files(store, state_dir, vm, point, err) < 0)
         return -1;
-    return claim_transaction(claim, store, drop, &gone, err);
+    return claim_transaction(merging->claim, store, drop, &gone, err);
 }
 
 /* Every image and leaves file of the complete points that is not sealed: whether there is one, or
@@ -399,18 +423,21 @@ int retire_is_needed(struct store *store, const char *state_dir, const struct st
     return 0;
 }
 
-int retire_unfinished(struct claim *claim, struct store *store, const char *state_dir,
-                      const struct store_vm *vm, size_t *count, struct error **err)
+int retire_unfinished(struct merging *merging, const char *state_dir, const struct store_vm *vm,
+                      size_t *count, struct error **err)
 {
     CLEANUP_FREE struct store_point *going = NULL;
+    struct store *store = merging->store;
     bool open;
 
     if (store_points_going(store, vm->id, &going, count, err) < 0 ||
         look_at_seals(store, state_dir, vm, true, &open, err) < 0)
         return -1;
+    for (size_t i = 0; i < *count; i++)
+        retire_expect(merging, state_dir, &going[i]);
     /* The newest first: what stands on another one may be on its way out, too. */
     for (size_t i = 0; i < *count; i++) {
-        if (retire_steps(claim, store, state_dir, vm, &going[i], err) < 0)
+        if (retire_steps(merging, state_dir, vm, &going[i], err) < 0)
             return error_prefix(err, "finishing the deletion of restore point %u of '%s'",
                                 going[i].number, vm->name);
     }

@@ -3,15 +3,18 @@
 #ifndef VMFERRY_RETIRE_STEPS_H
 #define VMFERRY_RETIRE_STEPS_H
 
-#include "job/claim.h"
+#include "job/merging.h"
 
 /* That the images which going would change can be changed now. */
 int retire_check_images(struct store *store, const char *state_dir, const struct store_point *point,
                         struct error **err);
 
 /* From wherever it stands to its end. */
-int retire_steps(struct claim *claim, struct store *store, const char *state_dir,
-                 const struct store_vm *vm, const struct store_point *point, struct error **err);
+int retire_steps(struct merging *merging, const char *state_dir, const struct store_vm *vm,
+                 const struct store_point *point, struct error **err);
+
+/* What it will merge, for who shows it. */
+void retire_expect(struct merging *merging, const char *state_dir, const struct store_point *point);
 
 /* The exports of a VM, images of which are about to go, offer its newest point. */
 int retire_map_anew(struct store *store, const char *state_dir, const struct store_vm *vm,
@@ -23,7 +26,7 @@ int retire_is_needed(struct store *store, const char *state_dir, const struct st
                      bool *needed, struct error **err);
 
 /* All of that: *count points are gone. */
-int retire_unfinished(struct claim *claim, struct store *store, const char *state_dir,
-                      const struct store_vm *vm, size_t *count, struct error **err);
+int retire_unfinished(struct merging *merging, const char *state_dir, const struct store_vm *vm,
+                      size_t *count, struct error **err);
 
 #endif

@@ -143,20 +143,40 @@ static int check(struct store *store, const char *state_dir, const struct store_
     return retire_check_images(store, state_dir, &point, err);
 }
 
-int retire_point(struct claim *claim, struct store *store, const char *state_dir,
-                 const struct store_vm *vm, unsigned number, const struct retire_options *options,
-                 struct error **err)
+/* One that another run began to delete. */
+static int is_going(struct store *store, const struct store_vm *vm, unsigned number, bool *going,
+                    struct error **err)
+{
+    CLEANUP_FREE struct store_point *points = NULL;
+    size_t count;
+
+    *going = false;
+    if (store_points_going(store, vm->id, &points, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        *going |= points[i].number == number;
+    return 0;
+}
+
+int retire_point(struct merging *merging, const char *state_dir, const struct store_vm *vm,
+                 unsigned number, const struct retire_options *options, struct error **err)
 {
     struct beginning beginning = { .vm = vm, .number = number, .may_be_newest = options->newest };
+    struct store *store = merging->store;
     CLEANUP_CLOSE int lock = -1;
     size_t ignored;
+    bool going;
 
     if (images_lock(state_dir, vm, IMAGES_REWRITE, &lock, err) < 0 ||
-        retire_unfinished(claim, store, state_dir, vm, &ignored, err) < 0 ||
-        check(store, state_dir, vm, number, options, err) < 0 ||
-        claim_transaction(claim, store, begin, &beginning, err) < 0)
+        is_going(store, vm, number, &going, err) < 0 ||
+        retire_unfinished(merging, state_dir, vm, &ignored, err) < 0)
         return -1;
-    if (retire_steps(claim, store, state_dir, vm, &beginning.point, err) < 0)
+    if (going)
+        return 0;
+    if (check(store, state_dir, vm, number, options, err) < 0 || merging_check(merging, err) < 0 ||
+        claim_transaction(merging->claim, store, begin, &beginning, err) < 0)
+        return -1;
+    if (retire_steps(merging, state_dir, vm, &beginning.point, err) < 0)
         return error_prefix(err,
                             "restore point %u can't be used any more, but is not gone yet "
                             "(`vmferry recover %s` finishes it)",
@@ -164,9 +184,10 @@ int retire_point(struct claim *claim, struct store *store, const char *state_dir
     return 0;
 }
 
-int retire_finish(struct claim *claim, struct store *store, const char *state_dir,
-                  const struct store_vm *vm, size_t *count, struct error **err)
+int retire_finish(struct merging *merging, const char *state_dir, const struct store_vm *vm,
+                  size_t *count, struct error **err)
 {
+    struct store *store = merging->store;
     CLEANUP_CLOSE int lock = -1;
     bool needed;
 
@@ -177,18 +198,58 @@ int retire_finish(struct claim *claim, struct store *store, const char *state_di
         return 0;
     if (images_lock(state_dir, vm, IMAGES_REWRITE, &lock, err) < 0)
         return -1;
-    return retire_unfinished(claim, store, state_dir, vm, count, err);
+    return retire_unfinished(merging, state_dir, vm, count, err);
+}
+
+/* A merge from its claim to its end. */
+static int end(struct claim *claim, struct merging *merging, int r, struct error **err)
+{
+    if (r == 0)
+        merging_finish(merging);
+    return claim_let_go(claim, merging->store, r, err);
 }
 
 int job_retire(struct store *store, const char *state_dir, const struct store_vm *vm,
                unsigned number, const struct retire_options *options, struct error **err)
 {
     CLEANUP_CLAIM struct claim *claim = NULL;
+    CLEANUP_MERGING struct merging merging = { 0 };
 
-    if (claim_hold(store, vm, "merge", &claim, err) < 0)
+    if (claim_hold(store, vm, JOB_MERGE, options->cancel, &claim, err) < 0)
         return -1;
-    return claim_let_go(claim, store,
-                        retire_point(claim, store, state_dir, vm, number, options, err), err);
+    merging_start(&merging, claim, store);
+    return end(claim, &merging, retire_point(&merging, state_dir, vm, number, options, err), err);
+}
+
+int job_retire_finish(struct store *store, const char *state_dir, const struct store_vm *vm,
+                      atomic_int *cancel, size_t *count, struct error **err)
+{
+    CLEANUP_CLAIM struct claim *claim = NULL;
+    CLEANUP_MERGING struct merging merging = { 0 };
+
+    if (claim_hold(store, vm, JOB_MERGE, cancel, &claim, err) < 0)
+        return -1;
+    merging_start(&merging, claim, store);
+    return end(claim, &merging, retire_finish(&merging, state_dir, vm, count, err), err);
+}
+
+int job_retire_resume(struct store *store, const char *state_dir, int64_t job_id,
+                      atomic_int *cancel, struct error **err)
+{
+    const struct claim_wants wants = { .cancel = cancel };
+    CLEANUP_CLAIM struct claim *claim = NULL;
+    CLEANUP_MERGING struct merging merging = { 0 };
+    struct store_vm vm;
+    size_t count;
+
+    if (claim_take(store, job_id, &wants, &claim, err) < 0)
+        return -1;
+    merging_start(&merging, claim, store);
+    return end(claim, &merging,
+               store_vm_get(store, claim->job.vm_id, &vm, err) < 0
+                   ? -1
+                   : retire_finish(&merging, state_dir, &vm, &count, err),
+               err);
 }
 
 /* The VM is as if it had never been replicated; what its jobs said of it stays. */
@@ -219,26 +280,28 @@ static int begin_all(struct store *store, void *opaque, struct error **err)
     return store_audit_vm(store, vm->id, "point delete", "all restore points", NULL, NULL, err);
 }
 
-static int retire_all(struct claim *claim, struct store *store, const char *state_dir,
-                      const struct store_vm *vm, struct error **err)
+static int retire_all(struct merging *merging, const char *state_dir, const struct store_vm *vm,
+                      struct error **err)
 {
     CLEANUP_CLOSE int images = -1;
     struct store_vm copy = *vm;
     size_t count;
 
     if (images_lock(state_dir, vm, IMAGES_REWRITE, &images, err) < 0 ||
-        retire_unfinished(claim, store, state_dir, vm, &count, err) < 0 ||
-        claim_transaction(claim, store, begin_all, &copy, err) < 0)
+        retire_unfinished(merging, state_dir, vm, &count, err) < 0 ||
+        claim_transaction(merging->claim, merging->store, begin_all, &copy, err) < 0)
         return -1;
-    return retire_unfinished(claim, store, state_dir, vm, &count, err);
+    return retire_unfinished(merging, state_dir, vm, &count, err);
 }
 
 int job_retire_all(struct store *store, const char *state_dir, const struct store_vm *vm,
-                   struct error **err)
+                   atomic_int *cancel, struct error **err)
 {
     CLEANUP_CLAIM struct claim *claim = NULL;
+    CLEANUP_MERGING struct merging merging = { 0 };
 
-    if (claim_hold(store, vm, "merge", &claim, err) < 0)
+    if (claim_hold(store, vm, JOB_MERGE, cancel, &claim, err) < 0)
         return -1;
-    return claim_let_go(claim, store, retire_all(claim, store, state_dir, vm, err), err);
+    merging_start(&merging, claim, store);
+    return end(claim, &merging, retire_all(&merging, state_dir, vm, err), err);
 }

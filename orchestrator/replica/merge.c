@@ -52,20 +52,33 @@ static int check_backing(const struct merge_image *upper, const struct merge_ima
                      lower->path);
 }
 
-int merge_commit(const struct merge_image *lower, const struct merge_image *upper,
-                 uint64_t capacity, struct error **err)
+static int commit(const struct merge_image *lower, const struct merge_image *upper,
+                  uint64_t capacity, const struct volume_watch *watch, struct error **err)
 {
-    if (check_backing(upper, lower, err) < 0 || volume_unseal(lower->path, err) < 0 ||
-        volume_unseal(upper->path, err) < 0)
+    if (volume_unseal(lower->path, err) < 0 || volume_unseal(upper->path, err) < 0)
         return -1;
     /* A killed writer may have left leaked clusters. */
     if ((is_qcow2(lower) && volume_check_overlay(lower->path, err) < 0) ||
         volume_grow(lower->path, lower->format, capacity, err) < 0)
         return -1;
-    if (volume_commit(upper->path, err) < 0 || volume_sync(lower->path, err) < 0 ||
-        volume_seal(upper->path, err) < 0)
+    return volume_commit(upper->path, watch, err) < 0 ? -1 : volume_sync(lower->path, err);
+}
+
+int merge_commit(const struct merge_image *lower, const struct merge_image *upper,
+                 uint64_t capacity, const struct volume_watch *watch, struct error **err)
+{
+    CLEANUP_ERROR struct error *ignored = NULL;
+    int r;
+
+    if (check_backing(upper, lower, err) < 0)
         return -1;
-    return volume_seal(lower->path, err);
+    r = commit(lower, upper, capacity, watch, err);
+    if (volume_seal(upper->path, r < 0 ? &ignored : err) < 0)
+        r = -1;
+    error_clear(&ignored);
+    if (volume_seal(lower->path, r < 0 ? &ignored : err) < 0)
+        r = -1;
+    return r;
 }
 
 int merge_rebase(const char *path, const struct merge_image *below, bool sealed, struct error **err)

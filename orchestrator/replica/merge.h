@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "replica/volume.h"
 
 struct merge_image {
     const char *path; /* absolute */
@@ -31,9 +32,10 @@ struct merge_image {
 int merge_check(const struct merge_image *lower, const struct merge_image *upper,
                 struct error **err);
 
-/* The upper image's data into the lower one, which is grown to `capacity` first. */
+/* The upper image's data into the lower one, which is grown to `capacity` first. What is stopped
+ * by the watch (errnum ECANCELED) is as if it had been killed there, but sealed. */
 int merge_commit(const struct merge_image *lower, const struct merge_image *upper,
-                 uint64_t capacity, struct error **err);
+                 uint64_t capacity, const struct volume_watch *watch, struct error **err);
 
 /* `path`, a qcow2 image, stands on `below` from now on, which shows the same as what it stood
  * on. `sealed`: it belongs to a complete point. */

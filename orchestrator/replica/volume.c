@@ -238,11 +238,15 @@ uint64_t volume_allocated(const char *path)
     return (uint64_t)st.st_blocks * 512;
 }
 
-/* It fails while a killed process's qemu-nbd or qemu-img still holds the image. */
-static int run_when_free(const char *const argv[], struct error **err)
+static const struct process_watch unwatched = { .stop = NULL };
+
+/* It fails while a killed process's qemu-nbd or qemu-img still holds the image ("Failed to get
+ * "write" lock"). */
+static int run_when_free(const char *const argv[], const struct process_watch *watch,
+                         struct error **err)
 {
-    for (int tries = 1; process_run(argv, -1, NULL, err) < 0; tries++) {
-        if (tries == LOCK_TRIES || !strstr(error_message(*err), "lock"))
+    for (int tries = 1; process_run_watched(argv, watch, err) < 0; tries++) {
+        if (tries == LOCK_TRIES || !strstr(error_message(*err), "\" lock"))
             return -1;
         error_clear(err);
         usleep(LOCK_WAIT_US);
@@ -254,7 +258,7 @@ int volume_check_overlay(const char *path, struct error **err)
 {
     const char *argv[] = { "qemu-img", "check", "-q", "-f", "qcow2", "-r", "leaks", path, NULL };
 
-    return run_when_free(argv, err) < 0 ? error_prefix(err, "checking %s", path) : 0;
+    return run_when_free(argv, &unwatched, err) < 0 ? error_prefix(err, "checking %s", path) : 0;
 }
 
 int volume_set_backing(const char *path, const char *backing, const char *backing_format,
@@ -265,16 +269,31 @@ int volume_set_backing(const char *path, const char *backing, const char *backin
                            "-F",       backing_format, "-b", name, path, NULL };
 
     volume_backing_name(path, backing, name);
-    if (run_when_free(argv, err) < 0)
+    if (run_when_free(argv, &unwatched, err) < 0)
         return error_prefix(err, "putting %s on %s", path, backing);
     return volume_sync(path, err);
 }
 
-int volume_commit(const char *path, struct error **err)
+/* "    (12.34/100%)\r", again and again. */
+static void hear_percent(void *opaque, const char *data, size_t length)
 {
-    const char *argv[] = { "qemu-img", "commit", "-q", "-d", "-f", "qcow2", path, NULL };
+    const struct volume_watch *watch = opaque;
+    const char *last = memrchr(data, '(', length);
+    char text[16];
 
-    return run_when_free(argv, err) < 0 ? error_prefix(err, "merging %s", path) : 0;
+    if (!last)
+        return;
+    snprintf(text, sizeof text, "%.*s", (int)(data + length - last - 1), last + 1);
+    watch->progress(watch->opaque, strtod(text, NULL));
+}
+
+int volume_commit(const char *path, const struct volume_watch *watch, struct error **err)
+{
+    const char *argv[] = { "qemu-img", "commit", "-p", "-d", "-f", "qcow2", path, NULL };
+    struct volume_watch copy = *watch;
+    const struct process_watch process = { watch->stop, hear_percent, &copy };
+
+    return run_when_free(argv, &process, err) < 0 ? error_prefix(err, "merging %s", path) : 0;
 }
 
 static int grow_qcow2(const char *path, uint64_t capacity, struct error **err)
@@ -289,7 +308,7 @@ static int grow_qcow2(const char *path, uint64_t capacity, struct error **err)
         return error_set_errno(err, errno, "opening %s", path);
     if (qcow2_header_read(fd, &header, err) < 0)
         return error_prefix(err, "%s", path);
-    if (header.size < capacity && run_when_free(argv, err) < 0)
+    if (header.size < capacity && run_when_free(argv, &unwatched, err) < 0)
         return error_prefix(err, "growing %s to %" PRIu64 " bytes", path, capacity);
     return 0;
 }

@@ -10,6 +10,7 @@
 #define VMFERRY_VOLUME_H
 
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -63,8 +64,13 @@ void volume_backing_name(const char *path, const char *backing, char name[PATH_M
 int volume_set_backing(const char *path, const char *backing, const char *backing_format,
                        struct error **err);
 /* The data that the overlay holds, into the image that it stands on. The overlay stays as it
- * is; sync the other one. */
-int volume_commit(const char *path, struct error **err);
+ * is; sync the other one. It may be stopped at any time (errnum ECANCELED), and done again. */
+struct volume_watch {
+    atomic_int *stop; /* NULL: nobody stops it */
+    void (*progress)(void *opaque, double percent);
+    void *opaque;
+};
+int volume_commit(const char *path, const struct volume_watch *watch, struct error **err);
 /* At least `capacity` bytes from now on; what is new reads as zeroes. */
 int volume_grow(const char *path, const char *format, uint64_t capacity, struct error **err);
 

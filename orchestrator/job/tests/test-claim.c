@@ -67,7 +67,7 @@ static void test_one_owner(void **state)
     assert_int_equal(err->errnum, EBUSY);
     assert_non_null(strstr(error_message(err), "vmferry job watch"));
     error_clear(&err);
-    assert_int_equal(claim_hold(store, &vm, "merge", &second, &err), -1);
+    assert_int_equal(claim_hold(store, &vm, "merge", NULL, &second, &err), -1);
     assert_int_equal(err->errnum, EBUSY);
     error_clear(&err);
     job = job_of(store, first->job.id);
@@ -105,7 +105,7 @@ static void test_paused(void **state)
     assert_int_equal(claim_end(first, store, "paused", "operator", "so", &err), 0);
     job = job_of(store, first->job.id);
     assert_string_equal(job.paused_by, "operator");
-    assert_int_equal(claim_hold(store, &vm, "merge", &second, &err), -1);
+    assert_int_equal(claim_hold(store, &vm, "merge", NULL, &second, &err), -1);
     assert_non_null(strstr(error_message(err), "vmferry job resume"));
     error_clear(&err);
     assert_int_equal(

@@ -1,0 +1,170 @@
+#!/bin/bash
+# A merge as a job: its progress in the tables, paused by a signal and by `job pause`, cancelled,
+# gone on with by every way that there is; every other point shows what it showed, by digest.
+# shellcheck source=tests/lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+cd "$tmp" || exit 1
+export VMFERRY_STATE=$tmp/state VMFERRY_CONFIG=$tmp/vmferry.conf
+: >vmferry.conf
+uuid=6d7b3c52-1f0a-4c0e-9d55-0c8f5a1d2e77
+mib=1048576
+
+# qemu-img as it is, but merging takes its time.
+mkdir slow
+cat >slow/qemu-img <<END
+#!/bin/sh
+[ "\$1" != commit ] || { shift; set -- commit -r 3M "\$@"; }
+exec $(command -v qemu-img) "\$@"
+END
+chmod +x slow/qemu-img
+
+# Change 8 MiB of both disks and sync; the nth time the change id is u/n.
+moment=0
+sync_vm() {
+    moment=$((moment + 1))
+    for disk in 2000 2001; do
+        dd if=/dev/urandom of=disk-$disk bs=1M count=8 seek=$((4 * moment)) conv=notrunc status=none
+    done
+    jq -n --arg uuid $uuid --arg id "u/$moment" --arg since "u/$((moment - 1))" '{ uuid: $uuid, name: "app01",
+        firmware: "bios", cpus: 1, memory: 1048576, nics: [], disks: [ { key: 2000, unit: 0 }, { key: 2001, unit: 1 } |
+        . + { capacity: 67108864, backing_uuid: "b\(.key)", file: "disk-\(.key)", change_id: $id,
+              changes: { since: $since, map: "map" } } ] }' >vm.json
+    echo "$((4 * moment * mib)) $((8 * mib))" >map
+    [ "$moment" != 1 ] || vmferry source add nbd lab --file vm.json >/dev/null
+    vmferry replicate app01 --progress=none >/dev/null
+    cp vm.json "vm-$moment.json"
+}
+
+truncate -s 64M disk-2000 disk-2001
+for _ in 1 2 3 4 5 6; do sync_vm; done
+
+numbers() {
+    vmferry point list app01 --json | jq -r 'map(.point) | join(" ")'
+}
+
+job() { # JQ-EXPRESSION OF THE NEWEST JOB
+    vmferry job list --all --json | jq -r "max_by(.job) | $1"
+}
+
+# Run in the background; its exit status goes to the file status, what it says to the file said.
+begin() { # COMMAND…
+    rm -f status
+    # shellcheck disable=SC2016
+    PATH=$tmp/slow:$PATH setsid bash -c 'env --default-signal=INT "$@" >said 2>&1 & echo $! >pid; wait $!; echo $? >status' - "$@" &
+    background_pids+=($!)
+}
+
+ended() {
+    for _ in $(seq 300); do
+        [ ! -s status ] || break
+        sleep 0.1
+    done
+    cat status
+}
+
+# Called by ok().
+# shellcheck disable=SC2317
+# Until the merge has moved something.
+moves() {
+    for _ in $(seq 100); do
+        [ "$(job '.replication_type == "merge" and .status == "running" and .bytes_done > 0')" != true ] || return 0
+        sleep 0.1
+    done
+    return 1
+}
+
+sound() { # NAME
+    local out status=0
+    out=$(vmferry verify app01 --all --rate=0 2>&1) || status=1
+    is "$status" 0 "$1" || diag "$out"
+    is "$(pgrep -f "qemu-img commit.*$tmp" | wc -l)" 0 "... and no qemu-img is left"
+}
+
+# Its progress, and paused by `job pause`.
+
+begin vmferry point delete app01 2
+ok moves -- "a merge is a job with progress"
+id=$(job .job)
+json=$(vmferry job show "$id" --json)
+ok jq -e '.replication_type == "merge" and .percent > 0 and .percent < 100 and .bytes_total > 15000000' <(echo "$json") \
+    -- "... with percent and bytes"
+like "$(jq -r .current_operation <<<"$json")" "^merging restore point 2, disk-200[01]$" "... that says what it does"
+is "$(jq -r '.disks | map(.disk_id) | join(" ")' <<<"$json")" "disk-2000 disk-2001" "... for each disk"
+like "$(vmferry job list)" " app01 +merge .*running .*merging restore point 2" "... and in the list"
+vmferry job watch "$id" --progress=json >watched 2>watch.log &
+watcher=$!
+sleep 1
+is "$(vmferry job pause "$id" --json | jq -r .status)" paused "job pause pauses it"
+is "$(ended)" 3 "... its command exits with 3"
+like "$(<said)" "job $id is paused, .vmferry job resume $id. goes on.*restore point 2 can't be used any more" "... and says how it goes on"
+wait $watcher
+is "$?" 3 "... so does who watches"
+ok jq -se 'length > 1 and (map(.percent) | max) > 0' <(grep '"percent"' watch.log) -- "... who saw it move"
+is "$(numbers)" "1 3 4 5 6" "the point is not listed any more"
+sound "every other point shows what it showed"
+like "$(vmferry replicate app01 2>&1)" "open job $id .merge, paused.*job resume $id" "a sync is refused, and says why"
+vmferry recover >recovered 2>&1
+like "$(<recovered)" "job $id .merge. was paused by the operator" "recover leaves it alone, and says so"
+is "$(job .status)" paused "... indeed"
+begin vmferry job resume "$id"
+ok moves -- "job resume goes on"
+is "$(ended)" 0 "... to its end"
+is "$(job '[.status, .percent, (.disks[] | .percent, .current_operation)] | join(" ")')" \
+    "completed 100 100 Completed 100 Completed" "... and says so in the tables"
+is "$(numbers)" "1 3 4 5 6" "the point is gone"
+sound "every other point shows what it showed"
+is "$(sqlite3 state/vmferry.db 'SELECT count(*) FROM restore_points WHERE number = 2')" 0 "... its row, too"
+
+# Ctrl-C, and then the same command again.
+
+begin vmferry point delete app01 3
+ok moves -- "another merge"
+kill -INT "$(<pid)"
+is "$(ended)" 3 "a signal pauses it"
+is "$(job '[.status, .paused_by] | join(" ")')" "paused operator" "... for the operator to go on with"
+sound "every other point shows what it showed"
+is "$(vmferry point delete app01 3 2>&1)" "app01: restore point 3 is deleted" "the same again finishes it"
+is "$(job .status)" completed "... the same job"
+sound "every other point shows what it showed"
+
+# Cancelled: what is left is the next one's, here the sync's own pruning.
+
+begin vmferry point prune app01
+is "$(ended)" 0 "nothing to prune"
+vmferry point keep app01 last:2 >/dev/null
+begin vmferry point prune app01
+ok moves -- "a prune of two points"
+ok vmferry job cancel "$(job .job)" -- "job cancel ends it"
+is "$(ended)" 1 "... its command fails"
+like "$(<said)" "was cancelled.*restore point 1 can't be used any more, but is not gone yet" "... and says what is left"
+is "$(job .status)" cancelled "... and so does the table"
+sound "every other point shows what it showed"
+sync_vm
+is "$(numbers)" "6 7" "the next sync finishes, and prunes"
+sound "every other point shows what it showed"
+
+# While a sync prunes at its end, its row says so; stopped, the sync is complete all the same.
+
+moment=7
+begin vmferry replicate app01 --progress=none
+is "$(ended)" 0 "up to date"
+dd if=/dev/urandom of=disk-2000 bs=1M count=8 seek=40 conv=notrunc status=none
+sed 's/u\/7/u\/8/; s/"u\/6"/"u\/7"/' vm-7.json >vm.json
+echo "$((40 * mib)) $((8 * mib))" >map
+begin vmferry replicate app01 --progress=none
+for _ in $(seq 100); do
+    [[ $(job .current_operation) != merging* ]] || break
+    sleep 0.1
+done
+like "$(job '[.replication_type, .current_operation] | join(" ")')" "^manual merging restore point 6" "a sync that prunes says so"
+kill -INT "$(<pid)"
+is "$(ended)" 0 "stopped there, it is complete"
+is "$(job .status)" completed "... its job, too"
+is "$(numbers)" "7 8" "... and the point that goes is not listed"
+sound "every other point shows what it showed"
+ok vmferry recover -- "recover finishes it"
+is "$(sqlite3 state/vmferry.db 'SELECT group_concat(number) FROM restore_points')" "7,8" "... and its row is gone"
+sound "every other point shows what it showed"
+
+done_testing
