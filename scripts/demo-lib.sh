@@ -54,7 +54,7 @@ start_libvirt() {
         mkdir -p "$daemons"
         let_libvirt_see_kvm
         virtlogd --daemon --pid-file "$daemons/virtlogd.pid" 9>&-
-        libvirtd --daemon --pid-file "$daemons/libvirtd.pid" 9>&-
+        env -u TMPDIR libvirtd --daemon --pid-file "$daemons/libvirtd.pid" 9>&-
         poll 30 virsh --quiet version || fail "libvirtd does not answer; see /var/log/libvirt"
     fi
 }

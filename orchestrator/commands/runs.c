@@ -7,6 +7,7 @@
 #include "commands/human.h"
 #include "commands/options.h"
 #include "job/find.h"
+#include "job/moved.h"
 #include "job/options.h"
 #include "job/order.h"
 #include "table.h"
@@ -61,7 +62,8 @@ static int choose_named(struct store *store, const char *state_dir, char *const 
     for (int i = 0; i < count; i++) {
         struct store_vm vm;
 
-        if (job_find_vm(store, state_dir, names[i], NULL, &vm, err) < 0)
+        if (job_find_vm(store, state_dir, names[i], NULL, &vm, err) < 0 ||
+            moved_refuse(store, vm.id, 0, err) < 0)
             return -1;
         if (!is_chosen(runs, vm.id))
             runs->list[runs->count++].vm = vm;

@@ -73,6 +73,7 @@ static struct domain_plan domain_of(const struct boot *boot)
         .disk_count = boot->plan.point.count,
         .nics = boot->plan.nics,
         .nic_count = boot->plan.nic_count,
+        .persistent = boot->kind->persistent,
         .by_path = boot->by_path,
         .uid = geteuid(),
         .gid = getegid(),
@@ -82,14 +83,17 @@ static struct domain_plan domain_of(const struct boot *boot)
 
 static int check_network(const struct boot *boot, struct error **err)
 {
-    const struct net_target *target = &boot->options->network;
+    for (size_t i = 0; i < boot->plan.nic_count; i++) {
+        const struct domain_nic *nic = &boot->plan.nics[i];
 
-    if (target->kind != NET_NETWORK || !boot->plan.nic_count)
-        return 0;
-    return network_check(boot->connection, target->name, err);
+        if (!nic->isolated && !nic->bridge &&
+            network_check(boot->connection, nic->network, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
-static int plan(struct boot *boot, struct error **err)
+static int make_plan(struct boot *boot, struct error **err)
 {
     if (failover_plan_make(boot->store, boot->state_dir, boot->vm, boot->options, &boot->plan,
                            err) < 0)
@@ -98,7 +102,28 @@ static int plan(struct boot *boot, struct error **err)
     boot->result->point = boot->plan.point.number;
     snprintf(boot->title, sizeof boot->title, "%s %s, point %u", boot->kind->title, boot->vm->name,
              boot->plan.point.number);
-    failover_plan_name(&boot->plan, boot->options, boot->vm, &boot->result->failover);
+    return 0;
+}
+
+int boot_plan_again(struct boot *boot, struct error **err)
+{
+    struct store_failover *failover = &boot->result->failover;
+
+    failover_plan_free(&boot->plan);
+    if (make_plan(boot, err) < 0)
+        return -1;
+    failover->point_id = boot->plan.point.id;
+    failover->point = boot->plan.point.number;
+    boot_place(boot);
+    return 0;
+}
+
+static int plan(struct boot *boot, struct error **err)
+{
+    if (make_plan(boot, err) < 0)
+        return -1;
+    failover_plan_name(&boot->plan, boot->options, boot->vm, boot->kind->name,
+                       &boot->result->failover);
     failover_plan_place(&boot->plan, boot->state_dir, &boot->result->failover);
     failover_console(boot->state_dir, 0, boot->result->console);
     return 0;
@@ -113,7 +138,8 @@ int boot_prepare(struct boot *boot, struct error **err)
     if (compile(boot, err) < 0 || plan(boot, err) < 0 ||
         libvirt_connect(boot->options->uri, &boot->connection, err) < 0)
         return -1;
-    boot->by_path = libvirt_is_remote(boot->connection);
+    boot->remote = libvirt_is_remote(boot->connection);
+    boot->by_path = boot->remote || boot->kind->persistent;
     if (check_network(boot, err) < 0)
         return -1;
     domain = domain_of(boot);
@@ -188,14 +214,16 @@ int boot_check_storage(struct boot *boot, struct error **err)
 {
     struct domain_plan domain = domain_of(boot);
 
-    return boot->by_path ? storage_check(boot->connection, &domain, err) : 0;
+    return boot->remote ? storage_check(boot->connection, &domain, err) : 0;
 }
 
 int boot_make_network(struct boot *boot, struct error **err)
 {
     const char *name = boot->result->failover.network;
 
-    return *name ? network_start(boot->connection, name, boot->options->dhcp, err) : 0;
+    return *name ? network_start(boot->connection, name, boot->options->dhcp,
+                                 boot->kind->persistent, err)
+                 : 0;
 }
 
 int boot_start_domain(struct boot *boot, struct error **err)

@@ -23,6 +23,7 @@ struct boot_step {
 struct boot_kind {
     const char *name;              /* failover_jobs.kind */
     const char *title;             /* the domain's, before the VM's name: "test of" */
+    bool persistent;               /* its host may start the domain again, without vmferry */
     const struct boot_step *steps; /* after its row is written */
     size_t step_count;
 };
@@ -38,7 +39,8 @@ struct boot {
     struct failover_plan plan;
     regex_t expect;
     bool expects;
-    bool by_path; /* libvirt opens the images: it is not on this host */
+    bool remote;  /* libvirt is not on this host */
+    bool by_path; /* libvirt opens the images */
     virConnectPtr connection;
     virDomainPtr domain;
     char title[STORE_NAME + 64];
@@ -55,6 +57,8 @@ void boot_free(struct boot *boot);
 /* What can be refused is refused here, before anything is made or written down: the plan, the
  * names, and the XML as it will be. */
 int boot_prepare(struct boot *boot, struct error **err);
+/* The same failover, of the point that is the newest by now, say. */
+int boot_plan_again(struct boot *boot, struct error **err);
 /* The row is written: where its files are. */
 void boot_place(struct boot *boot);
 /* Images at and below a point change while one of them is merged away. A merge looks for open

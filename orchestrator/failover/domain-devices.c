@@ -158,7 +158,8 @@ static void add_console(xmlNodePtr devices, const struct domain_plan *plan)
 {
     xmlNodePtr serial = node_add(devices, "serial", "type", "file", NULL);
 
-    node_add(serial, "source", "path", plan->console, "append", "off", NULL);
+    node_add(serial, "source", "path", plan->console, "append", plan->persistent ? "on" : "off",
+             NULL);
     node_add(serial, "target", "port", "0", NULL);
 }
 

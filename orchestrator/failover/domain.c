@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <libvirt/virterror.h>
+#include <time.h>
 
 static int hand_over(virDomainPtr domain, const char *path, int flags, int key, size_t level,
                      struct error **err)
@@ -30,18 +31,25 @@ static int hand_over_disk(virDomainPtr domain, const struct domain_disk *disk, s
     return 0;
 }
 
-int domain_start(virConnectPtr connection, const struct domain_plan *plan, virDomainPtr *started,
-                 struct error **err)
+int domain_define(virConnectPtr connection, const struct domain_plan *plan, virDomainPtr *domain,
+                  struct error **err)
 {
-    CLEANUP_DOMAIN virDomainPtr domain = NULL;
     CLEANUP_FREE char *xml = NULL;
 
     if (domain_xml(plan, &xml, err) < 0)
         return -1;
+    *domain = virDomainDefineXMLFlags(connection, xml, VIR_DOMAIN_DEFINE_VALIDATE);
+    return *domain ? 0 : libvirt_error(err, "defining domain %s", plan->name);
+}
+
+int domain_start(virConnectPtr connection, const struct domain_plan *plan, virDomainPtr *started,
+                 struct error **err)
+{
+    CLEANUP_DOMAIN virDomainPtr domain = NULL;
+
     /* Defined, not transient: only a domain that exists can be given descriptors. */
-    domain = virDomainDefineXMLFlags(connection, xml, VIR_DOMAIN_DEFINE_VALIDATE);
-    if (!domain)
-        return libvirt_error(err, "defining domain %s", plan->name);
+    if (domain_define(connection, plan, &domain, err) < 0)
+        return -1;
     for (size_t i = 0; i < plan->disk_count && !plan->by_path; i++) {
         if (hand_over_disk(domain, &plan->disks[i], err) < 0)
             return -1;
@@ -74,5 +82,35 @@ int domain_remove(virConnectPtr connection, const char *uuid, struct error **err
                                            VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA) < 0 &&
         virGetLastErrorCode() != VIR_ERR_NO_DOMAIN)
         return libvirt_error(err, "removing domain %s", virDomainGetName(domain));
+    return 0;
+}
+
+int domain_look(virConnectPtr connection, const char *uuid, bool *exists, bool *active,
+                struct error **err)
+{
+    CLEANUP_DOMAIN virDomainPtr domain = virDomainLookupByUUIDString(connection, uuid);
+    int r = domain ? virDomainIsActive(domain) : -1;
+
+    if (r < 0 && !is_gone())
+        return libvirt_error(err, "looking for domain %s", uuid);
+    *exists = domain != NULL && r >= 0;
+    *active = r > 0;
+    return 0;
+}
+
+int domain_stop(virConnectPtr connection, const char *uuid, unsigned timeout_s, struct error **err)
+{
+    CLEANUP_DOMAIN virDomainPtr domain = virDomainLookupByUUIDString(connection, uuid);
+    const struct timespec pause = { .tv_nsec = 500000000 };
+
+    if (!domain)
+        return is_gone() ? 0 : libvirt_error(err, "looking for domain %s", uuid);
+    if (virDomainIsActive(domain) == 1 && virDomainShutdown(domain) == 0) {
+        for (unsigned halves = 0; halves < 2 * timeout_s && virDomainIsActive(domain) == 1;
+             halves++)
+            nanosleep(&pause, NULL);
+    }
+    if (virDomainDestroy(domain) < 0 && !is_gone())
+        return libvirt_error(err, "stopping domain %s", virDomainGetName(domain));
     return 0;
 }

@@ -29,6 +29,7 @@ struct domain_nic {
     char mac[18];      /* "": libvirt makes one */
     const char *model; /* QEMU's */
     bool bridge;       /* `network` is a bridge of the host, not a libvirt network */
+    bool isolated;     /* `network` is made for this failover */
     char network[256];
 };
 
@@ -43,7 +44,8 @@ struct domain_plan {
     size_t disk_count;
     const struct domain_nic *nics;
     size_t nic_count;
-    bool by_path; /* images are opened by libvirt, as this user and group */
+    bool persistent; /* it is to be started again by others, after its host was: see by_path */
+    bool by_path;    /* images are opened by libvirt, as this user and group */
     unsigned uid, gid;
     const struct override *override; /* what the operator changes in the XML; NULL: nothing */
 };
@@ -63,6 +65,17 @@ int domain_check(const struct domain_plan *plan, struct error **err);
 /* Define it and boot it. An error may leave the definition behind. */
 int domain_start(virConnectPtr connection, const struct domain_plan *plan, virDomainPtr *domain,
                  struct error **err);
+
+/* Define it, with nothing that says it could start. */
+int domain_define(virConnectPtr connection, const struct domain_plan *plan, virDomainPtr *domain,
+                  struct error **err);
+
+/* Whether libvirt has it, and it runs. */
+int domain_look(virConnectPtr connection, const char *uuid, bool *exists, bool *active,
+                struct error **err);
+
+/* Ask its guest to shut down, and stop it at once when it has not done so by then. */
+int domain_stop(virConnectPtr connection, const char *uuid, unsigned timeout_s, struct error **err);
 
 /* Stop it at once and remove it with its NVRAM and TPM. Nothing to do when there is none. */
 int domain_remove(virConnectPtr connection, const char *uuid, struct error **err);

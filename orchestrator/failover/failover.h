@@ -31,6 +31,7 @@
 #define FAILOVER_CHECK_FAILED "check failed" /* booted, but */
 #define FAILOVER_ROLLING_BACK "rolling back"
 #define FAILOVER_ROLLED_BACK  "rolled back"
+#define FAILOVER_KEPT         "rolled back, kept" /* its disks are there: "live-ID" */
 
 struct failover_options {
     unsigned point;                  /* its number, 0: the newest */
@@ -40,6 +41,7 @@ struct failover_options {
     const char *virt_type;           /* auto, kvm, qemu */
     const char *uri;                 /* of libvirt; "": the default */
     struct net_target network;       /* of all NICs */
+    const struct netmap *networks;   /* each NIC by its mapping, instead; NULL */
     bool dhcp;                       /* in the isolated network */
     const struct override *override; /* or NULL */
     const struct checks *checks;     /* once it has booted; or NULL */

@@ -39,13 +39,29 @@ static char *network_xml(const char *name, int subnet)
     return node_dump(document);
 }
 
-static int start(virConnectPtr connection, const char *name, int subnet, struct error **err)
+static int make_lasting(virConnectPtr connection, const char *name, const char *xml,
+                        struct error **err)
+{
+    CLEANUP_NETWORK virNetworkPtr network = virNetworkDefineXML(connection, xml);
+
+    if (network && virNetworkSetAutostart(network, 1) == 0 && virNetworkCreate(network) == 0)
+        return 0;
+    libvirt_error(err, "making the isolated network %s", name);
+    if (network)
+        virNetworkUndefine(network);
+    return -1;
+}
+
+static int start(virConnectPtr connection, const char *name, int subnet, bool lasting,
+                 struct error **err)
 {
     CLEANUP_NETWORK virNetworkPtr network = NULL;
     CLEANUP_FREE char *xml = network_xml(name, subnet);
 
     if (!xml)
         return error_set_errno(err, ENOMEM, "making the isolated network %s", name);
+    if (lasting)
+        return make_lasting(connection, name, xml, err);
     network = virNetworkCreateXML(connection, xml);
     if (!network)
         return libvirt_error(err, "making the isolated network %s", name);
@@ -63,19 +79,27 @@ static unsigned hash(const char *text)
 
 /* libvirt looks at the routes of its host, and refuses a subnet that is in use there; which
  * one is free only it knows, and another test may take it first. */
-int network_start(virConnectPtr connection, const char *name, bool dhcp, struct error **err)
+int network_start(virConnectPtr connection, const char *name, bool dhcp, bool lasting,
+                  struct error **err)
 {
     unsigned first = hash(name);
 
     if (!dhcp)
-        return start(connection, name, -1, err);
+        return start(connection, name, -1, lasting, err);
     for (unsigned i = 0;; i++) {
-        if (start(connection, name, (int)((first + i) % SUBNETS), err) == 0)
+        if (start(connection, name, (int)((first + i) % SUBNETS), lasting, err) == 0)
             return 0;
         if (i + 1 >= SUBNET_TRIES || !strstr(error_message(*err), "already in use"))
             return -1;
         error_clear(err);
     }
+}
+
+static bool is_gone(void)
+{
+    int code = virGetLastErrorCode();
+
+    return code == VIR_ERR_NO_NETWORK || code == VIR_ERR_OPERATION_INVALID;
 }
 
 int network_remove(virConnectPtr connection, const char *name, struct error **err)
@@ -86,7 +110,9 @@ int network_remove(virConnectPtr connection, const char *name, struct error **er
         return virGetLastErrorCode() == VIR_ERR_NO_NETWORK
                    ? 0
                    : libvirt_error(err, "looking for network %s", name);
-    if (virNetworkDestroy(network) < 0 && virGetLastErrorCode() != VIR_ERR_NO_NETWORK)
+    if (virNetworkIsPersistent(network) == 1 && virNetworkUndefine(network) < 0 && !is_gone())
+        return libvirt_error(err, "removing network %s", name);
+    if (virNetworkDestroy(network) < 0 && !is_gone())
         return libvirt_error(err, "removing network %s", name);
     return 0;
 }

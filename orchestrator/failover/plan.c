@@ -54,21 +54,44 @@ static int plan_disks(struct failover_plan *plan, struct error **err)
     return 0;
 }
 
-static int plan_nics(struct failover_plan *plan, const struct net_target *target,
-                     struct error **err)
+/* Where a NIC goes: all to one place, or each by its mapping. */
+static int target_of(const struct failover_options *options, const struct store_vm *vm,
+                     const struct spec_nic *nic, struct net_target *target, struct error **err)
+{
+    const struct store_netmap *mapping;
+
+    *target = options->network;
+    if (!options->networks)
+        return 0;
+    mapping = netmap_find(options->networks, vm, nic);
+    if (!mapping)
+        return error_set(err, "NIC %s is in '%s', which is mapped to no network here", nic->mac,
+                         nic->network);
+    return net_target_parse(mapping->target, target, err);
+}
+
+static int plan_nics(struct failover_plan *plan, const struct failover_options *options,
+                     const struct store_vm *vm, struct error **err)
 {
     plan->nics = calloc(plan->spec.nic_count + 1, sizeof *plan->nics);
     if (!plan->nics)
         return error_set_errno(err, ENOMEM, "planning the domain");
-    for (size_t i = 0; i < plan->spec.nic_count && target->kind != NET_NONE; i++) {
-        struct domain_nic *nic = &plan->nics[plan->nic_count++];
+    for (size_t i = 0; i < plan->spec.nic_count; i++) {
+        struct net_target target;
+        struct domain_nic *nic;
 
+        if (target_of(options, vm, &plan->spec.nics[i], &target, err) < 0)
+            return -1;
+        if (target.kind == NET_NONE)
+            continue;
+        nic = &plan->nics[plan->nic_count++];
         strcpy(nic->mac, plan->spec.nics[i].mac);
         nic->model = hardware_nic_model(&plan->hardware, plan->spec.nics[i].model);
-        nic->bridge = target->kind == NET_BRIDGE;
-        strcpy(nic->network, target->name);
+        nic->bridge = target.kind == NET_BRIDGE;
+        nic->isolated = target.kind == NET_ISOLATED;
+        strcpy(nic->network, target.name);
+        plan->isolated |= nic->isolated;
     }
-    plan->isolated = plan->nic_count && target->kind == NET_ISOLATED;
     return 0;
 }
 
@@ -83,7 +106,7 @@ int failover_plan_make(struct store *store, const char *state_dir, const struct 
         return -1;
     hardware_choose(&plan->spec, plan->point.count, plan->spec.nic_count, &plan->hardware);
     if (override_choose(override, &plan->hardware, err) < 0 || plan_disks(plan, err) < 0 ||
-        plan_nics(plan, &options->network, err) < 0)
+        plan_nics(plan, options, vm, err) < 0)
         return error_prefix(err, "%s", vm->name);
     return virt_choose(options->virt_type, &plan->virt_type, err);
 }
@@ -103,24 +126,34 @@ static void make_uuid(char text[STORE_UUID])
              b[15]);
 }
 
+/* A test's domain has a name that nobody else has, a live one's is the VM's. */
+static void name_domain(const struct failover_plan *plan, const struct store_vm *vm,
+                        struct store_failover *failover)
+{
+    if (plan->hardware.name[0])
+        snprintf(failover->domain_name, sizeof failover->domain_name, "%s", plan->hardware.name);
+    else if (strcmp(failover->kind, "live") == 0)
+        hardware_domain_name(vm->name, failover->domain_name);
+    else
+        snprintf(failover->domain_name, sizeof failover->domain_name, "vmferry-test-%.8s",
+                 failover->domain_uuid);
+}
+
 void failover_plan_name(const struct failover_plan *plan, const struct failover_options *options,
-                        const struct store_vm *vm, struct store_failover *failover)
+                        const struct store_vm *vm, const char *kind,
+                        struct store_failover *failover)
 {
     *failover = (struct store_failover){
         .vm_id = vm->id,
         .point_id = plan->point.id,
         .point = plan->point.number,
     };
-    strcpy(failover->kind, "test");
+    snprintf(failover->kind, sizeof failover->kind, "%s", kind);
     strcpy(failover->state, FAILOVER_OVERLAYS);
     failover_host(failover->host);
     snprintf(failover->uri, sizeof failover->uri, "%s", options->uri ? options->uri : "");
     make_uuid(failover->domain_uuid);
-    if (plan->hardware.name[0])
-        snprintf(failover->domain_name, sizeof failover->domain_name, "%s", plan->hardware.name);
-    else
-        snprintf(failover->domain_name, sizeof failover->domain_name, "vmferry-test-%.8s",
-                 failover->domain_uuid);
+    name_domain(plan, vm, failover);
     if (plan->isolated)
         snprintf(failover->network, sizeof failover->network, "vft-%.8s", failover->domain_uuid);
 }
@@ -130,8 +163,10 @@ void failover_plan_place(struct failover_plan *plan, const char *state_dir,
 {
     for (size_t i = 0; i < plan->point.count; i++)
         failover_overlay(state_dir, failover->id, plan->disks[i].key, plan->disks[i].overlay);
-    for (size_t i = 0; i < plan->nic_count && plan->isolated; i++)
-        snprintf(plan->nics[i].network, sizeof plan->nics[i].network, "%s", failover->network);
+    for (size_t i = 0; i < plan->nic_count; i++) {
+        if (plan->nics[i].isolated)
+            snprintf(plan->nics[i].network, sizeof plan->nics[i].network, "%s", failover->network);
+    }
 }
 
 int failover_plan_reload(struct store *store, const char *state_dir, int64_t vm_id,

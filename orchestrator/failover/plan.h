@@ -23,9 +23,10 @@ int failover_plan_make(struct store *store, const char *state_dir, const struct 
 void failover_plan_free(struct failover_plan *plan);
 #define CLEANUP_PLAN CLEANUP(failover_plan_free)
 
-/* A new failover of it: uuid, domain and network have names. */
+/* A new failover of it, of this kind: uuid, domain and network have names. */
 void failover_plan_name(const struct failover_plan *plan, const struct failover_options *options,
-                        const struct store_vm *vm, struct store_failover *failover);
+                        const struct store_vm *vm, const char *kind,
+                        struct store_failover *failover);
 
 /* Where the overlays of that failover are, and its network. */
 void failover_plan_place(struct failover_plan *plan, const char *state_dir,

@@ -51,7 +51,12 @@ static const struct boot_step steps[] = {
     { FAILOVER_DOMAIN, boot_start_domain },
 };
 
-static const struct boot_kind kind = { "test", "test of", steps, sizeof steps / sizeof steps[0] };
+static const struct boot_kind kind = {
+    .name = "test",
+    .title = "test of",
+    .steps = steps,
+    .step_count = sizeof steps / sizeof steps[0],
+};
 
 static const char *state_of(const struct failover_result *result)
 {

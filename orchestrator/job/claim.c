@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "job/beat.h"
+#include "job/moved.h"
 #include "job/options.h"
 
 #define LEASE_SECONDS     30
@@ -97,6 +98,7 @@ static int audit(struct store *store, const struct store_job *job, const char *w
 
 struct taking {
     const struct admission *admission;
+    const struct claim_wants *wants;
     const struct store_job *seen;
     struct store_job *mine;
     int64_t now_ms;
@@ -121,6 +123,9 @@ static int admit_and_take(struct store *store, void *opaque, struct error **err)
     struct taking *taking = opaque;
 
     taking->taken = false;
+    if (taking->wants->runs &&
+        moved_refuse(store, taking->seen->vm_id, taking->wants->failover_id, err) < 0)
+        return -1;
     if (admission_ask(store, taking->admission, taking->seen, taking->now_ms, taking->why, err) < 0)
         return -1;
     if (taking->why[0])
@@ -182,7 +187,7 @@ int claim_take(struct store *store, int64_t job_id, const struct claim_wants *wa
                struct claim **claim, struct error **err)
 {
     CLEANUP_CLAIM struct claim *new = calloc(1, sizeof *new);
-    struct taking taking = { .admission = wants->admission };
+    struct taking taking = { .admission = wants->admission, .wants = wants };
     int64_t lease = lease_ms(wants), asked_ms = 0;
     char said[STORE_NAME] = "";
 
@@ -297,6 +302,9 @@ int claim_vm(struct store *store, const struct store_vm *vm, const char *type, c
              int64_t rate, const struct claim_wants *wants, struct claim **claim,
              struct error **err)
 {
+    /* Before a job is made that could not be run; for good it is asked when the job is taken. */
+    if (wants->runs && moved_refuse(store, vm->id, wants->failover_id, err) < 0)
+        return -1;
     for (int tries = 0; tries < TAKE_TRIES; tries++) {
         struct store_job job;
         bool found;

@@ -32,6 +32,8 @@ struct claim_wants {
     atomic_int *cancel;     /* of the operator's signals; NULL: none */
     uint64_t rate;          /* bytes/s of a job that has none of its own; 0: unlimited */
     const struct admission *admission; /* NULL: it starts at once; lives as long as the claim */
+    int64_t failover_id;               /* the live failover that it is for; 0: none */
+    bool runs; /* it is taken to be run, not to be ended: refused for a VM that lives elsewhere */
 };
 
 struct claim_beat;

@@ -400,7 +400,9 @@ static struct claim_wants wants_of(const struct replicate_options *options)
     return (struct claim_wants){ .lease_seconds = options->lease_seconds,
                                  .cancel = options->cancel,
                                  .rate = options->rate,
-                                 .admission = options->admission };
+                                 .admission = options->admission,
+                                 .failover_id = options->failover_id,
+                                 .runs = true };
 }
 
 /* It goes on by itself when its time window opens: as a job that waits. */

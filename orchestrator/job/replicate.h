@@ -47,9 +47,10 @@ struct replicate_options {
     const struct admission *admission; /* NULL: no limits, and no windows but the job's own */
     const char *export_socket; /* of a server that others use, too; NULL: the job gets its own */
     /* What the operator says of this job, over what was said when it was made. */
-    const char *given;  /* as options.h has it; NULL: nothing */
-    int64_t given_rate; /* bytes/s; -1: nothing */
-    atomic_int *cancel; /* non-zero: stop cleanly; NULL: never */
+    const char *given;   /* as options.h has it; NULL: nothing */
+    int64_t given_rate;  /* bytes/s; -1: nothing */
+    int64_t failover_id; /* the live failover that it is for; 0: none */
+    atomic_int *cancel;  /* non-zero: stop cleanly; NULL: never */
     /* A question to the operator, true: yes; NULL: nobody can be asked, which is a no. */
     bool (*ask)(void *opaque, const char *question);
     /* A task that the source works on, a snapshot for one; NULL: nobody looks. */

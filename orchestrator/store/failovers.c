@@ -5,8 +5,8 @@
 
 #define FAILOVER_SELECT                                                                            \
     "SELECT id, vm_id, kind, state, point_id, point_number, domain_uuid, domain_name, network, "   \
-    "host, uri, keep_until, replication_job_id, error, created_at, updated_at, completed_at FROM " \
-    "failover_jobs "
+    "host, uri, keep_until, source_was, off_at, replication_job_id, error, created_at, "           \
+    "updated_at, completed_at FROM failover_jobs "
 
 static void read_failover(struct statement *s, void *record)
 {
@@ -24,6 +24,8 @@ static void read_failover(struct statement *s, void *record)
     take_text(s, failover->host, sizeof failover->host);
     take_text(s, failover->uri, sizeof failover->uri);
     failover->keep_until_ms = take_int(s);
+    take_text(s, failover->source_was, sizeof failover->source_was);
+    failover->off_ms = take_int(s);
     failover->replication_job_id = take_int(s);
     take_text(s, failover->error, sizeof failover->error);
     failover->created_ms = take_int(s);
@@ -34,24 +36,25 @@ static void read_failover(struct statement *s, void *record)
 int store_failover_create(struct store *store, struct store_failover *failover, const char *spec,
                           struct error **err)
 {
-    CLEANUP_STATEMENT struct statement s = statement(
-        store, "INSERT INTO failover_jobs (vm_id, kind, state, point_id, point_number, "
-               "domain_uuid, domain_name, network, host, uri, keep_until, replication_job_id, "
-               "source_vm_spec, created_at, updated_at) "
-               "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "INSERT INTO failover_jobs (vm_id, kind, state, point_id, point_number, "
+                         "domain_uuid, domain_name, network, host, uri, keep_until, source_was, "
+                         "replication_job_id, source_vm_spec, created_at, updated_at) "
+                         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 
     failover->created_ms = store_now_ms();
     bind_int(&s, failover->vm_id);
     bind_text(&s, failover->kind);
     bind_text(&s, failover->state);
-    bind_int(&s, failover->point_id);
-    bind_int(&s, failover->point);
+    bind_id(&s, failover->point_id);
+    bind_id(&s, failover->point);
     bind_text(&s, failover->domain_uuid);
     bind_text(&s, failover->domain_name);
     bind_text(&s, failover->network);
     bind_text(&s, failover->host);
     bind_text(&s, failover->uri);
     bind_id(&s, failover->keep_until_ms);
+    bind_text(&s, failover->source_was);
     bind_id(&s, failover->replication_job_id);
     bind_text(&s, spec);
     bind_int(&s, failover->created_ms);
@@ -63,15 +66,23 @@ int store_failover_update(struct store *store, const struct store_failover *fail
                           struct error **err)
 {
     CLEANUP_STATEMENT struct statement s = statement(
-        store, "UPDATE failover_jobs SET state = ?, domain_uuid = ?, domain_name = ?, network = ?, "
-               "error = ?, keep_until = ?, completed_at = ?, updated_at = ? WHERE id = ?");
+        store,
+        "UPDATE failover_jobs SET state = ?, point_id = ?, point_number = ?, domain_uuid = ?, "
+        "domain_name = ?, network = ?, error = ?, keep_until = ?, source_was = ?, "
+        "off_at = ?, replication_job_id = ?, completed_at = ?, updated_at = ? "
+        "WHERE id = ?");
 
     bind_text(&s, failover->state);
+    bind_id(&s, failover->point_id);
+    bind_id(&s, failover->point);
     bind_text(&s, failover->domain_uuid);
     bind_text(&s, failover->domain_name);
     bind_text(&s, failover->network);
     bind_text(&s, failover->error);
     bind_id(&s, failover->keep_until_ms);
+    bind_text(&s, failover->source_was);
+    bind_id(&s, failover->off_ms);
+    bind_id(&s, failover->replication_job_id);
     bind_id(&s, failover->completed_ms);
     bind_int(&s, store_now_ms());
     bind_int(&s, failover->id);
@@ -102,6 +113,27 @@ int store_failover_spec(struct store *store, int64_t id, char **json, struct err
 {
     CLEANUP_STATEMENT struct statement s =
         statement(store, "SELECT source_vm_spec FROM failover_jobs WHERE id = ?");
+
+    bind_int(&s, id);
+    return read_only_text(&s, json, err);
+}
+
+int store_failover_set_options(struct store *store, int64_t id, const char *json,
+                               struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "UPDATE failover_jobs SET options = ?, updated_at = ? WHERE id = ?");
+
+    bind_text(&s, json);
+    bind_int(&s, store_now_ms());
+    bind_int(&s, id);
+    return run_on_one(&s, err);
+}
+
+int store_failover_options(struct store *store, int64_t id, char **json, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "SELECT ifnull(options, '{}') FROM failover_jobs WHERE id = ?");
 
     bind_int(&s, id);
     return read_only_text(&s, json, err);

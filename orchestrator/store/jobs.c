@@ -269,3 +269,26 @@ int store_history_add(struct store *store, const struct store_history *entry, st
     bind_int(&s, store_now_ms());
     return run(&s, err);
 }
+
+static void read_churn(struct statement *s, void *record)
+{
+    struct store_churn *churn = record;
+
+    churn->bytes = (uint64_t)take_int(s);
+    churn->duration_ms = take_int(s);
+    churn->ended_ms = take_int(s);
+}
+
+int store_history_churn(struct store *store, int64_t vm_id, unsigned limit,
+                        struct store_churn **list, size_t *count, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s = statement(
+        store, "SELECT sum(h.bytes), max(h.duration_ms), max(h.created_at) FROM cbt_history h "
+               "JOIN vm_disks d ON d.id = h.disk_id WHERE d.vm_id = ? AND h.outcome = 'completed' "
+               "AND h.sync_type = 'incremental' GROUP BY h.job_id "
+               "ORDER BY max(h.created_at) DESC, h.job_id DESC LIMIT ?");
+
+    bind_int(&s, vm_id);
+    bind_int(&s, limit);
+    return read_all(&s, read_churn, sizeof **list, list, count, err);
+}

@@ -440,6 +440,17 @@ struct store_history {
 
 int store_history_add(struct store *store, const struct store_history *entry, struct error **err);
 
+/* What one job of increments moved. */
+struct store_churn {
+    uint64_t bytes;      /* over all disks */
+    int64_t duration_ms; /* of its longest disk */
+    int64_t ended_ms;
+};
+
+/* Of the VM's last `limit` completed incremental syncs, newest first. */
+int store_history_churn(struct store *store, int64_t vm_id, unsigned limit,
+                        struct store_churn **list, size_t *count, struct error **err);
+
 /* Network maps (netmaps.c): where the NICs of all VMs of a source go, or those of one VM */
 
 struct store_netmap {
@@ -478,6 +489,8 @@ struct store_failover {
     char host[STORE_NAME];    /* whose state directory has its overlays; "": not known */
     char uri[STORE_PATH];     /* of libvirt; "": the default */
     int64_t keep_until_ms;    /* rolled back after it; 0: when somebody says so */
+    char source_was[8]; /* live: the source's power before: on, off, lost, vouched; "": untouched */
+    int64_t off_ms;     /* live: when the source was asked to shut down; 0: not yet */
     int64_t replication_job_id;
     char error[STORE_TEXT];
     int64_t created_ms;
@@ -488,13 +501,18 @@ struct store_failover {
 /* Insert; `spec` is the VM's spec JSON at this moment. failover->id is set. */
 int store_failover_create(struct store *store, struct store_failover *failover, const char *spec,
                           struct error **err);
-/* state, domain, network, error, keep_until_ms, completed_ms. */
+/* state, point, domain, network, error, keep_until_ms, source_was, off_ms, replication_job_id,
+ * completed_ms. */
 int store_failover_update(struct store *store, const struct store_failover *failover,
                           struct error **err);
 /* evidence: JSON; the other columns stay. */
 int store_failover_evidence(struct store *store, int64_t id, const char *json, struct error **err);
 int store_failover_get_evidence(struct store *store, int64_t id, char **json, struct error **err);
 int store_failover_spec(struct store *store, int64_t id, char **json, struct error **err);
+/* How it is to be gone on with after a crash, JSON. */
+int store_failover_set_options(struct store *store, int64_t id, const char *json,
+                               struct error **err);
+int store_failover_options(struct store *store, int64_t id, char **json, struct error **err);
 /* Newest first; vm_id 0: of all VMs; open: only those whose completed_ms is 0. */
 int store_failovers(struct store *store, int64_t vm_id, bool open, struct store_failover **list,
                     size_t *count, struct error **err);
