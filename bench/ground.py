@@ -22,21 +22,48 @@ BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
 PRIORITY = os.path.join(TOP, "share/vmferry/gnutls-priority")
 
 
+def family(pid):
+    """A process and all its descendants."""
+    try:
+        children = open(f"/proc/{pid}/task/{pid}/children").read().split()
+    except FileNotFoundError:
+        return []
+    return [pid, *itertools.chain.from_iterable(family(int(child)) for child in children)]
+
+
+def ticks(pid):
+    """CPU time of a process, and of those of its children that are over."""
+    try:
+        stat = open(f"/proc/{pid}/stat").read()
+    except FileNotFoundError:
+        return 0
+    return sum(map(int, stat.rsplit(")", 1)[1].split()[11:15]))
+
+
 class Server:
     """An nbdkit (or a server like it) and the URI of what it serves."""
 
     def __init__(self, process, uri, port=None):
         self.process, self.uri, self.port = process, uri, port
+        self.idle = 1  # processes that are there when nobody is connected
 
     def cpu_seconds(self):
         """What it has used so far, with the processes for connections that are over."""
-        proc = f"/proc/{self.process.pid}"
         deadline = time.monotonic() + 5
-        while time.monotonic() < deadline and open(f"{proc}/task/{self.process.pid}/children").read():
+        while time.monotonic() < deadline and len(family(self.process.pid)) > self.idle:
             time.sleep(0.005)
-        with open(f"{proc}/stat") as stat:
-            ticks = stat.read().rsplit(")", 1)[1].split()[11:15]
-        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        return sum(map(ticks, family(self.process.pid))) / os.sysconf("SC_CLK_TCK")
+
+    def settle(self):
+        """Until those are there that stand by for connections."""
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            before = len(family(self.process.pid))
+            time.sleep(0.1)
+            self.idle = len(family(self.process.pid))
+            if 1 < self.idle == before:
+                break
+        return self
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -179,7 +206,7 @@ class Ground:
         process = subprocess.Popen(
             [os.path.join(BUILD, "nbdkit-exportmap-server"), "--exit-with-parent",
              f"--pidfile={pidfile}", f"--map={maps}", *listen], stderr=subprocess.DEVNULL)
-        return self._ready(Server(process, uri, port), pidfile).uri
+        return self._ready(Server(process, uri, port), pidfile).settle().uri
 
     def stop_servers(self):
         for server in self.servers:
