@@ -98,6 +98,11 @@ static uint64_t leaves_of(uint64_t size)
     return size / DIGEST_BLOCK + (size % DIGEST_BLOCK != 0);
 }
 
+uint64_t digest_leaves_size(uint64_t size)
+{
+    return leaves_of(size) * LEAF;
+}
+
 static unsigned tree_depth(uint64_t leaves)
 {
     unsigned depth = 0;

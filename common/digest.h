@@ -33,6 +33,9 @@ struct digest {
 /* The leaf of one block of `length` bytes, 1..DIGEST_BLOCK. */
 struct digest digest_leaf(const void *block, size_t length);
 
+/* The bytes of a leaves file for a disk of `size` bytes. */
+uint64_t digest_leaves_size(uint64_t size);
+
 /* The root over a leaves file of a disk of `size` bytes. The file may be shorter
  * than the disk asks: what is missing is zero. */
 int digest_root(int leaves_fd, uint64_t size, struct digest *root, struct error **err);

@@ -348,7 +348,10 @@ static int finish_leaves(struct run *run, struct error **err)
 
     if (!run->make_leaves || !(options->leaves || options->digest))
         return 0;
-    if (options->leaves && fsync(run->leaves_fd) < 0)
+    /* Its length says that it is whole: run_open_leaves() looks at it. */
+    if (options->leaves &&
+        (ftruncate(run->leaves_fd, (off_t)digest_leaves_size(run->src->size)) < 0 ||
+         fsync(run->leaves_fd) < 0))
         return error_set_errno(err, errno, "syncing the leaves file %s", options->leaves);
     if (digest_root(run->leaves_fd, run->src->size, &run->result->digest, err) < 0)
         return -1;

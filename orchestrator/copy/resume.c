@@ -3,7 +3,9 @@
  * What goes out: both files, open, and sure to belong to this very copy. It never moves
  * data. */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <xxhash.h>
 
 #include "copy/run.h"
@@ -34,6 +36,27 @@ static char *leaves_path(const struct run *run)
     return path;
 }
 
+/* Leaves of another disk, or of a copy that did not finish, would make a wrong digest, or have
+ * blocks left alone that differ. Jobs, which have a key, know the digest that theirs must have. */
+static int check_leaves_size(const struct run *run, const char *path, struct error **err)
+{
+    uint64_t wanted = digest_leaves_size(run->src->size);
+    struct stat st;
+
+    if (run->options->journal_key)
+        return 0;
+    if (fstat(run->leaves_fd, &st) < 0)
+        return error_set_errno(err, errno, "the leaves file %s", path);
+    if ((uint64_t)st.st_size == wanted)
+        return 0;
+    return error_set_kind(
+        err, ERROR_USAGE,
+        "the leaves file %s has %jd bytes, and that of a disk of this size has %" PRIu64
+        ": it is another disk's, or of a copy that did not finish; vmferry digest "
+        "--leaves=%s DST makes it anew",
+        path, (intmax_t)st.st_size, wanted, path);
+}
+
 int run_open_leaves(struct run *run, struct error **err)
 {
     const struct copy_options *options = run->options;
@@ -56,6 +79,8 @@ int run_open_leaves(struct run *run, struct error **err)
                               path, options->journal);
     if (run->leaves_fd < 0)
         return error_set_errno(err, errno, "opening the leaves file %s", path);
+    if (describes_destination && check_leaves_size(run, path, err) < 0)
+        return -1;
     if (!describes_destination && run->durable.count == 0 && ftruncate(run->leaves_fd, 0) < 0)
         return error_set_errno(err, errno, "emptying the leaves file %s", path);
     return 0;

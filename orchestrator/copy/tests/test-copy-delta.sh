@@ -175,6 +175,18 @@ result=$(copy --compare --leaves="$tmp/x.leaves" --json --verify "$tmp/x" "$tmp/
 is "$(jq -c '[.bytes_written, .bytes_read]' <<<"$result")" "[65536,8388608]" "100 bytes differ: one block is sent"
 ok cmp "$tmp/x" "$tmp/y" -- "and the copy is right"
 
+# Leaves of another disk, or of a copy that was not finished.
+cp "$tmp/x.leaves" "$tmp/cut.leaves"
+truncate -s -16 "$tmp/cut.leaves"
+for way in --compare --changes="$tmp/map1"; do
+    like "$(message_of copy "$way" --leaves="$tmp/cut.leaves" "$tmp/x" "$tmp/y")" "cut.leaves has 2032 bytes" \
+        "${way%%=*} with leaves that are not whole"
+done
+truncate -s 1M "$tmp/holes"
+ok copy --leaves="$tmp/holes.leaves" "$tmp/holes" "$tmp/holes.copy" -- "a disk without data"
+is "$(stat -c %s "$tmp/holes.leaves")" 256 "has leaves of full length"
+ok copy --compare --leaves="$tmp/holes.leaves" "$tmp/holes" "$tmp/holes.copy" -- "which can be used"
+
 # Deltas that are killed and resumed
 cp "$tmp/y" "$tmp/z"
 /usr/bin/python3 - "$tmp" "$seed" <<'END'
