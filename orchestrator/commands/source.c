@@ -5,6 +5,7 @@
 #include "commands/command.h"
 #include "commands/context.h"
 #include "commands/options.h"
+#include "commands/source-nbd.h"
 #include "commands/source-vsphere.h"
 #include "commands/verbs.h"
 #include "job/connect.h"
@@ -13,7 +14,7 @@
 #include "table.h"
 
 static const char help[] =
-    "usage: vmferry source add nbd NAME --file FILE|DIRECTORY\n"
+    "usage: vmferry source add nbd NAME --file FILE|DIRECTORY [--hook COMMAND]\n"
     "       vmferry source add vsphere NAME --server HOST[:PORT] --user USER [OPTIONS]\n"
     "       vmferry source list [--json]\n"
     "       vmferry source check NAME [--json]\n"
@@ -21,6 +22,9 @@ static const char help[] =
     "       vmferry source remove NAME [--json]\n"
     "\n"
     "  --file=PATH            description of one VM (JSON), or a directory of files *.json\n"
+    "  --hook=COMMAND         absolute path of a program that holds a moment of a VM for each\n"
+    "                         sync, and has its power: see vmferry-source(1)\n"
+    "  --hook-timeout=SECONDS that each of its calls may take\n"
     "  --json                 for programs\n"
     "  --state=DIR            state directory\n"
     "\n"
@@ -40,7 +44,7 @@ static const char help[] =
 
 struct arguments {
     struct common_options common;
-    const char *file;
+    struct nbd_arguments nbd;
     struct vsphere_arguments vsphere;
 };
 
@@ -202,31 +206,16 @@ static int add_again(const struct context *context, const struct store_source *k
     return -1;
 }
 
-static int describe_nbd(const struct arguments *arguments, struct store_source *source,
-                        struct error **err)
-{
-    char location[PATH_MAX];
-
-    if (!arguments->file)
-        return error_set_kind(err, ERROR_USAGE, "say which VMs with --file FILE|DIRECTORY");
-    if (!realpath(arguments->file, location))
-        return error_set_errno(err, errno, "%s", arguments->file);
-    if (strlen(location) >= sizeof source->location)
-        return error_set_errno(err, ENAMETOOLONG, "%s", location);
-    strcpy(source->location, location);
-    return 0;
-}
-
 static int describe(struct arguments *arguments, struct store_source *source, struct error **err)
 {
     bool nbd = strcmp(source->kind, source_nbd.name) == 0;
 
-    if (nbd ? arguments->vsphere.given : arguments->file != NULL)
+    if (nbd ? arguments->vsphere.given : arguments->nbd.given)
         return error_set_kind(err, ERROR_USAGE,
                               "an option of another kind of source was given; --help says which "
                               "belong to %s",
                               source->kind);
-    return nbd ? describe_nbd(arguments, source, err)
+    return nbd ? nbd_describe(&arguments->nbd, source, err)
                : vsphere_describe(&arguments->vsphere, source, err);
 }
 
@@ -374,18 +363,15 @@ static int remove_source(struct context *context, void *opaque, char *words[], s
 
 static int parse(int argc, char *argv[], struct arguments *arguments, struct error **err)
 {
-    static const struct option options[] = { { "file", required_argument, NULL, 'f' },
-                                             VSPHERE_OPTIONS,
+    static const struct option options[] = { NBD_OPTIONS, VSPHERE_OPTIONS,
                                              COMMON_OPTIONS };
     int c, r;
 
     opterr = 0;
     while ((c = getopt_long(argc, argv, ":f:", options, NULL)) != -1) {
-        if (c == 'f') {
-            arguments->file = optarg;
-            continue;
-        }
-        r = vsphere_option(c, optarg, &arguments->vsphere, err);
+        r = nbd_option(c, optarg, &arguments->nbd, err);
+        if (r == 0)
+            r = vsphere_option(c, optarg, &arguments->vsphere, err);
         if (r < 0 || (r == 0 && common_option(c, argv, &arguments->common, err) < 0))
             return -1;
     }

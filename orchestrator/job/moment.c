@@ -234,12 +234,32 @@ static bool wants_tracking(const struct sync *sync)
                         "data. Turn it on?");
 }
 
+/* "KEY ID\n" of each disk that has one in the newest point. */
+static char *replica_change_ids(const struct sync *sync)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *memory = open_memstream(&text, &size);
+
+    for (size_t i = 0; memory && i < sync->count; i++) {
+        const struct disk_sync *disk = &sync->disks[i];
+
+        if (disk->parent.id && disk->stored.change_id[0])
+            fprintf(memory, "%d %s\n", disk->stored.key, disk->stored.change_id);
+    }
+    if (memory)
+        fclose(memory);
+    return text;
+}
+
 static int take_snapshot(struct sync *sync, struct error **err)
 {
+    CLEANUP_FREE char *change_ids = replica_change_ids(sync);
     char description[STORE_NAME + 64];
     struct freeze_wishes wishes = { .snapshot = sync->job.snapshot,
                                     .description = description,
-                                    .quiesce = sync->options->quiesce };
+                                    .quiesce = sync->options->quiesce,
+                                    .change_ids = change_ids };
 
     snprintf(description, sizeof description, "vmferry, job %" PRId64 ": replication of %.200s",
              sync->job.id, sync->vm->name);
@@ -281,6 +301,8 @@ int sync_freeze(struct sync *sync, struct error **err)
     sync->freezing = false;
     if (r < 0)
         return error_prefix(err, "snapshot %s", sync->job.snapshot);
+    for (size_t i = 0; i < sync->count; i++)
+        sync->disks[i].capacity = sync->disks[i].offered->capacity;
     if (sync_forget_leftovers(sync, err) < 0)
         return -1;
     say_tracking(sync);

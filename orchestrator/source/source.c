@@ -27,7 +27,8 @@ int source_open(const struct source_settings *settings, struct source **source, 
         return -1;
     if (kind->open(settings, source, err) < 0)
         return error_prefix(err, "source '%s'", settings->name);
-    (*source)->kind = kind;
+    if (!(*source)->kind)
+        (*source)->kind = kind;
     (*source)->settings = settings;
     return 0;
 }

@@ -11,9 +11,9 @@
  *     …copy, flush, verify, publish…
  *     thaw        stop serving, remove the snapshot
  *
- * A source whose description is a moment already (nbd) has NULL for all but open, close,
- * list and find: its specs come with places, change ids and change maps filled in. A source
- * that has freeze has all of them, and its specs name no place until serve. */
+ * A source whose description is a moment already (nbd without a hook) has no freeze: its specs
+ * come with places, change ids and change maps filled in. One that has freeze has all that a
+ * sync needs, and what its specs say of places before serve holds for no moment. */
 #ifndef VMFERRY_SOURCE_H
 #define VMFERRY_SOURCE_H
 
@@ -83,6 +83,9 @@ struct freeze_wishes {
     const char *snapshot; /* the name it gets; written down by the caller before */
     const char *description;
     enum quiesce quiesce;
+    /* What the replica has, "2000 52 de/7\n2001 …\n": changes since another moment are of no use
+     * to it. "" or NULL: nothing yet. */
+    const char *change_ids;
 };
 
 enum power { POWER_OFF, POWER_ON, POWER_SUSPENDED };
@@ -97,8 +100,8 @@ struct source {
 
 struct source_kind {
     const char *name;
-    /* settings stays the caller's and valid until close; kind and settings are set by
-     * source_open(). */
+    /* settings stays the caller's and valid until close; kind (unless open chose another of
+     * this name) and settings are set by source_open(). */
     int (*open)(const struct source_settings *settings, struct source **source, struct error **err);
     void (*close)(struct source *source); /* thaws nothing; stops what it serves */
 
@@ -124,7 +127,8 @@ struct source_kind {
     int (*enable_tracking)(struct source *source, const struct vm_spec *spec, const char *snapshot,
                            struct error **err);
     /* One snapshot over all disks. spec's disks get the change ids of that moment
-     * (change_id; "" when tracking is off for one), and it is what changes and serve read. */
+     * (change_id; "" when tracking is off for one), and it is what changes and serve read. A disk
+     * may turn out to have grown. */
     int (*freeze)(struct source *source, const struct freeze_wishes *wishes, struct vm_spec *spec,
                   struct error **err);
     /* As freeze, with the snapshot of this name that a dead process made. *stands: it is
@@ -145,17 +149,17 @@ struct source_kind {
      * the snapshot, and what was read since is of another moment. */
     int (*still)(struct source *source, const char *snapshot, struct error **err);
     /* Called a few times a minute while its disks are being read: a login that ran out is made
-     * again. An error is no reason to stop: reads tell. */
+     * again. An error is no reason to stop: reads tell. NULL: no need of it. */
     int (*keep)(struct source *source, struct error **err);
     /* Reading failed with *err: add what those who serve the disk at this place (NULL: all) said
-     * since they began. From any thread, while they serve. */
+     * since they began. From any thread, while they serve. NULL: they say nothing. */
     void (*explain)(struct source *source, const char *place, struct error **err);
     /* Stop serving, and remove the snapshot of this name from the VM, waiting until it is
      * gone. 0 also when there is none. Works after a crash, too: `vmferry recover`. Cancel is
      * not looked at: who stops a copy does not want to leave the snapshot. */
     int (*thaw)(struct source *source, const char *uuid, const char *snapshot, struct error **err);
 
-    /* The power of a VM by its uuid, for a live failover. All of them NULL, or none; errnum
+    /* The power of a VM by its uuid, for a live failover. Every kind has all of them; errnum
      * ENOTSUP when this one source can't, with what the operator is to do instead. Each may
      * be repeated: what is so already is no error. Cancel ends the waiting, not the task; power_on
      * does not look at it, as it is how a failover that was stopped is undone. */
