@@ -53,9 +53,9 @@ static int check_hook(const struct nbd_options *options, struct error **err)
     struct stat st;
 
     if (!options->hook[0])
-        return options->limit_s ? error_set_kind(err, ERROR_USAGE,
-                                                 "--hook-timeout goes with --hook")
-                                : 0;
+        return options->limit_s
+                   ? error_set_kind(err, ERROR_USAGE, "--hook-timeout goes with --hook")
+                   : 0;
     if (stat(options->hook, &st) < 0)
         return error_set_errno(err, errno, "--hook=%s", options->hook);
     if (!S_ISREG(st.st_mode) || access(options->hook, X_OK) < 0)

@@ -363,8 +363,7 @@ static int remove_source(struct context *context, void *opaque, char *words[], s
 
 static int parse(int argc, char *argv[], struct arguments *arguments, struct error **err)
 {
-    static const struct option options[] = { NBD_OPTIONS, VSPHERE_OPTIONS,
-                                             COMMON_OPTIONS };
+    static const struct option options[] = { NBD_OPTIONS, VSPHERE_OPTIONS, COMMON_OPTIONS };
     int c, r;
 
     opterr = 0;

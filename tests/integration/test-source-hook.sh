@@ -36,6 +36,10 @@ guest_writes() { # KEY AT-MIB
     head -c 64K /dev/urandom | dd of="vms/live-$1" bs=64K seek=$(($2 * 16)) conv=notrunc status=none
 }
 
+has_ended() { # PID; nobody may be there to reap it
+    ! grep -qv '^[0-9]* (sleep) Z' "/proc/$1/stat" 2>/dev/null
+}
+
 named() { # Snapshots that jobs' rows name
     sqlite3 "$VMFERRY_STATE/vmferry.db" "SELECT count(*) FROM replication_jobs WHERE source_snapshot <> ''"
 }
@@ -117,7 +121,7 @@ SECONDS=0
 run replicate app01
 like "$status $out" "^1 .*did not end within 1 s" "begin hangs: the time limit"
 ok test $SECONDS -lt 20 -- "... is kept"
-ok test ! -e "/proc/$(cat vms/sleeping)" -- "... and nothing of it is left running"
+ok wait_for 10 has_ended "$(cat vms/sleeping)" -- "... and nothing of it is left running"
 run source add nbd lab --file vms/app01.json --hook "$tmp/hook"
 is "$(calls)" "begin end" "... it is ended, too"
 vmferry replicate app01 >interrupted 2>&1 &
@@ -142,6 +146,15 @@ rm vms/end
 run recover
 is "$status $(named)" "0 0" "recover tries again"
 is "$(calls)" "begin end end" "... by calling it"
+echo fail >vms/end
+guest_writes 2000 8
+run replicate app01
+rm vms/end
+calls >/dev/null
+guest_writes 2000 9
+run replicate app01
+is "$status $(calls) $(named)" "0 end begin end 0" "... or the next sync does, once, and not during its own moment"
+ok same_as_live -- "... and is right"
 mv hook elsewhere
 run replicate app01
 like "$status $out" "^1 .*hook: No such file" "a hook that is gone"
