@@ -3,6 +3,7 @@
 #define VMFERRY_FAILOVER_TEST_H
 
 #include "commands/context.h"
+#include "commands/failover-drill.h"
 #include "commands/options.h"
 #include "failover/failover.h"
 
@@ -22,6 +23,12 @@ struct failover_arguments {
     bool print_xml;
     bool roll_back;
     bool checks_given;
+    bool all;
+    const char *parallel;
+    const char *output;
+    struct drill_request drill;
+    const char *words[DRILL_WORDS_MAX]; /* options of tests as they were given; ours to free */
+    size_t word_count;
     struct override override;
     struct checks checks;
 };

@@ -1,22 +1,27 @@
 /* vmferry failover: boot a replica in a test, take the test back, list and show them. */
 #include <json.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "commands/command.h"
+#include "commands/crew.h"
 #include "commands/failover-list.h"
 #include "commands/failover-test.h"
 #include "failover/virt.h"
+#include "report/report.h"
 
 static const char help[] =
     "usage: vmferry failover test VM [OPTIONS]\n"
+    "       vmferry failover test --all [--source=NAME] [OPTIONS]\n"
     "       vmferry failover rollback VM [--id=N]\n"
     "       vmferry failover list [VM]\n"
     "       vmferry failover show VM [--id=N]\n"
     "       vmferry failover virt-type\n"
     "\n"
     "VM is a name or a uuid. `test` boots a restore point on overlays in an isolated\n"
-    "network; the source and the point are not touched.\n"
+    "network; the source and the point are not touched. With --all every VM that has a\n"
+    "point is tested and rolled back, one after another, with one report at the end.\n"
     "\n"
     "  --point=N            which restore point (default: the newest)\n"
     "  --expect=REGEX       booted means: the serial console shows a matching line\n"
@@ -38,6 +43,14 @@ static const char help[] =
     "  --virt-type=auto|kvm|qemu\n"
     "                       (default auto: kvm where it works)\n"
     "  --connect=URI        which libvirt (default: qemu:///system)\n"
+    "  --all                a drill: all VMs, the newest point of each\n"
+    "  --source=NAME        the VMs of this source\n"
+    "  --folder=PATH        those below this folder of the inventory\n"
+    "  --name=PATTERN       those whose name fits: 'web*'\n"
+    "  --parallel=N         so many at once (default 1)\n"
+    "  --output=FILE        the whole report, with screens in html; replaced when complete\n"
+    "  --format=text|json|html\n"
+    "                       of that file (default: by its name)\n"
     "  --id=N               of several failovers of the VM this one\n"
     "  --after=DURATION     roll back so much later\n"
     "  --json               for programs\n"
@@ -47,6 +60,8 @@ static void free_arguments(struct failover_arguments *arguments)
 {
     override_free(&arguments->override);
     checks_free(&arguments->checks);
+    for (size_t i = 0; i < arguments->word_count; i++)
+        free((char *)arguments->words[i]);
 }
 
 static int rollback(struct context *context, const struct store_vm *vm, int64_t id, bool json,
@@ -97,17 +112,45 @@ static int add_override(struct failover_arguments *arguments, int c, struct erro
     return override_add(&arguments->override, "--set", optarg, err);
 }
 
+/* Options that each test of a drill gets. */
+static int keep_word(struct failover_arguments *arguments, const struct option *option,
+                     struct error **err)
+{
+    char *word = NULL;
+
+    if (!strchr("etncdosCLT", option->val))
+        return 0;
+    if (arguments->word_count == DRILL_WORDS_MAX)
+        return error_set_kind(err, ERROR_USAGE, "these are too many options");
+    if (asprintf(&word, "--%s%s%s", option->name, option->has_arg ? "=" : "",
+                 option->has_arg ? optarg : "") < 0)
+        return error_set_errno(err, ENOMEM, "options");
+    arguments->words[arguments->word_count++] = word;
+    return 0;
+}
+
 static int take_option(struct failover_arguments *arguments, int c, char *argv[],
                        struct error **err)
 {
     const struct {
         int c;
         const char **value;
-    } texts[] = { { 'p', &arguments->point },   { 'e', &arguments->expect },
-                  { 't', &arguments->timeout }, { 'v', &arguments->virt_type },
-                  { 'k', &arguments->keep },    { 'n', &arguments->network },
-                  { 'c', &arguments->connect }, { 'i', &arguments->id },
-                  { 'a', &arguments->after },   { 'T', &arguments->check_timeout } };
+    } texts[] = { { 'p', &arguments->point },
+                  { 'e', &arguments->expect },
+                  { 't', &arguments->timeout },
+                  { 'v', &arguments->virt_type },
+                  { 'k', &arguments->keep },
+                  { 'n', &arguments->network },
+                  { 'c', &arguments->connect },
+                  { 'i', &arguments->id },
+                  { 'a', &arguments->after },
+                  { 'T', &arguments->check_timeout },
+                  { 'P', &arguments->parallel },
+                  { 'O', &arguments->output },
+                  { 'F', &arguments->drill.format },
+                  { 'S', &arguments->drill.source },
+                  { 'f', &arguments->drill.filter.folder },
+                  { 'N', &arguments->drill.filter.name } };
 
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (texts[i].c == c) {
@@ -124,6 +167,9 @@ static int take_option(struct failover_arguments *arguments, int c, char *argv[]
         return checks_add_list(&arguments->checks, optarg, err);
     case 'r':
         arguments->roll_back = true;
+        return 0;
+    case 'A':
+        arguments->all = true;
         return 0;
     case 'd':
         arguments->dhcp = true;
@@ -158,12 +204,20 @@ static int parse(int argc, char *argv[], struct failover_arguments *arguments, s
                                              { "checks", required_argument, NULL, 'L' },
                                              { "check-timeout", required_argument, NULL, 'T' },
                                              { "rollback", no_argument, NULL, 'r' },
+                                             { "all", no_argument, NULL, 'A' },
+                                             { "parallel", required_argument, NULL, 'P' },
+                                             { "output", required_argument, NULL, 'O' },
+                                             { "format", required_argument, NULL, 'F' },
+                                             { "source", required_argument, NULL, 'S' },
+                                             { "folder", required_argument, NULL, 'f' },
+                                             { "name", required_argument, NULL, 'N' },
                                              COMMON_OPTIONS };
-    int c;
+    int c, index = 0;
 
     opterr = 0;
-    while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (take_option(arguments, c, argv, err) < 0)
+    while ((c = getopt_long(argc, argv, ":", options, &index)) != -1) {
+        if (take_option(arguments, c, argv, err) < 0 ||
+            keep_word(arguments, &options[index], err) < 0)
             return -1;
     }
     return 0;
@@ -208,6 +262,27 @@ static int run_on_vm(const char *verb, const char *name, const struct failover_a
     return failover_show(&context, &vm, id, arguments->common.json, err);
 }
 
+static int run_drill(struct failover_arguments *arguments, struct error **err)
+{
+    CLEANUP_CONTEXT struct context context = { 0 };
+    struct drill_request *request = &arguments->drill;
+    struct failover_options options;
+
+    request->parallel = 1;
+    if ((arguments->parallel && failover_number(arguments->parallel, "--parallel", 1, CREW_MAX,
+                                                &request->parallel, err) < 0) ||
+        (request->format && report_check_format(request->format, err) < 0) ||
+        context_open(arguments->common.state, &context, err) < 0 ||
+        failover_options(arguments, &context.config, &options, err) < 0 ||
+        virt_choose(options.virt_type, &request->virt_type, err) < 0)
+        return -1;
+    request->json = arguments->common.json;
+    request->output = arguments->output;
+    request->words = arguments->words;
+    request->word_count = arguments->word_count;
+    return failover_drill(&context, request, err);
+}
+
 static int run_list(const char *name, const struct failover_arguments *arguments,
                     struct error **err)
 {
@@ -222,8 +297,20 @@ static int run_list(const char *name, const struct failover_arguments *arguments
 static int check_verb(const char *verb, const struct failover_arguments *arguments,
                       struct error **err)
 {
+    const struct drill_request *drill = &arguments->drill;
     bool is_test = strcmp(verb, "test") == 0;
 
+    if (arguments->all && (!is_test || arguments->point || arguments->keep || arguments->print_xml))
+        return error_set_kind(err, ERROR_USAGE,
+                              "--all is for test, of the newest points, and without --keep and "
+                              "--print-xml");
+    if (!arguments->all && (arguments->parallel || arguments->output || drill->format ||
+                            drill->source || drill->filter.folder || drill->filter.name))
+        return error_set_kind(err, ERROR_USAGE,
+                              "--source, --folder, --name, --parallel, --output and --format are "
+                              "for test --all");
+    if (drill->format && !arguments->output)
+        return error_set_kind(err, ERROR_USAGE, "--format is that of the file: --output=FILE");
     if (arguments->after && strcmp(verb, "rollback") != 0)
         return error_set_kind(err, ERROR_USAGE, "--after is for rollback");
     if (arguments->roll_back && arguments->keep)
@@ -255,6 +342,10 @@ int command_failover(int argc, char *argv[], struct error **err)
     given = argc - optind - 1;
     if (check_verb(verb, &arguments, err) < 0)
         return -1;
+    if (arguments.all && given == 0)
+        return run_drill(&arguments, err);
+    if (arguments.all)
+        return error_set_kind(err, ERROR_USAGE, "--all is all VMs: --name chooses among them");
     if (strcmp(verb, "virt-type") == 0 && given == 0)
         return virt_type(&arguments, err);
     if (strcmp(verb, "list") == 0 && given <= 1)

@@ -1,11 +1,10 @@
 /* vmferry report: the compliance report of a VM or a job. Arguments in, a document out. */
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "commands/command.h"
 #include "commands/context.h"
 #include "commands/options.h"
+#include "commands/output.h"
 #include "report/report.h"
 
 static const char help[] =
@@ -67,70 +66,9 @@ static int find_subject(struct store *store, const char *text, struct store_vm *
     return store_vm_get(store, job.vm_id, vm, err);
 }
 
-static int copy(FILE *report, FILE *out, struct error **err)
+static int write_report(void *opaque, FILE *out, struct error **err)
 {
-    char buffer[65536];
-    size_t n;
-
-    rewind(report);
-    while ((n = fread(buffer, 1, sizeof buffer, report)) > 0) {
-        if (fwrite(buffer, 1, n, out) != n)
-            return error_set_errno(err, errno, "writing the report");
-    }
-    return ferror(report) ? error_set(err, "reading the report back failed") : 0;
-}
-
-/* It is made where it can be begun again. */
-static int write_through(const struct report_request *request, FILE *out, struct error **err)
-{
-    CLEANUP_FCLOSE FILE *file = tmpfile();
-
-    if (!file)
-        return error_set_errno(err, errno, "a temporary file");
-    return report_write(request, file, err) < 0 ? -1 : copy(file, out, err);
-}
-
-static int write_in_place(const struct report_request *request, const char *path,
-                          struct error **err)
-{
-    FILE *file = fopen(path, "we");
-    int r;
-
-    if (!file)
-        return error_set_errno(err, errno, "%s", path);
-    r = write_through(request, file, err);
-    if (fclose(file) != 0 && r == 0)
-        r = error_set_errno(err, errno, "%s", path);
-    return r;
-}
-
-static int write_synced(const struct report_request *request, const char *path, struct error **err)
-{
-    CLEANUP_FCLOSE FILE *file = fopen(path, "w+xe");
-
-    if (!file)
-        return error_set_errno(err, errno, "%s", path);
-    if (report_write(request, file, err) < 0)
-        return error_prefix(err, "%s", path);
-    return fsync(fileno(file)) == 0 ? 0 : error_set_errno(err, errno, "%s", path);
-}
-
-/* Nobody sees half of it. */
-static int write_to_file(const struct report_request *request, const char *path, struct error **err)
-{
-    CLEANUP_FREE char *temporary = NULL;
-
-    if (is_written_in_place(path))
-        return write_in_place(request, path, err);
-    if (asprintf(&temporary, "%s.%d.tmp", path, (int)getpid()) < 0)
-        return error_set_errno(err, ENOMEM, "%s", path);
-    if (write_synced(request, temporary, err) == 0) {
-        if (rename(temporary, path) == 0)
-            return 0;
-        error_set_errno(err, errno, "%s", path);
-    }
-    unlink(temporary);
-    return -1;
+    return report_write(opaque, out, err);
 }
 
 int command_report(int argc, char *argv[], struct error **err)
@@ -154,6 +92,5 @@ int command_report(int argc, char *argv[], struct error **err)
                                        .vm = &vm,
                                        .job_id = job_id,
                                        .format = arguments.format };
-    return arguments.output ? write_to_file(&request, arguments.output, err)
-                            : write_through(&request, stdout, err);
+    return output_write(arguments.output, write_report, &request, err);
 }

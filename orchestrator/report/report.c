@@ -7,7 +7,7 @@
 
 static const struct report_format *const formats[] = { &report_text, &report_json, &report_html };
 
-static const struct report_format *find_format(const char *name)
+const struct report_format *report_find_format(const char *name)
 {
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
         if (strcmp(formats[i]->name, name) == 0)
@@ -18,7 +18,7 @@ static const struct report_format *find_format(const char *name)
 
 int report_check_format(const char *format, struct error **err)
 {
-    if (find_format(format))
+    if (report_find_format(format))
         return 0;
     return error_set_kind(err, ERROR_USAGE, "--format=%s: say text, json or html", format);
 }
@@ -156,7 +156,7 @@ static int make(struct store *store, void *opaque, struct error **err)
     if (ftruncate(fileno(making->out), 0) < 0)
         return error_set_errno(err, errno, "writing the report");
     making->writer =
-        (struct report_writer){ .format = find_format(request->format), .out = making->out };
+        (struct report_writer){ .format = report_find_format(request->format), .out = making->out };
     forget_failovers(making);
     write_head(making);
     if (write_all(making, first, 2, err) < 0 ||

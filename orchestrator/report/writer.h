@@ -18,6 +18,9 @@ struct report_format {
     void (*end)(struct report_writer *writer);
 };
 
+/* NULL: there is none of that name. */
+const struct report_format *report_find_format(const char *name);
+
 extern const struct report_format report_text, report_json, report_html;
 
 struct report_writer {
