@@ -254,7 +254,7 @@ const struct report_table report_table_checks = {
 
 const struct report_table report_table_drill = {
     "drill",
-    "Recoverability drill",
+    "Summary",
     NULL,
     true,
     11,
