@@ -199,28 +199,37 @@ static int print_xml(struct context *context, const struct store_vm *vm,
     return 0;
 }
 
-/* Those of vmferry.conf. */
-static int usual_checks(const struct context *context, const struct store_vm *vm,
-                        struct checks *checks, struct error **err)
+/* What is not given as an option: the VM's own, then what vmferry.conf says. */
+static int take_usual(const struct context *context, const struct store_vm_tests *usual,
+                      const struct failover_arguments *arguments, struct checks *checks,
+                      struct failover_options *options, struct error **err)
 {
-    (void)vm;
-    return checks_add_list(checks, context->config.checks, err) < 0
-               ? error_prefix(err, "checks of vmferry.conf")
-               : 0;
+    const char *own = usual->checks;
+
+    if (!arguments->expect && *usual->expect)
+        options->expect = usual->expect;
+    if (options->expect && !*options->expect)
+        options->expect = NULL;
+    if (arguments->checks_given)
+        return 0;
+    options->checks = checks;
+    if (checks_add_list(checks, *own ? own : context->config.checks, err) < 0)
+        return error_prefix(err, "checks of %s", *own ? "the VM" : "vmferry.conf");
+    return 0;
 }
 
 int failover_test_verb(struct context *context, const struct store_vm *vm,
                        const struct failover_arguments *arguments, struct error **err)
 {
-    CLEANUP_CHECKS struct checks usual = { 0 };
+    CLEANUP_CHECKS struct checks checks = { 0 };
+    struct store_vm_tests usual;
     struct failover_options options;
     struct failover_result result;
 
     if (failover_options(arguments, &context->config, &options, err) < 0 ||
-        (!arguments->checks_given && usual_checks(context, vm, &usual, err) < 0))
+        store_vm_tests(context->store, vm->id, &usual, err) < 0 ||
+        take_usual(context, &usual, arguments, &checks, &options, err) < 0)
         return -1;
-    if (!arguments->checks_given)
-        options.checks = &usual;
     if (arguments->print_xml)
         return print_xml(context, vm, &options, err);
     options.cancel = cancel_on_signals();

@@ -6,8 +6,8 @@
 #include "commands/context.h"
 #include "commands/human.h"
 #include "commands/options.h"
-#include "commands/point.h"
 #include "commands/vm-list.h"
+#include "commands/vm-set.h"
 #include "job/find.h"
 #include "source/spec.h"
 #include "table.h"
@@ -15,7 +15,7 @@
 static const char help[] =
     "usage: vmferry vm list [--source=NAME] [--folder=PATH] [--name=PATTERN] [--json]\n"
     "       vmferry vm show VM [--json]\n"
-    "       vmferry vm set VM keep=RULES [--json]\n"
+    "       vmferry vm set VM keep=RULES|checks=LIST|expect=REGEX [--json]\n"
     "\n"
     "VM is a name, a uuid, an inventory path, or a moref.\n"
     "\n"
@@ -122,6 +122,7 @@ static int show(struct context *context, const struct store_vm *vm, bool json, s
     CLEANUP_FREE struct store_export *exports = NULL;
     CLEANUP_FREE char *text = NULL;
     CLEANUP_SPEC struct vm_spec spec = { 0 };
+    struct store_vm_tests tests;
     struct vm_summary summary;
     json_object *object, *array;
     size_t count, export_count;
@@ -130,6 +131,7 @@ static int show(struct context *context, const struct store_vm *vm, bool json, s
         spec_parse_stored(text, "the stored spec", &spec, err) < 0 ||
         store_disks(context->store, vm->id, &disks, &count, err) < 0 ||
         store_exports(context->store, vm->id, &exports, &export_count, err) < 0 ||
+        store_vm_tests(context->store, vm->id, &tests, err) < 0 ||
         vm_summarize(context->store, vm->id, &summary, err) < 0)
         return -1;
     object = json_object_new_object();
@@ -160,12 +162,16 @@ static int show(struct context *context, const struct store_vm *vm, bool json, s
     }
     put_int(object, "points", summary.points);
     put(object, "pool", summary.pool);
+    put(object, "checks", tests.checks);
+    put(object, "expect", tests.expect);
     json_object_object_add(object, "disks", array);
     json_object_object_add(object, "spec", json_tokener_parse(text));
     if (json)
         return print_json(object, err);
     json_object_put(object);
     print_machine(vm, &spec, &summary);
+    print_line("checks", tests.checks);
+    print_line("expect", tests.expect);
     printf("\n");
     table_print(&table, stdout);
     return 0;
@@ -193,21 +199,17 @@ static int parse(int argc, char *argv[], struct arguments *arguments, struct err
     return 0;
 }
 
-/* `vmferry point keep` under another name. */
 static int set(const struct arguments *arguments, int argc, char *argv[], struct error **err)
 {
     CLEANUP_CONTEXT struct context context = { 0 };
     struct store_vm vm;
 
-    if (expect_arguments(argc, 3, "vmferry vm set VM keep=RULES", err) < 0)
-        return -1;
-    if (strncmp(argv[optind + 2], "keep=", 5) != 0)
-        return error_set_kind(err, ERROR_USAGE, "'%s': what can be set is keep=RULES",
-                              argv[optind + 2]);
-    if (context_open(arguments->common.state, &context, err) < 0 ||
+    if (expect_arguments(argc, 3, "vmferry vm set VM keep=RULES|checks=LIST|expect=REGEX", err) <
+            0 ||
+        context_open(arguments->common.state, &context, err) < 0 ||
         store_vm_find(context.store, argv[optind + 1], &vm, err) < 0)
         return -1;
-    return point_keep(&context, &vm, argv[optind + 2] + 5, arguments->common.json, err);
+    return vm_set(&context, &vm, argv[optind + 2], arguments->common.json, err);
 }
 
 int command_vm(int argc, char *argv[], struct error **err)

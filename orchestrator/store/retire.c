@@ -73,6 +73,39 @@ int store_vm_set_keep(struct store *store, int64_t vm_id, const char *keep, stru
     return run(&s, err);
 }
 
+static void read_tests(struct statement *s, void *record)
+{
+    struct store_vm_tests *tests = record;
+
+    take_text(s, tests->checks, sizeof tests->checks);
+    take_text(s, tests->expect, sizeof tests->expect);
+}
+
+int store_vm_tests(struct store *store, int64_t vm_id, struct store_vm_tests *tests,
+                   struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "SELECT test_checks, test_expect FROM vms WHERE id = ?");
+    bool found;
+
+    *tests = (struct store_vm_tests){ 0 };
+    bind_int(&s, vm_id);
+    return read_first(&s, read_tests, tests, &found, err);
+}
+
+int store_vm_set_tests(struct store *store, int64_t vm_id, const struct store_vm_tests *tests,
+                       struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s = statement(
+        store, "UPDATE vms SET test_checks = ?, test_expect = ?, updated_at = ? WHERE id = ?");
+
+    bind_text(&s, tests->checks);
+    bind_text(&s, tests->expect);
+    bind_int(&s, store_now_ms());
+    bind_int(&s, vm_id);
+    return run(&s, err);
+}
+
 int store_point_set_pinned(struct store *store, int64_t point_id, bool pinned, struct error **err)
 {
     CLEANUP_STATEMENT struct statement s =

@@ -181,6 +181,15 @@ int store_vm_point_taken(struct store *store, int64_t vm_id, unsigned number, st
 /* The VM's own retention rules, see job/retention.h; "": the configuration's. */
 int store_vm_keep(struct store *store, int64_t vm_id, char keep[STORE_NAME], struct error **err);
 int store_vm_set_keep(struct store *store, int64_t vm_id, const char *keep, struct error **err);
+/* How it is tested; "": as all others. */
+struct store_vm_tests {
+    char checks[STORE_TEXT]; /* failover/check.h; none */
+    char expect[STORE_TEXT]; /* a regular expression */
+};
+int store_vm_tests(struct store *store, int64_t vm_id, struct store_vm_tests *tests,
+                   struct error **err);
+int store_vm_set_tests(struct store *store, int64_t vm_id, const struct store_vm_tests *tests,
+                       struct error **err);
 int store_point_set_pinned(struct store *store, int64_t point_id, bool pinned, struct error **err);
 /* It was read just now; `error` says what is wrong with it, NULL or "": nothing. */
 int store_point_verified(struct store *store, int64_t point_id, const char *error,
