@@ -107,7 +107,7 @@ qemu-img create -q -f qcow2 bitmap.qcow2 1M
 qemu-img bitmap --add -f qcow2 bitmap.qcow2 cp1
 qemu-io -f qcow2 -c 'write -P 7 64k 128k' -c 'write -z 512k 64k' bitmap.qcow2 >/dev/null
 background qemu-nbd -r -t -f qcow2 -B cp1 -k "$tmp/bitmap.sock" bitmap.qcow2
-wait_for 20 test -S bitmap.sock
+wait_for 20 nbdinfo "nbd+unix:///?socket=$tmp/bitmap.sock"
 nbdinfo --map=qemu:dirty-bitmap:cp1 --json "nbd+unix:///?socket=$tmp/bitmap.sock" >bitmap.json
 is "$(map nbd socket="$tmp/bitmap.sock" cbt-map=bitmap.json)" \
     "0 65536 1 hole|65536 131072 0 data|196608 327680 1 hole|524288 65536 2 zero|589824 458752 1 hole" \
