@@ -86,6 +86,7 @@ struct mover {
     atomic_uint_fast64_t done;
     atomic_bool slow_zero; /* the destination refused to zero fast */
     atomic_bool no_flush;  /* a flush failed: never believe a later one */
+    atomic_bool cancelled; /* the caller wished to stop */
 };
 
 /* Nothing new is started any more. */

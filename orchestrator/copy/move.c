@@ -27,6 +27,19 @@ void mover_wake_all(struct mover *mover)
         eventfd_write(mover->lanes[i].wake_fd, 1);
 }
 
+/* Pass on the caller's wish to stop. Every lane looks for itself: the caller may be held up in its
+ * progress callback. */
+static void hear_cancel(struct mover *mover)
+{
+    const struct move_config *config = mover->config;
+
+    if (!config->cancel || !atomic_load(config->cancel) || mover_is_stopping(mover))
+        return;
+    atomic_store(&mover->cancelled, true);
+    atomic_store(config->stop, true);
+    mover_wake_all(mover);
+}
+
 /* Stop everything for this reason, which becomes ours; the first one counts. */
 void mover_fail(struct mover *mover, struct error **err)
 {
@@ -342,6 +355,7 @@ static void *lane_main(void *opaque)
     struct lane *lane = opaque;
 
     while (!leave(lane)) {
+        hear_cancel(lane->mover);
         if (!mover_is_stopping(lane->mover)) {
             link_up(lane, SOURCE);
             link_up(lane, DESTINATION);
@@ -466,9 +480,8 @@ static void tell(struct mover *mover)
 }
 
 /* Pass on the caller's wish to stop, and tell it how far we are. */
-static void watch(struct mover *mover, struct move_stats *stats)
+static void watch(struct mover *mover)
 {
-    const struct move_config *config = mover->config;
     struct timespec until;
     unsigned wanted;
 
@@ -482,11 +495,7 @@ static void watch(struct mover *mover, struct move_stats *stats)
         wanted = mover->wanted;
         pthread_mutex_unlock(&mover->lock);
         start_lanes(mover, wanted);
-        if (config->cancel && atomic_load(config->cancel) && !mover_is_stopping(mover)) {
-            stats->cancelled = true;
-            atomic_store(config->stop, true);
-            mover_wake_all(mover);
-        }
+        hear_cancel(mover);
         lose_patience(mover);
         tell(mover);
         pthread_mutex_lock(&mover->lock);
@@ -494,10 +503,10 @@ static void watch(struct mover *mover, struct move_stats *stats)
     pthread_mutex_unlock(&mover->lock);
 }
 
-static void run_lanes(struct mover *mover, struct move_stats *stats)
+static void run_lanes(struct mover *mover)
 {
     start_lanes(mover, mover->config->lanes_first);
-    watch(mover, stats);
+    watch(mover);
     for (unsigned i = 0; i < mover->started; i++)
         pthread_join(mover->lanes[i].thread, NULL);
     /* They may have ended before they were watched for the first time. */
@@ -529,7 +538,8 @@ int move_run(const struct move_config *config, struct move_stats *stats, struct 
     for (unsigned i = 0; r == 0 && i < config->lanes; i++)
         r = init_lane(&mover, &mover.lanes[i], err);
     if (r == 0)
-        run_lanes(&mover, stats);
+        run_lanes(&mover);
+    stats->cancelled = atomic_load(&mover.cancelled);
     for (unsigned i = 0; mover.lanes && i < config->lanes; i++) {
         conn_disconnect(&mover.lanes[i].links[SOURCE].conn, true);
         conn_disconnect(&mover.lanes[i].links[DESTINATION].conn, true);

@@ -6,6 +6,7 @@
 
 #define LOOK_MS 100
 #define READ_MS 700 /* how often the row is read */
+#define TRY_MS  1000
 
 struct claim_beat {
     struct claim *claim;
@@ -22,7 +23,9 @@ struct claim_beat {
     bool ending;            /* protected by the lock, as is all below */
     int64_t valid_until_ms; /* the lease, by beat_clock_ms() */
     enum claim_wish wish;
+    atomic_int *also; /* set with the claim's stop; NULL: none */
     char lost[512];
+    bool silent; /* it was lost as the database did not answer: nobody else need have it */
 };
 
 int64_t beat_clock_ms(void)
@@ -38,8 +41,19 @@ static void wish(struct claim_beat *beat, enum claim_wish what)
 {
     if (what > beat->wish)
         beat->wish = what;
-    if (beat->wish != CLAIM_GO_ON)
-        atomic_store(&beat->claim->stop, 1);
+    if (beat->wish == CLAIM_GO_ON)
+        return;
+    atomic_store(&beat->claim->stop, 1);
+    if (beat->also)
+        atomic_store(beat->also, 1);
+}
+
+void beat_stop_also(struct claim_beat *beat, atomic_int *flag)
+{
+    LOCK_SCOPE(&beat->lock);
+    beat->also = flag;
+    if (flag && beat->wish != CLAIM_GO_ON)
+        atomic_store(flag, 1);
 }
 
 static void say_lost(struct claim_beat *beat, const struct store_job *job)
@@ -50,11 +64,13 @@ static void say_lost(struct claim_beat *beat, const struct store_job *job)
     LOCK_SCOPE(&beat->lock);
     if (beat->wish == CLAIM_LOST)
         return;
+    beat->silent = !job;
     if (!job)
         snprintf(beat->lost, sizeof beat->lost,
-                 "this worker lost job %" PRId64
-                 ": its lease ran out, as the database did not answer for %" PRId64 " s",
-                 id, beat->lease_ms / 1000);
+                 "job %" PRId64 " is paused: the database did not answer, and without its lease "
+                 "(%" PRId64 " s) a worker may not go on; when it answers again, `vmferry job "
+                 "resume %" PRId64 "` does",
+                 id, beat->lease_ms / 1000, id);
     else if (job->fence != beat->claim->job.fence)
         snprintf(beat->lost, sizeof beat->lost, "this worker lost job %" PRId64 " to %s", id,
                  owner_text(job, owner));
@@ -108,6 +124,8 @@ static bool renew(struct claim_beat *beat)
     CLEANUP_ERROR struct error *problem = NULL;
     int64_t asked_ms = beat_clock_ms(), now;
 
+    if (beat_wish(beat) == CLAIM_LOST)
+        return false;
     if (store_clock_ms(beat->store, &now, &problem) < 0 ||
         store_claim_renew(beat->store, job->id, job->fence, now + beat->lease_ms, &problem) < 0)
         return false;
@@ -203,6 +221,7 @@ int beat_start(struct claim *claim, struct store *store, const struct claim_want
         beat_free(beat);
         return -1;
     }
+    store_set_patience(beat->store, TRY_MS); /* it tries again by itself, and ends when told to */
     claim->beat = beat;
     if (pthread_create(&beat->looking, NULL, look_thread, beat) == 0) {
         beat->started = 1;
@@ -242,7 +261,7 @@ enum claim_wish beat_wish(struct claim_beat *beat)
 int beat_error(struct claim_beat *beat, struct error **err)
 {
     LOCK_SCOPE(&beat->lock);
-    error_set(err, "%s", beat->lost);
+    error_set_kind(err, beat->silent ? ERROR_PAUSED : ERROR_FAILED, "%s", beat->lost);
     (*err)->errnum = ESTALE;
     return -1;
 }

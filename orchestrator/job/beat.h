@@ -12,6 +12,9 @@ int beat_start(struct claim *claim, struct store *store, const struct claim_want
 /* Ends the threads. Nothing to do on NULL. */
 void beat_stop(struct claim *claim);
 
+/* See claim_stop_also(). */
+void beat_stop_also(struct claim_beat *beat, atomic_int *flag);
+
 enum claim_wish beat_wish(struct claim_beat *beat);
 /* The job is about to be ended by its owner. */
 void beat_hush(struct claim_beat *beat);

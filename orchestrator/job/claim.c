@@ -193,6 +193,7 @@ int claim_take(struct store *store, int64_t job_id, const struct claim_wants *wa
 
     if (!new)
         return error_set_errno(err, ENOMEM, "taking job %" PRId64, job_id);
+    new->lease_ms = lease;
     for (int tries = 0; !taking.taken && tries < TAKE_TRIES;) {
         struct store_job seen;
 
@@ -337,6 +338,10 @@ int claim_let_go(struct claim *claim, struct store *store, int r, struct error *
     enum claim_wish wish = claim_wish(claim);
     bool paused = r < 0 && wish == CLAIM_PAUSE && strcmp(claim->job.type, JOB_MERGE) == 0;
 
+    if (r < 0 && wish == CLAIM_LOST) {
+        error_clear(err);
+        return claim_check(claim, err);
+    }
     if (paused) {
         error_prefix(err, "job %" PRId64 " is paused, `vmferry job resume %" PRId64 "` goes on",
                      claim->job.id, claim->job.id);
@@ -350,6 +355,16 @@ int claim_let_go(struct claim *claim, struct store *store, int r, struct error *
                   r < 0 ? error_message(*err) : NULL, &unwritten) == 0)
         return r;
     return r < 0 ? -1 : error_move(err, &unwritten);
+}
+
+void claim_stop_also(struct claim *claim, atomic_int *flag)
+{
+    beat_stop_also(claim->beat, flag);
+}
+
+void claim_lapse(struct claim *claim)
+{
+    beat_lost(claim, NULL);
 }
 
 void claim_forget(struct claim *claim, struct store *store)

@@ -41,6 +41,7 @@ struct claim_beat;
 struct claim {
     struct store_job job; /* as it was taken */
     char lease[LEASE_TEXT];
+    int64_t lease_ms;
     bool contested;            /* the owner before may still be there and write local files */
     atomic_int stop;           /* non-zero: the work has to end soon; claim_wish() says why */
     atomic_uint_fast64_t rate; /* bytes/s now; 0: unlimited */
@@ -67,6 +68,13 @@ int claim_hold(struct store *store, const struct store_vm *vm, const char *type,
 /* The end of that: `r` of what was done, and returned; *err is why. What was stopped is
  * cancelled; a merge, which can be gone on with, is paused (ERROR_PAUSED) if that was wished. */
 int claim_let_go(struct claim *claim, struct store *store, int r, struct error **err);
+
+/* `flag`, too, is set when the work has to end; until this is called with NULL. For threads that
+ * go on while their maker waits for the database. */
+void claim_stop_also(struct claim *claim, atomic_int *flag);
+
+/* The database does not answer any more: as if the lease had run out. */
+void claim_lapse(struct claim *claim);
 
 /* As if the job had never been: of one that only kept others away for a moment. */
 void claim_forget(struct claim *claim, struct store *store);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "copy/end.h"
+#include "job/again.h"
 #include "job/discover.h"
 #include "job/identity.h"
 #include "job/options.h"
@@ -286,6 +287,8 @@ static void give_up(struct sync *sync, struct error **err)
     CLEANUP_ERROR struct error *lost = NULL;
 
     sync_explain_space(sync, err);
+    if (store_last_failure(sync->store) == STORE_LOST)
+        claim_lapse(sync->claim);
     paused = !cancelled && (*err)->kind == ERROR_PAUSED;
     if (claim_wish(sync->claim) == CLAIM_WINDOW) {
         error_clear(err);
@@ -361,20 +364,18 @@ static int run_claimed(struct store *store, const char *state_dir, struct claim 
                        const struct replicate_options *options, struct replicate_result *result,
                        bool *late, struct error **err)
 {
-    CLEANUP(job_options_free) struct job_options own = { .options = *options };
     struct store_vm vm;
     CLEANUP(sync_free)
     struct sync sync = { .store = store,
                          .state_dir = state_dir,
                          .vm = &vm,
                          .claim = claim,
-                         .options = &own.options,
+                         .options = options,
                          .job = claim->job };
     int64_t began = store_now_ms();
 
     sync.job.snapshot[0] = '\0'; /* found out when the source is asked */
-    if (store_vm_get(store, claim->job.vm_id, &vm, err) < 0 ||
-        job_options_apply(claim->job.options, &own, err) < 0)
+    if (store_vm_get(store, claim->job.vm_id, &vm, err) < 0)
         return -1;
     result->job_id = claim->job.id;
     {
@@ -414,6 +415,33 @@ static bool goes_on(struct claim *claim, struct error **err)
     return true;
 }
 
+/* 1: the job is to be taken once more. The claim ends in here. */
+static int run_once(struct store *store, const char *state_dir, struct claim *claim,
+                    const struct replicate_options *options, struct replicate_result *result,
+                    bool *late, struct error **err)
+{
+    CLEANUP(job_options_free) struct job_options own = { .options = *options };
+    struct again again = { .job_id = claim->job.id, .fence = claim->job.fence };
+    bool again_later;
+    int r;
+
+    /* What the database does not take within a lease is another worker's. */
+    if (claim->lease_ms < STORE_PATIENCE_MS)
+        store_set_patience(store, claim->lease_ms);
+    r = job_options_apply(claim->job.options, &own, err) < 0
+            ? -1
+            : run_claimed(store, state_dir, claim, &own.options, result, late, err);
+    again.patience_s = own.options.patience_s;
+    again.cancel = own.options.cancel;
+    again_later = r < 0 && goes_on(claim, err);
+    store_set_patience(store, 0);
+    claim_free(claim);
+    if (r == 0)
+        return 0;
+    *late = true;
+    return again_later || again_wait(store, &again, err) == 0 ? 1 : -1;
+}
+
 /* A job whose point was made already is only ended: what the source offers now is the next one's.
  */
 int job_replicate(struct store *store, const char *state_dir, const struct store_vm *vm,
@@ -425,14 +453,13 @@ int job_replicate(struct store *store, const char *state_dir, const struct store
 
     *result = (struct replicate_result){ 0 };
     while (late) {
-        CLEANUP_CLAIM struct claim *claim = NULL;
+        struct claim *claim = NULL;
 
         replicate_result_free(result);
         *result = (struct replicate_result){ 0 };
         if (claim_vm(store, vm, JOB_REPLICATION, options->given, options->given_rate, &wants,
                      &claim, err) < 0 ||
-            (run_claimed(store, state_dir, claim, options, result, &late, err) < 0 &&
-             !goes_on(claim, err)))
+            run_once(store, state_dir, claim, options, result, &late, err) < 0)
             return -1;
     }
     return 0;
@@ -445,16 +472,17 @@ int job_resume(struct store *store, const char *state_dir, int64_t job_id,
     const struct claim_wants wants = wants_of(options);
 
     for (;;) {
-        CLEANUP_CLAIM struct claim *claim = NULL;
+        struct claim *claim = NULL;
         bool late;
+        int r;
 
+        replicate_result_free(result);
         *result = (struct replicate_result){ 0 };
         if (claim_take(store, job_id, &wants, &claim, err) < 0)
             return -1;
-        if (run_claimed(store, state_dir, claim, options, result, &late, err) == 0)
-            return 0;
-        if (!goes_on(claim, err))
-            return -1;
+        r = run_once(store, state_dir, claim, options, result, &late, err);
+        if (r <= 0)
+            return r;
     }
 }
 

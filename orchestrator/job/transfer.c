@@ -413,8 +413,6 @@ static void supervise(struct transfer *transfer, unsigned workers)
     while (transfer->ending < workers) {
         CLEANUP_ERROR struct error *err = NULL;
 
-        if (atomic_load(&transfer->sync->claim->stop))
-            atomic_store(&transfer->cancel, 1);
         if (!atomic_load(&transfer->cancel) && export_server_keep(transfer->server, &err) < 0)
             note_error(transfer, &err);
         if (!atomic_load(&transfer->cancel) && is_time(&space_ns, SPACE_MS) &&
@@ -452,11 +450,13 @@ static int copy_all(struct transfer *transfer, struct error **err)
     }
     if (workers > 0 && started == 0)
         return error_set_errno(err, ENOMEM, "starting a thread");
+    claim_stop_also(transfer->sync->claim, &transfer->cancel);
     keeper_start(&transfer->keeper);
     supervise(transfer, started);
     keeper_stop(&transfer->keeper);
     for (unsigned i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
+    claim_stop_also(transfer->sync->claim, NULL);
     return transfer->error ? error_move(err, &transfer->error) : 0;
 }
 

@@ -71,7 +71,8 @@ typedef int (*store_work)(struct store *store, void *opaque, struct error **err)
 int store_transaction(struct store *store, store_work work, void *opaque, struct error **err);
 /* As store_transaction, but it sees one moment and changes nothing; not within another. */
 int store_reading(struct store *store, store_work work, void *opaque, struct error **err);
-/* 0: as it is at first, a minute. */
+#define STORE_PATIENCE_MS 60000
+/* 0: as it is at first. */
 void store_set_patience(struct store *store, int64_t ms);
 
 /* Why the last call of the store failed, for callers that know what to do about it. */

@@ -11,7 +11,6 @@
 
 #include "store/statement.h"
 
-#define PATIENCE_MS    60000
 #define FIRST_PAUSE_MS 4
 #define LAST_PAUSE_MS  1000
 #define OLD_TOKEN_MS   (7 * 86400000LL) /* nobody has been waiting for an answer that long */
@@ -61,7 +60,8 @@ static int64_t jitter(int64_t ms)
 
 int store_retry(struct store *store, store_work work, void *opaque, struct error **err)
 {
-    int64_t give_up = monotonic_ms() + (store->patience_ms ? store->patience_ms : PATIENCE_MS);
+    int64_t give_up =
+        monotonic_ms() + (store->patience_ms ? store->patience_ms : STORE_PATIENCE_MS);
     int64_t pause = FIRST_PAUSE_MS;
 
     for (;;) {

@@ -109,6 +109,60 @@ def end(process, status):
     return out, err
 
 
+def blocks(lab):
+    """What the replica's files occupy: it grows while somebody writes."""
+    folder = os.path.join(lab.replica.state, "replicas")
+    return sum(
+        os.lstat(os.path.join(where, name)).st_blocks for where, _, names in os.walk(folder) for name in names
+    )
+
+
+def database_away():
+    """Longer than the lease: nobody writes then. Back within the patience, the job goes on by itself;
+    else, or by a signal, the worker ends with 3, and the job can be gone on with."""
+    away = os.environ.get("MARIADB")
+    if not away:
+        return
+    lab = Lab("database_away")
+
+    worker = lab.replicate("--rate=2M", "--patience=60")
+    lab.wait_copied(1)
+    lab.wait_journal()
+    database.server("kill", away)
+    time.sleep(int(LEASE) + 3)
+    before = blocks(lab)
+    time.sleep(3)
+    assert blocks(lab) == before, ("it was written to without a lease", before, blocks(lab))
+    assert worker.poll() is None
+    database.server("again", away)
+    lab.run("job", "rate", "1", "0")
+    out, err = end(worker, 0)
+    assert "the database does not answer: job 1 waits for it" in err and "going on with job 1" in err, err
+    assert json.loads(out)["disks"][0]["bytes_resumed"] > 0, out
+    lab.finished(1)
+    assert lab.job(1)["status"] == "completed" and lab.job(1)["fence"] == 2
+
+    for by_signal in (False, True):
+        number = 3 if by_signal else 2
+        lab.change()
+        worker = lab.replicate("--rate=2M", "--patience=%d" % (600 if by_signal else 2))
+        lab.wait_copied(number)
+        database.server("kill", away)
+        if by_signal:
+            time.sleep(int(LEASE) + 3)
+            worker.send_signal(signal.SIGTERM)
+        _, err = end(worker, 3)
+        assert "job %d is paused: the database did not answer" % number in err, err
+        database.server("again", away)
+        time.sleep(int(LEASE))
+        assert not lab.job(number)["worker"]["alive"]
+        lab.run("job", "rate", str(number), "0")
+        lab.run("job", "resume", str(number), "--progress=none")
+        lab.finished(number)
+
+    assert not os.listdir(os.path.join(lab.replica.state, "run")), "something was left"
+
+
 def steering():
     """pause, resume, rate, cancel, watch and list, all from other processes."""
     lab = Lab("steering")
@@ -394,7 +448,7 @@ def cancelled_stopped():
     lab.run("verify", "app01", "--source", "--progress=none")
 
 
-SECTIONS = (steering, dropping, killed, taken_over, other_host, late_wake_up, recovering, cancelled_stopped)
+SECTIONS = (steering, dropping, killed, taken_over, other_host, late_wake_up, recovering, cancelled_stopped, database_away)
 
 
 def main():

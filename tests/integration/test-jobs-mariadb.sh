@@ -3,7 +3,7 @@
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
 export BUILD MARIADB=$tmp/server
-[ $# -gt 0 ] || set -- killed taken_over other_host late_wake_up recovering cancelled_stopped
+[ $# -gt 0 ] || set -- killed taken_over other_host late_wake_up recovering cancelled_stopped database_away
 
 OWNER=$$ "$top/tests/mariadb" start "$MARIADB" >/dev/null
 # shellcheck disable=SC2016 # expanded at the end
