@@ -229,11 +229,13 @@ static int parse_arguments(int argc, char *argv[], struct arguments *args, struc
     };
     char **ends[] = { &args->src, &args->dst };
     size_t count = 0;
+    bool only_ends = false; /* after "--", as nbdcopy wants it before a bracket */
 
     opterr = 0;
     /* "+" stops at an end, as what stands between brackets has options of its own. */
     for (;;) {
-        int c = getopt_long(argc, argv, "+:h", options, NULL);
+        int before = optind ? optind : 1; /* 0: getopt begins anew */
+        int c = only_ends ? -1 : getopt_long(argc, argv, "+:h", options, NULL);
 
         if (c == 'h') {
             fputs(usage, stdout);
@@ -243,6 +245,7 @@ static int parse_arguments(int argc, char *argv[], struct arguments *args, struc
             return wrong_option(c, argv, err);
         if (c == 'p' && !optarg)
             continue; /* a bar is what there is anyway */
+        only_ends = only_ends || (c == -1 && optind != before);
         if (c != -1) {
             if (parse_option(c, args, err) < 0)
                 return -1;
