@@ -1,5 +1,4 @@
 /* vmferry copy: one disk from one place to another. */
-#include <getopt.h>
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -8,6 +7,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "ends.h"
 #include "human.h"
 #include "options.h"
 #include "size.h"
@@ -160,50 +160,6 @@ static int parse_option(int c, struct arguments *args, struct error **err)
     }
 }
 
-/* One word of a command in brackets, quoted so that the engine splits it again
- * exactly there. */
-static void print_word(FILE *out, const char *word)
-{
-    fputc('\'', out);
-    for (; *word; word++) {
-        if (*word == '\'')
-            fputs("'\\''", out);
-        else
-            fputc(*word, out);
-    }
-    fputc('\'', out);
-}
-
-/* The end at optind: one argument, or all from "[" to its "]". The caller frees it. */
-static char *take_end(int argc, char *argv[], struct error **err)
-{
-    char *text = NULL;
-    size_t length;
-    FILE *out;
-
-    if (strcmp(argv[optind], "[") != 0)
-        return strdup(argv[optind++]);
-    out = open_memstream(&text, &length);
-    if (!out) {
-        error_set_errno(err, errno, "copy");
-        return NULL;
-    }
-    fputs("[ ", out);
-    for (optind++; optind < argc && strcmp(argv[optind], "]") != 0; optind++) {
-        print_word(out, argv[optind]);
-        fputc(' ', out);
-    }
-    fputs("]", out);
-    fclose(out);
-    if (optind == argc) {
-        free(text);
-        error_set_kind(err, ERROR_USAGE, "a command in brackets has no closing ]");
-        return NULL;
-    }
-    optind++;
-    return text;
-}
-
 /* Returns 1 after --help. */
 static int parse_arguments(int argc, char *argv[], struct arguments *args, struct error **err)
 {
@@ -227,16 +183,13 @@ static int parse_arguments(int argc, char *argv[], struct arguments *args, struc
         { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
     };
-    char **ends[] = { &args->src, &args->dst };
+    char **places[] = { &args->src, &args->dst };
     size_t count = 0;
-    bool only_ends = false; /* after "--", as nbdcopy wants it before a bracket */
+    struct ends ends = { 0 };
+    int c;
 
     opterr = 0;
-    /* "+" stops at an end, as what stands between brackets has options of its own. */
-    for (;;) {
-        int before = optind ? optind : 1; /* 0: getopt begins anew */
-        int c = only_ends ? -1 : getopt_long(argc, argv, "+:h", options, NULL);
-
+    while ((c = ends_option(&ends, argc, argv, options)) != -1 || optind < argc) {
         if (c == 'h') {
             fputs(usage, stdout);
             return 1;
@@ -245,18 +198,15 @@ static int parse_arguments(int argc, char *argv[], struct arguments *args, struc
             return wrong_option(c, argv, err);
         if (c == 'p' && !optarg)
             continue; /* a bar is what there is anyway */
-        only_ends = only_ends || (c == -1 && optind != before);
         if (c != -1) {
             if (parse_option(c, args, err) < 0)
                 return -1;
-        } else if (optind == argc) {
-            break;
         } else if (count == 2) {
             return error_set_kind(err, ERROR_USAGE, "'%s' is too much: SRC and DST are all",
                                   argv[optind]);
         } else {
-            *ends[count] = take_end(argc, argv, err);
-            if (!*ends[count++])
+            *places[count] = ends_take(argc, argv, err);
+            if (!*places[count++])
                 return -1;
         }
     }

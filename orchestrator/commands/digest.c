@@ -1,6 +1,5 @@
 /* vmferry digest: the digest of a disk, or where two disks differ. */
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <signal.h>
@@ -8,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "command.h"
+#include "ends.h"
 #include "options.h"
 #include "size.h"
 #include "watch.h"
@@ -16,7 +16,7 @@ static const char usage[] =
     "usage: vmferry digest [OPTIONS] DISK\n"
     "       vmferry digest [OPTIONS] --compare A B\n"
     "\n"
-    "  DISK, A, B            an NBD URI, a file or block device, '[ nbdkit ... ]'; A and B\n"
+    "  DISK, A, B            an NBD URI, a file or block device, [ nbdkit ... ]; A and B\n"
     "                        also leaves:FILE\n"
     "  --leaves=FILE         keep the digests of all 64 KiB blocks in FILE\n"
     "  --compare             print the ranges in which A and B differ, a change map;\n"
@@ -28,6 +28,7 @@ static const char usage[] =
 
 struct arguments {
     struct copy_options copy;
+    char *disks[2]; /* the caller frees them */
     const char *leaves;
     enum bar_style progress;
     bool compare;
@@ -105,20 +106,28 @@ static int parse_arguments(int argc, char *argv[], struct arguments *args, struc
         { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
     };
-    int c;
+    struct ends ends = { 0 };
+    int c, count = 0;
 
     opterr = 0;
-    while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+    while ((c = ends_option(&ends, argc, argv, options)) != -1 || optind < argc) {
         if (c == 'h') {
             fputs(usage, stdout);
             return 1;
         }
         if (c == '?' || c == ':')
             return wrong_option(c, argv, err);
-        if (parse_option(c, args, err) < 0)
+        if (c != -1 && parse_option(c, args, err) < 0)
+            return -1;
+        if (c != -1)
+            continue;
+        if (count == 2)
+            return error_set_kind(err, ERROR_USAGE, "'%s' is too much", argv[optind]);
+        args->disks[count] = ends_take(argc, argv, err);
+        if (!args->disks[count++])
             return -1;
     }
-    if (argc - optind != (args->compare ? 2 : 1))
+    if (count != (args->compare ? 2 : 1))
         return error_set_kind(err, ERROR_USAGE,
                               args->compare ? "--compare wants two disks, A and B"
                                             : "say which disk; `vmferry digest --help` says more");
@@ -351,11 +360,15 @@ int command_digest(int argc, char *argv[], struct error **err)
     struct arguments args = { 0 };
     int r = parse_arguments(argc, argv, &args, err);
 
-    if (r)
-        return r < 0 ? -1 : 0;
-    args.copy.cancel = cancel_on_signals();
-    r = args.compare ? compare_disks(argv + optind, &args, err)
-                     : digest_disk(argv[optind], &args, err);
+    if (r == 0) {
+        args.copy.cancel = cancel_on_signals();
+        r = args.compare ? compare_disks(args.disks, &args, err)
+                         : digest_disk(args.disks[0], &args, err);
+    }
+    free(args.disks[0]);
+    free(args.disks[1]);
+    if (r > 0)
+        return 0;
     if (fflush(stdout) == EOF && r == 0)
         return error_set_errno(err, errno, "writing the result");
     return r;

@@ -68,6 +68,7 @@ int log_options_take(int argc, char *argv[], int *count, char ***words, struct e
 {
     const char *environment = getenv("VMFERRY_LOG");
     CLEANUP_FREE char **kept = calloc((size_t)argc + 1, sizeof *kept);
+    bool bracket = false; /* what stands in brackets belongs to another program */
     int n = 0, i = 0;
 
     if (!kept)
@@ -77,7 +78,8 @@ int log_options_take(int argc, char *argv[], int *count, char ***words, struct e
     for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
         bool ours = false;
 
-        if (i > 0 && take_one(argc, argv, &i, &ours, err) < 0)
+        bracket = bracket ? strcmp(argv[i], "]") != 0 : strcmp(argv[i], "[") == 0;
+        if (i > 0 && !bracket && take_one(argc, argv, &i, &ours, err) < 0)
             return -1;
         if (!ours)
             kept[n++] = argv[i];

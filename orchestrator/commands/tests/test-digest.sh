@@ -78,6 +78,9 @@ dd if=/dev/zero of=islands bs=65536 count=3 seek=500 conv=notrunc status=none
 expected=$(oracle islands expected.leaves)
 is "$(digest islands)" "$expected" "islands in 5 GiB, by file"
 is "$(digest '[ nbdkit -r file islands ]')" "$expected" "by a command in brackets"
+is "$(digest [ nbdkit --log=null -r file islands ])" "$expected" "... of several words, with options of its own"
+is "$(digest -- [ nbdkit -r file islands ])" "$expected" "... behind --"
+ok vmferry digest --compare islands [ nbdkit -r file islands ] --progress=none -- "... as the second disk"
 background nbdkit -f -r -U islands.sock --filter=noextents file islands
 wait_for 10 test -S islands.sock
 is "$(digest --connections=4 --requests=8 --request-size=1M "nbd+unix:///?socket=$tmp/islands.sock")" \
