@@ -83,9 +83,14 @@ int failover_options(const struct failover_arguments *arguments, const struct co
         .say = say,
         .tick = isatty(STDERR_FILENO) ? tick : NULL,
     };
-    if (arguments->point &&
-        failover_number(arguments->point, "--point", 1, INT32_MAX, &options->point, err) < 0)
+    if (arguments->point && strncmp(arguments->point, "live-", 5) == 0) {
+        if (failover_number(arguments->point + 5, "--point=live-", 1, INT32_MAX, &options->kept,
+                            err) < 0)
+            return -1;
+    } else if (arguments->point && failover_number(arguments->point, "--point", 1, INT32_MAX,
+                                                   &options->point, err) < 0) {
         return -1;
+    }
     if (arguments->timeout &&
         failover_number(arguments->timeout, "--timeout", 1, 86400, &options->timeout_s, err) < 0)
         return -1;

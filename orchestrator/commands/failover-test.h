@@ -31,6 +31,11 @@ struct failover_arguments {
     size_t word_count;
     struct override override;
     struct checks checks;
+    /* of live failovers and their rollback: see failover-live.h */
+    const char *max_downtime;
+    const char *shutdown_timeout;
+    bool allow_power_off, source_lost, source_is_off, dry_run, yes;
+    bool discard, leave_off;
 };
 
 /* Numbers and durations as options have them; ERROR_USAGE names the option. */

@@ -7,6 +7,7 @@
 #include "commands/command.h"
 #include "commands/crew.h"
 #include "commands/failover-list.h"
+#include "commands/failover-live.h"
 #include "commands/failover-test.h"
 #include "failover/virt.h"
 #include "report/report.h"
@@ -14,6 +15,8 @@
 static const char help[] =
     "usage: vmferry failover test VM [OPTIONS]\n"
     "       vmferry failover test --all [--source=NAME] [OPTIONS]\n"
+    "       vmferry failover live VM [OPTIONS]\n"
+    "       vmferry failover commit VM\n"
     "       vmferry failover rollback VM [--id=N]\n"
     "       vmferry failover list [VM]\n"
     "       vmferry failover show VM [--id=N]\n"
@@ -22,6 +25,9 @@ static const char help[] =
     "VM is a name or a uuid. `test` boots a restore point on overlays in an isolated\n"
     "network; the source and the point are not touched. With --all every VM that has a\n"
     "point is tested and rolled back, one after another, with one report at the end.\n"
+    "`live` syncs the VM, shuts its source down, syncs the rest, and boots it here, on the\n"
+    "networks that its own are mapped to. Then `rollback` goes back to the source, and\n"
+    "`commit` stays for good.\n"
     "\n"
     "  --point=N            which restore point (default: the newest)\n"
     "  --expect=REGEX       booted means: the serial console shows a matching line\n"
@@ -53,6 +59,20 @@ static const char help[] =
     "                       of that file (default: by its name)\n"
     "  --id=N               of several failovers of the VM this one\n"
     "  --after=DURATION     roll back so much later\n"
+    "live:\n"
+    "  --dry-run            say what stands in the way, and how long it will be down\n"
+    "  --max-downtime=DURATION\n"
+    "                       sync ahead until the downtime fits, or don't begin (30s, 5m)\n"
+    "  --shutdown-timeout=DURATION\n"
+    "                       for a guest to shut down, also in a rollback (default 5m)\n"
+    "  --allow-power-off    power the source off when its guest does not shut down\n"
+    "  --source-is-off      you say so, of a source that can't tell\n"
+    "  --source-lost        it is gone: boot the newest point, or --point\n"
+    "  --yes                don't ask, on a terminal\n"
+    "rollback of a live one:\n"
+    "  --discard            what the guest wrote here goes, instead of being kept\n"
+    "  --leave-off          don't power the source on\n"
+    "\n"
     "  --json               for programs\n"
     "  --state=DIR          state directory\n";
 
@@ -62,29 +82,6 @@ static void free_arguments(struct failover_arguments *arguments)
     checks_free(&arguments->checks);
     for (size_t i = 0; i < arguments->word_count; i++)
         free((char *)arguments->words[i]);
-}
-
-static int rollback(struct context *context, const struct store_vm *vm, int64_t id, bool json,
-                    struct error **err)
-{
-    json_object *object;
-    size_t count;
-
-    if (failover_rollback(context->store, context->state_dir, vm, id, &count, err) < 0)
-        return -1;
-    if (json) {
-        object = json_object_new_object();
-        json_object_object_add(object, "vm", json_object_new_string(vm->name));
-        json_object_object_add(object, "rolled_back", json_object_new_int64((int64_t)count));
-        return print_json(object, err);
-    }
-    if (count)
-        printf("%zu test%s of %s %s rolled back: domain, network and overlays are gone, its "
-               "restore points are as they were\n",
-               count, count == 1 ? "" : "s", vm->name, count == 1 ? "is" : "are");
-    else
-        printf("%s has no failover to roll back\n", vm->name);
-    return 0;
 }
 
 static int virt_type(const struct failover_arguments *arguments, struct error **err)
@@ -150,13 +147,33 @@ static int take_option(struct failover_arguments *arguments, int c, char *argv[]
                   { 'F', &arguments->drill.format },
                   { 'S', &arguments->drill.source },
                   { 'f', &arguments->drill.filter.folder },
-                  { 'N', &arguments->drill.filter.name } };
+                  { 'N', &arguments->drill.filter.name },
+                  { '1', &arguments->max_downtime },
+                  { '2', &arguments->shutdown_timeout } };
+    const struct {
+        int c;
+        bool *flag;
+    } flags[] = { { '3', &arguments->allow_power_off },
+                  { '4', &arguments->source_lost },
+                  { '5', &arguments->source_is_off },
+                  { '6', &arguments->dry_run },
+                  { '7', &arguments->yes },
+                  { '8', &arguments->discard },
+                  { '9', &arguments->leave_off },
+                  { 'A', &arguments->all },
+                  { 'r', &arguments->roll_back },
+                  { 'd', &arguments->dhcp },
+                  { 'x', &arguments->print_xml } };
 
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (texts[i].c == c) {
             *texts[i].value = optarg;
             return 0;
         }
+    }
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        if (flags[i].c == c)
+            return *flags[i].flag = true, 0;
     }
     switch (c) {
     case 'C':
@@ -165,18 +182,6 @@ static int take_option(struct failover_arguments *arguments, int c, char *argv[]
     case 'L':
         arguments->checks_given = true;
         return checks_add_list(&arguments->checks, optarg, err);
-    case 'r':
-        arguments->roll_back = true;
-        return 0;
-    case 'A':
-        arguments->all = true;
-        return 0;
-    case 'd':
-        arguments->dhcp = true;
-        return 0;
-    case 'x':
-        arguments->print_xml = true;
-        return 0;
     case 'o':
     case 's':
         return add_override(arguments, c, err);
@@ -211,6 +216,15 @@ static int parse(int argc, char *argv[], struct failover_arguments *arguments, s
                                              { "source", required_argument, NULL, 'S' },
                                              { "folder", required_argument, NULL, 'f' },
                                              { "name", required_argument, NULL, 'N' },
+                                             { "max-downtime", required_argument, NULL, '1' },
+                                             { "shutdown-timeout", required_argument, NULL, '2' },
+                                             { "allow-power-off", no_argument, NULL, '3' },
+                                             { "source-lost", no_argument, NULL, '4' },
+                                             { "source-is-off", no_argument, NULL, '5' },
+                                             { "dry-run", no_argument, NULL, '6' },
+                                             { "yes", no_argument, NULL, '7' },
+                                             { "discard", no_argument, NULL, '8' },
+                                             { "leave-off", no_argument, NULL, '9' },
                                              COMMON_OPTIONS };
     int c, index = 0;
 
@@ -258,7 +272,11 @@ static int run_on_vm(const char *verb, const char *name, const struct failover_a
     if (strcmp(verb, "test") == 0)
         return failover_test_verb(&context, &vm, arguments, err);
     if (strcmp(verb, "rollback") == 0)
-        return rollback(&context, &vm, id, arguments->common.json, err);
+        return failover_rollback_verb(&context, &vm, id, arguments, err);
+    if (strcmp(verb, "live") == 0)
+        return failover_live_verb(&context, &vm, arguments, err);
+    if (strcmp(verb, "commit") == 0)
+        return failover_commit_verb(&context, &vm, arguments, err);
     return failover_show(&context, &vm, id, arguments->common.json, err);
 }
 
@@ -298,7 +316,8 @@ static int check_verb(const char *verb, const struct failover_arguments *argumen
                       struct error **err)
 {
     const struct drill_request *drill = &arguments->drill;
-    bool is_test = strcmp(verb, "test") == 0;
+    bool is_test = strcmp(verb, "test") == 0, is_live = strcmp(verb, "live") == 0;
+    bool is_rollback = strcmp(verb, "rollback") == 0;
 
     if (arguments->all && (!is_test || arguments->point || arguments->keep || arguments->print_xml))
         return error_set_kind(err, ERROR_USAGE,
@@ -317,15 +336,39 @@ static int check_verb(const char *verb, const struct failover_arguments *argumen
         return error_set_kind(err, ERROR_USAGE,
                               "--rollback leaves nothing to keep: --keep or "
                               "--rollback");
-    if (arguments->id && is_test)
+    if (arguments->id && (is_test || is_live))
         return error_set_kind(err, ERROR_USAGE, "--id is for rollback and show");
-    if (!is_test && (arguments->print_xml || arguments->keep || arguments->network ||
-                     arguments->dhcp || arguments->override.count || arguments->connect ||
-                     arguments->checks_given || arguments->check_timeout || arguments->roll_back))
+    if (!is_test &&
+        (arguments->print_xml || arguments->keep || arguments->network || arguments->dhcp ||
+         arguments->checks_given || arguments->check_timeout || arguments->roll_back))
+        return error_set_kind(
+            err, ERROR_USAGE,
+            "--print-xml, --keep, --network, --dhcp, --check, --check-timeout and "
+            "--rollback are for test");
+    if (!is_test && !is_live && (arguments->override.count || arguments->connect))
         return error_set_kind(err, ERROR_USAGE,
-                              "--print-xml, --keep, --network, --dhcp, --override, --set, --check, "
-                              "--check-timeout, --rollback and --connect are for test");
+                              "--override, --set and --connect are for test and live");
+    if (!is_live && (arguments->max_downtime || arguments->allow_power_off ||
+                     arguments->source_lost || arguments->source_is_off || arguments->dry_run))
+        return error_set_kind(err, ERROR_USAGE,
+                              "--max-downtime, --allow-power-off, --source-lost, --source-is-off "
+                              "and --dry-run are for live");
+    if ((arguments->discard || arguments->leave_off) && !is_rollback)
+        return error_set_kind(err, ERROR_USAGE, "--discard and --leave-off are for rollback");
+    if (arguments->shutdown_timeout && !is_live && !is_rollback)
+        return error_set_kind(err, ERROR_USAGE, "--shutdown-timeout is for live and rollback");
     return 0;
+}
+
+static bool is_about_vm(const char *verb)
+{
+    static const char *const verbs[] = { "test", "live", "commit", "rollback", "show" };
+
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+        if (strcmp(verb, verbs[i]) == 0)
+            return true;
+    }
+    return false;
 }
 
 int command_failover(int argc, char *argv[], struct error **err)
@@ -350,9 +393,10 @@ int command_failover(int argc, char *argv[], struct error **err)
         return virt_type(&arguments, err);
     if (strcmp(verb, "list") == 0 && given <= 1)
         return run_list(given ? argv[optind + 1] : NULL, &arguments, err);
-    if ((strcmp(verb, "test") == 0 || strcmp(verb, "rollback") == 0 || strcmp(verb, "show") == 0) &&
-        given == 1)
+    if (is_about_vm(verb) && given == 1)
         return run_on_vm(verb, argv[optind + 1], &arguments, err);
-    return error_set_kind(err, ERROR_USAGE,
-                          "usage: vmferry failover test|rollback|show VM, list [VM], or virt-type");
+    return error_set_kind(
+        err, ERROR_USAGE,
+        "usage: vmferry failover test|live|commit|rollback|show VM, list [VM], or "
+        "virt-type");
 }

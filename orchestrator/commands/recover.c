@@ -9,6 +9,7 @@
 #include "commands/watch.h"
 #include "failover/failover.h"
 #include "job/exports.h"
+#include "job/live.h"
 #include "job/recover.h"
 #include "log/log.h"
 #include "progress.h"
@@ -73,7 +74,22 @@ static bool recover_tests(struct context *context, const struct store_vm *vm, si
     return r == 0;
 }
 
-static json_object *to_json(const struct recover_result *result, size_t tests)
+static void say_live(const char *line)
+{
+    log_notice("failover", "%s", line);
+}
+
+/* Before jobs: the syncs of one that is undone are gone on with for the source that runs again. */
+static bool recover_live(struct context *context, const struct store_vm *vm,
+                         struct live_recovered *done)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+
+    return job_live_recover(context->store, context->state_dir, vm, say_live, done, &err) == 0;
+}
+
+static json_object *to_json(const struct recover_result *result, size_t tests,
+                            const struct live_recovered *live)
 {
     const struct {
         const char *name;
@@ -84,6 +100,8 @@ static json_object *to_json(const struct recover_result *result, size_t tests)
         { "snapshots_removed", result->removed }, { "snapshots_standing", result->failed },
         { "points_deleted", result->retired },    { "vms_with_points_going", result->going },
         { "servers_ended", result->servers },     { "tests_rolled_back", tests },
+        { "live_undone", live->undone },          { "live_finished", live->finished },
+        { "live_alarms", live->alarms },
     };
     json_object *object = json_object_new_object();
 
@@ -92,8 +110,14 @@ static json_object *to_json(const struct recover_result *result, size_t tests)
     return object;
 }
 
-static int judge(const struct recover_result *result, bool tests, struct error **err)
+static int judge(const struct recover_result *result, bool tests, bool live, size_t alarms,
+                 struct error **err)
 {
+    if (alarms)
+        return error_set(err, "%zu VM%s run%s twice: see the alarm", alarms, alarms == 1 ? "" : "s",
+                         alarms == 1 ? "s" : "");
+    if (!live)
+        return error_set(err, "a live failover could not be recovered: see above");
     if (result->failed)
         return error_set(err, "%u snapshot%s may still stand; run it again when the source answers",
                          result->failed, result->failed == 1 ? "" : "s");
@@ -126,8 +150,9 @@ static int recover(struct context *context, const struct store_vm *vm, bool paus
                                        .opaque = &line };
     struct recover_result result;
     struct admission admission;
+    struct live_recovered live;
     size_t rolled_back = 0;
-    bool tests;
+    bool tests, lives;
 
     run_admission(&context->config, &admission);
     run.admission = &admission;
@@ -137,14 +162,15 @@ static int recover(struct context *context, const struct store_vm *vm, bool paus
         return -1;
     options.run = pause ? NULL : &run;
     tests = recover_tests(context, vm, &rolled_back);
+    lives = recover_live(context, vm, &live);
     if (rolled_back && !json)
         printf("%zu test%s rolled back\n", rolled_back, rolled_back == 1 ? "" : "s");
     if (job_recover(context->store, context->state_dir, vm, &options, &result, err) < 0)
         return -1;
     job_settle_exports(context->store, context->state_dir, vm, false);
-    if (json && print_json(to_json(&result, rolled_back), err) < 0)
+    if (json && print_json(to_json(&result, rolled_back, &live), err) < 0)
         return -1;
-    if (judge(&result, tests, err) < 0)
+    if (judge(&result, tests, lives, live.alarms, err) < 0)
         return -1;
     if (!json)
         print_result(&result);

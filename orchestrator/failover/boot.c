@@ -40,7 +40,7 @@ void boot_say(const struct boot *boot, const char *fmt, ...)
     boot->options->say(line);
 }
 
-static int compile(struct boot *boot, struct error **err)
+int boot_compile(struct boot *boot, struct error **err)
 {
     char reason[128];
     int code;
@@ -135,7 +135,7 @@ int boot_prepare(struct boot *boot, struct error **err)
     struct domain_plan domain;
 
     boot->began_ns = progress_now_ns();
-    if (compile(boot, err) < 0 || plan(boot, err) < 0 ||
+    if (boot_compile(boot, err) < 0 || plan(boot, err) < 0 ||
         libvirt_connect(boot->options->uri, &boot->connection, err) < 0)
         return -1;
     boot->remote = libvirt_is_remote(boot->connection);
@@ -228,8 +228,11 @@ int boot_make_network(struct boot *boot, struct error **err)
 
 int boot_start_domain(struct boot *boot, struct error **err)
 {
+    const struct failover_options *options = boot->options;
     struct domain_plan domain = domain_of(boot);
 
+    if (options->before_start && options->before_start(options->opaque, err) < 0)
+        return -1;
     return domain_start(boot->connection, &domain, &boot->domain, err);
 }
 

@@ -54,6 +54,8 @@ struct boot {
 void boot_free(struct boot *boot);
 #define CLEANUP_BOOT CLEANUP(boot_free)
 
+/* options->expect, for boot_watch(). */
+int boot_compile(struct boot *boot, struct error **err);
 /* What can be refused is refused here, before anything is made or written down: the plan, the
  * names, and the XML as it will be. */
 int boot_prepare(struct boot *boot, struct error **err);

@@ -35,6 +35,7 @@
 
 struct failover_options {
     unsigned point;                  /* its number, 0: the newest */
+    unsigned kept;                   /* instead: what live failover of this id left; 0: none */
     const char *expect;              /* extended regular expression for a console line, or NULL */
     unsigned timeout_s;              /* for the boot */
     unsigned keep_s;                 /* rolled back so long after its verdict; 0: when asked to */
@@ -48,8 +49,11 @@ struct failover_options {
     unsigned check_timeout_s;        /* for all of them */
     bool roll_back;                  /* as soon as there is a verdict */
     atomic_int *cancel;              /* not 0: taken back, and an error; or NULL */
-    void (*say)(const char *line);   /* what happens, for people; or NULL */
-    evidence_tick *tick;             /* while it boots; or NULL */
+    /* Right before the domain is started, for the last time that it can be stopped; or NULL. */
+    int (*before_start)(void *opaque, struct error **err);
+    void *opaque;
+    void (*say)(const char *line); /* what happens, for people; or NULL */
+    evidence_tick *tick;           /* while it boots; or NULL */
 };
 
 struct failover_result {
@@ -74,7 +78,7 @@ int failover_test(struct store *store, const char *state_dir, const struct store
 int failover_print_xml(struct store *store, const char *state_dir, const struct store_vm *vm,
                        const struct failover_options *options, char **xml, struct error **err);
 
-/* Remove what open failovers of `vm` made: all of them, or the one of this id. Their number is
+/* Remove what open tests of `vm` made: all of them, or the one of this id. Their number is
  * in *count; 0 is no error. One that another process works on is left, which is an error. */
 int failover_rollback(struct store *store, const char *state_dir, const struct store_vm *vm,
                       int64_t id, size_t *count, struct error **err);

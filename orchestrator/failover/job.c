@@ -36,7 +36,12 @@ void failover_directory(const char *state_dir, int64_t id, char path[PATH_MAX])
 
 void failover_overlay(const char *state_dir, int64_t id, int key, char path[PATH_MAX])
 {
-    join(path, state_dir, "/%lld/disk-%d.qcow2", (long long)id, key);
+    join(path, state_dir, "/%lld/disk-%d" FAILOVER_OVERLAY_ENDING, (long long)id, key);
+}
+
+void failover_kept(const char *state_dir, int64_t id, int key, char path[PATH_MAX])
+{
+    join(path, state_dir, "/%lld/disk-%d" FAILOVER_KEPT_ENDING, (long long)id, key);
 }
 
 void failover_console(const char *state_dir, int64_t id, char path[PATH_MAX])

@@ -24,8 +24,23 @@ void failover_lock_remove(const char *state_dir, int64_t id);
 
 void failover_directory(const char *state_dir, int64_t id, char path[PATH_MAX]);
 void failover_overlay(const char *state_dir, int64_t id, int key, char path[PATH_MAX]);
+/* …that was kept. */
+void failover_kept(const char *state_dir, int64_t id, int key, char path[PATH_MAX]);
 
-/* Remove domain, network and overlays, then say so in the store. The caller holds the
+#define FAILOVER_OVERLAY_ENDING ".qcow2"
+#define FAILOVER_KEPT_ENDING    ".kept"
+
+/* Remove domain and network; the overlays are removed or kept under other names. The row's state
+ * is FAILOVER_ROLLING_BACK. The caller holds the failover's lock. May be repeated. */
+int failover_remove(struct store *store, const char *state_dir, struct store_failover *failover,
+                    bool keep, struct error **err);
+/* After that: its end, in this state, and the VM's. */
+int failover_close(struct store *store, const char *state_dir, struct store_failover *failover,
+                   const char *state, struct error **err);
+/* Remove overlays that were kept. */
+int failover_discard(const char *state_dir, int64_t id, struct error **err);
+
+/* Both: remove domain, network and overlays, then say so in the store. The caller holds the
  * failover's lock. May be repeated. */
 int failover_undo(struct store *store, const char *state_dir, struct store_failover *failover,
                   struct error **err);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "failover/job.h"
 #include "failover/virt.h"
@@ -16,12 +17,57 @@ void failover_plan_free(struct failover_plan *plan)
     *plan = (struct failover_plan){ 0 };
 }
 
+/* What a live failover's guest wrote is one more image on each disk's chain. */
+static int put_on_top(struct replica_disk *disk, const char *state_dir, int64_t id,
+                      struct error **err)
+{
+    struct replica_image *chain =
+        reallocarray(disk->chain, disk->chain_length + 1, sizeof *disk->chain);
+
+    if (!chain)
+        return error_set_errno(err, ENOMEM, "planning the domain");
+    memmove(chain + 1, chain, disk->chain_length * sizeof *chain);
+    disk->chain = chain;
+    disk->chain_length++;
+    failover_kept(state_dir, id, disk->key, chain[0].path);
+    strcpy(chain[0].format, "qcow2");
+    return access(chain[0].path, R_OK) < 0 ? error_set_errno(err, errno, "%s", chain[0].path) : 0;
+}
+
+static int load_kept(struct store *store, const char *state_dir, int64_t vm_id, unsigned id,
+                     struct replica_point *point, struct error **err)
+{
+    struct store_failover failover;
+
+    if (store_failover_get(store, id, &failover, err) < 0)
+        return -1;
+    if (failover.vm_id != vm_id || strcmp(failover.state, FAILOVER_KEPT) != 0)
+        return error_set(err, "no live failover %u of this VM was rolled back and kept", id);
+    if (replica_point_load(store, state_dir, vm_id, failover.point, point, err) < 0)
+        return -1;
+    for (size_t i = 0; i < point->count; i++) {
+        if (put_on_top(&point->disks[i], state_dir, id, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int load_point(struct store *store, const char *state_dir, int64_t vm_id, unsigned number,
+                      unsigned kept, struct replica_point *point, struct error **err)
+{
+    return kept ? load_kept(store, state_dir, vm_id, kept, point, err)
+                : replica_point_load(store, state_dir, vm_id, number, point, err);
+}
+
 static int load(struct store *store, const char *state_dir, const struct store_vm *vm,
-                unsigned point, struct failover_plan *plan, struct error **err)
+                const struct failover_options *options, struct failover_plan *plan,
+                struct error **err)
 {
     CLEANUP_FREE char *json = NULL;
 
-    if (replica_point_load(store, state_dir, vm->id, point, &plan->point, err) < 0 ||
+    plan->kept = options->kept;
+    if (load_point(store, state_dir, vm->id, options->point, options->kept, &plan->point, err) <
+            0 ||
         store_vm_spec(store, vm->id, &json, err) < 0)
         return -1;
     return spec_parse_stored(json, "the stored description", &plan->spec, err);
@@ -102,7 +148,7 @@ int failover_plan_make(struct store *store, const char *state_dir, const struct 
     static const struct override nothing = { 0 };
     const struct override *override = options->override ? options->override : &nothing;
 
-    if (load(store, state_dir, vm, options->point, plan, err) < 0)
+    if (load(store, state_dir, vm, options, plan, err) < 0)
         return -1;
     hardware_choose(&plan->spec, plan->point.count, plan->spec.nic_count, &plan->hardware);
     if (override_choose(override, &plan->hardware, err) < 0 || plan_disks(plan, err) < 0 ||
@@ -175,7 +221,7 @@ int failover_plan_reload(struct store *store, const char *state_dir, int64_t vm_
     CLEANUP_POINT struct replica_point again = { 0 };
     struct replica_point old;
 
-    if (replica_point_load(store, state_dir, vm_id, plan->point.number, &again, err) < 0)
+    if (load_point(store, state_dir, vm_id, plan->point.number, plan->kept, &again, err) < 0)
         return -1;
     for (size_t i = 0; i < again.count; i++) {
         if (again.count != plan->point.count || again.disks[i].key != plan->disks[i].key)

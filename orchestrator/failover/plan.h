@@ -7,6 +7,7 @@
 #include "failover/failover.h"
 
 struct failover_plan {
+    unsigned kept; /* the point is that of a live failover, with what its guest wrote */
     struct vm_spec spec;
     struct replica_point point;
     struct hardware hardware;

@@ -9,14 +9,34 @@
 #include "failover/network.h"
 #include "failover/storage.h"
 
-static bool is_overlay(const char *name)
+static bool ends_with(const char *name, const char *ending)
 {
-    size_t length = strlen(name);
+    size_t length = strlen(name), tail = strlen(ending);
 
-    return length > 6 && strcmp(name + length - 6, ".qcow2") == 0;
+    return length > tail && strcmp(name + length - tail, ending) == 0;
 }
 
-static int remove_overlays(const char *state_dir, int64_t id, struct error **err)
+/* "disk-2000.qcow2" becomes "disk-2000.kept": no domain finds it by its old name. */
+static int keep_overlay(int directory, const char *name, struct error **err)
+{
+    char kept[NAME_MAX + 1];
+
+    snprintf(kept, sizeof kept, "%.*s" FAILOVER_KEPT_ENDING,
+             (int)(strlen(name) - strlen(FAILOVER_OVERLAY_ENDING)), name);
+    return renameat(directory, name, directory, kept) < 0
+               ? error_set_errno(err, errno, "renaming %s", name)
+               : 0;
+}
+
+static int remove_file(int directory, const char *name, struct error **err)
+{
+    return unlinkat(directory, name, 0) < 0 ? error_set_errno(err, errno, "removing %s", name) : 0;
+}
+
+/* All that have this ending, in the failover's directory. */
+static int for_overlays(const char *state_dir, int64_t id, const char *ending,
+                        int (*act)(int directory, const char *name, struct error **err),
+                        struct error **err)
 {
     char path[PATH_MAX];
     DIR *directory;
@@ -27,11 +47,16 @@ static int remove_overlays(const char *state_dir, int64_t id, struct error **err
     if (!directory)
         return errno == ENOENT ? 0 : error_set_errno(err, errno, "opening %s", path);
     for (struct dirent *entry; status == 0 && (entry = readdir(directory));) {
-        if (is_overlay(entry->d_name) && unlinkat(dirfd(directory), entry->d_name, 0) < 0)
-            status = error_set_errno(err, errno, "removing %s/%s", path, entry->d_name);
+        if (ends_with(entry->d_name, ending))
+            status = act(dirfd(directory), entry->d_name, err);
     }
     closedir(directory);
-    return status;
+    return status < 0 ? error_prefix(err, "%s", path) : 0;
+}
+
+int failover_discard(const char *state_dir, int64_t id, struct error **err)
+{
+    return for_overlays(state_dir, id, FAILOVER_KEPT_ENDING, remove_file, err);
 }
 
 static int remove_machine(virConnectPtr connection, const struct store_failover *failover,
@@ -45,28 +70,31 @@ static int remove_machine(virConnectPtr connection, const struct store_failover 
     return failover->network[0] ? network_remove(connection, failover->network, err) : 0;
 }
 
-/* The VM is ready again when none of its other tests is open. */
-static int write_rolled_back(struct store *store, void *opaque, struct error **err)
+/* The VM is ready again when none of its other failovers is open. */
+static int write_end(struct store *store, void *opaque, struct error **err)
 {
     struct store_failover *failover = opaque;
     CLEANUP_FREE struct store_failover *open = NULL;
+    const char *state;
     char subject[64];
     size_t count;
 
-    strcpy(failover->state, FAILOVER_ROLLED_BACK);
     failover->completed_ms = store_now_ms();
     snprintf(subject, sizeof subject, "failover %" PRId64, failover->id);
     if (store_failover_update(store, failover, err) < 0 ||
-        store_failovers(store, failover->vm_id, true, &open, &count, err) < 0 ||
-        (count == 0 && store_vm_change_state(store, failover->vm_id, "failed_over_test",
-                                             "ready_for_failover", err) < 0))
+        store_failovers(store, failover->vm_id, true, &open, &count, err) < 0)
+        return -1;
+    state = count ? "failed_over_test" : "ready_for_failover";
+    if (store_vm_change_state(store, failover->vm_id, "failed_over_live", state, err) < 0 ||
+        (count == 0 &&
+         store_vm_change_state(store, failover->vm_id, "failed_over_test", state, err) < 0))
         return -1;
     return store_audit_vm(store, failover->vm_id, "failover rollback", subject,
-                          failover->domain_name, FAILOVER_ROLLED_BACK, err);
+                          failover->domain_name, failover->state, err);
 }
 
-int failover_undo(struct store *store, const char *state_dir, struct store_failover *failover,
-                  struct error **err)
+int failover_remove(struct store *store, const char *state_dir, struct store_failover *failover,
+                    bool keep, struct error **err)
 {
     CLEANUP_CONNECTION virConnectPtr connection = NULL;
 
@@ -74,15 +102,36 @@ int failover_undo(struct store *store, const char *state_dir, struct store_failo
     if (store_failover_update(store, failover, err) < 0 ||
         libvirt_connect(failover->uri, &connection, err) < 0 ||
         remove_machine(connection, failover, err) < 0 ||
-        remove_overlays(state_dir, failover->id, err) < 0)
+        for_overlays(state_dir, failover->id, FAILOVER_OVERLAY_ENDING,
+                     keep ? keep_overlay : remove_file, err) < 0)
         return -1;
     /* libvirt may have been at work for a vmferry that is dead by now: what it made after
      * the first look can't start any more without its disks, and goes now. */
-    if (remove_machine(connection, failover, err) < 0 ||
-        store_transaction(store, write_rolled_back, failover, err) < 0)
+    return remove_machine(connection, failover, err);
+}
+
+int failover_close(struct store *store, const char *state_dir, struct store_failover *failover,
+                   const char *state, struct error **err)
+{
+    snprintf(failover->state, sizeof failover->state, "%s", state);
+    if (store_transaction(store, write_end, failover, err) < 0)
         return -1;
     failover_lock_remove(state_dir, failover->id);
     return 0;
+}
+
+int failover_undo(struct store *store, const char *state_dir, struct store_failover *failover,
+                  struct error **err)
+{
+    return failover_remove(store, state_dir, failover, false, err) < 0
+               ? -1
+               : failover_close(store, state_dir, failover, FAILOVER_ROLLED_BACK, err);
+}
+
+static bool was_rolled_back(const struct store_failover *failover)
+{
+    return strcmp(failover->state, FAILOVER_ROLLED_BACK) == 0 ||
+           strcmp(failover->state, FAILOVER_KEPT) == 0;
 }
 
 /* libvirt goes on with what a dead vmferry asked of it, for minutes when it is slow: what it made
@@ -99,7 +148,7 @@ static int remove_late(struct store *store, const struct store_vm *vm, struct er
         CLEANUP_ERROR struct error *ignored = NULL;
 
         /* Without libvirt there is nothing that could be removed. */
-        if (strcmp(all[i].state, FAILOVER_ROLLED_BACK) != 0 || !failover_is_here(&all[i]) ||
+        if (!was_rolled_back(&all[i]) || !failover_is_here(&all[i]) ||
             libvirt_connect(all[i].uri, &connection, &ignored) < 0)
             continue;
         if (remove_machine(connection, &all[i], err) < 0)
@@ -144,7 +193,7 @@ int failover_rollback(struct store *store, const char *state_dir, const struct s
     for (size_t i = 0; i < all; i++) {
         CLEANUP_ERROR struct error *one = NULL;
 
-        if (id && open[i].id != id)
+        if ((id && open[i].id != id) || strcmp(open[i].kind, "test") != 0)
             continue;
         if (undo_locked(store, state_dir, vm, open[i].id, &one) == 0) {
             ++*count;

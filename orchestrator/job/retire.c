@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "failover/failover.h"
 #include "job/claim.h"
 #include "job/retire-steps.h"
 #include "json-writer.h"
@@ -17,19 +18,20 @@ static int refuse_failover(struct store *store, const struct store_vm *vm, unsig
     CLEANUP_FREE struct store_failover *open = NULL;
     size_t count;
 
-    if (store_failovers(store, vm->id, true, &open, &count, err) < 0)
+    if (store_failovers(store, vm->id, false, &open, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
         const struct store_failover *failover = &open[i];
+        bool kept = strcmp(failover->state, FAILOVER_KEPT) == 0;
 
-        if (failover->point && failover->point < number)
+        if ((failover->completed_ms && !kept) || (failover->point && failover->point < number))
             continue;
         error_set(err,
                   "%s failover %" PRId64 " (%s, domain %s) of '%s' stands on restore "
-                  "point %u: end it first, `vmferry failover rollback %s`",
+                  "point %u: end it first, `vmferry failover rollback %s%s`",
                   failover->kind, failover->id, failover->state,
                   failover->domain_name[0] ? failover->domain_name : "not made", vm->name,
-                  failover->point, vm->name);
+                  failover->point, vm->name, kept ? " --discard" : "");
         (*err)->errnum = EBUSY;
         return -1;
     }
