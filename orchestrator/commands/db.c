@@ -39,16 +39,17 @@ static int print_migrations(struct store *store, int before, int after, struct e
 
 static int migrate(struct context *context, bool json, struct error **err)
 {
-    struct store_schema before, after;
+    struct store_schema after;
+    int before;
 
-    if (store_schema(context->store, &before, err) < 0 || store_migrate(context->store, err) < 0 ||
+    if (store_migrate(context->store, &before, err) < 0 ||
         store_schema(context->store, &after, err) < 0)
         return -1;
     if (json)
-        return print_migrations(context->store, before.version, after.version, err);
-    for (int n = before.version + 1; n <= after.version; n++)
+        return print_migrations(context->store, before, after.version, err);
+    for (int n = before + 1; n <= after.version; n++)
         printf("%s\n", store_migration_name(context->store, n));
-    if (before.version >= after.version)
+    if (before >= after.version)
         printf("schema %d (%s): nothing to do\n", after.version,
                store_migration_name(context->store, after.version));
     return 0;
@@ -191,7 +192,7 @@ static int restore(struct context *context, const char *path, bool json, struct 
 
     if (!input && !file)
         return error_set_errno(err, errno, "reading %s", path);
-    if (store_migrate(context->store, err) < 0 ||
+    if (store_migrate(context->store, NULL, err) < 0 ||
         store_restore(context->store, input ? stdin : file, input ? "the input" : path, &rows,
                       err) < 0)
         return -1;

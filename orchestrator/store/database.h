@@ -45,8 +45,9 @@ struct store_schema {
 };
 
 int store_schema(struct store *store, struct store_schema *schema, struct error **err);
-/* Refuse a newer schema, bring an older one up to date. */
-int store_migrate(struct store *store, struct error **err);
+/* Refuse a newer schema, bring an older one up to date. `from`, or NULL: the version that this
+ * process brought up to date, while no other could. */
+int store_migrate(struct store *store, int *from, struct error **err);
 /* Refuse both. */
 int store_check_schema(struct store *store, struct error **err);
 /* "0005-jobs", or NULL. */

@@ -58,8 +58,8 @@ struct driver {
     int (*describe)(struct store *store, store_tell tell, void *opaque, struct error **err);
     /* Which version, and its name if this program does not know it; schema->newest is set. */
     int (*schema)(struct store *store, struct store_schema *schema, struct error **err);
-    /* Apply what is missing; another process may do so at the same time. */
-    int (*migrate)(struct store *store, struct error **err);
+    /* Apply what is missing at `from`; another process may do so at the same time. */
+    int (*migrate)(struct store *store, int *from, struct error **err);
 };
 
 extern const struct driver sqlite_driver;

@@ -156,12 +156,13 @@ static int apply(struct store *store, const struct migration *m, struct error **
     return complete(store, m, err);
 }
 
-static int apply_missing(struct store *store, struct error **err)
+static int apply_missing(struct store *store, int *from, struct error **err)
 {
     struct store_schema schema = { 0 };
 
     if (store_schema(store, &schema, err) < 0)
         return -1;
+    *from = schema.version;
     for (const struct migration *m = mariadb_migrations; m->number; m++) {
         if (m->number > schema.version && apply(store, m, err) < 0)
             return -1;
@@ -190,7 +191,7 @@ static int lock(struct store *locker, struct error **err)
     return 0;
 }
 
-int mariadb_migrate(struct store *store, struct error **err)
+int mariadb_migrate(struct store *store, int *from, struct error **err)
 {
     CLEANUP_STORE struct store *locker = NULL;
     struct mariadb *db = store->connection;
@@ -204,7 +205,7 @@ int mariadb_migrate(struct store *store, struct error **err)
         return -1;
     mariadb_detach(store); /* what it does now may take long */
     db->slow = true;
-    r = apply_missing(store, err);
+    r = apply_missing(store, from, err);
     db->slow = false;
     mariadb_detach(store);
     return r;

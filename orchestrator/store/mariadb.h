@@ -39,6 +39,6 @@ int mariadb_columns(const struct statement *s);
 
 /* mariadb-migrate.c */
 int mariadb_schema(struct store *store, struct store_schema *schema, struct error **err);
-int mariadb_migrate(struct store *store, struct error **err);
+int mariadb_migrate(struct store *store, int *from, struct error **err);
 
 #endif

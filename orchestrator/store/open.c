@@ -60,13 +60,16 @@ static int refuse_newer(const struct store *store, const struct store_schema *sc
                      schema->newest, store->driver == &sqlite_driver ? "--state" : "database");
 }
 
-int store_migrate(struct store *store, struct error **err)
+int store_migrate(struct store *store, int *from, struct error **err)
 {
     struct store_schema schema;
+    int unused;
 
     if (store_schema(store, &schema, err) < 0 || refuse_newer(store, &schema, err) < 0)
         return -1;
-    return schema.version < schema.newest ? store->driver->migrate(store, err) : 0;
+    from = from ? from : &unused;
+    *from = schema.version;
+    return schema.version < schema.newest ? store->driver->migrate(store, from, err) : 0;
 }
 
 int store_check_schema(struct store *store, struct error **err)
@@ -111,7 +114,7 @@ int store_open_place(const struct store_place *place, struct store **store, stru
 {
     CLEANUP_STORE struct store *s = NULL;
 
-    if (store_connect(place, &s, err) < 0 || store_migrate(s, err) < 0 ||
+    if (store_connect(place, &s, err) < 0 || store_migrate(s, NULL, err) < 0 ||
         s->driver->connect(s, err) < 0)
         return -1;
     if (s->driver->needs_token)

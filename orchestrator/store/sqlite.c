@@ -273,9 +273,9 @@ static int apply_missing(struct store *store, void *opaque, struct error **err)
 {
     struct store_schema now = { 0 };
 
-    (void)opaque;
     if (schema(store, &now, err) < 0)
         return -1;
+    *(int *)opaque = now.version;
     for (const struct migration *m = sqlite_migrations; m->number; m++) {
         if (m->number > now.version && apply(store, m, err) < 0)
             return -1;
@@ -284,13 +284,13 @@ static int apply_missing(struct store *store, void *opaque, struct error **err)
 }
 
 /* All of it in one transaction. A migration may make a table anew that others refer to. */
-static int migrate(struct store *store, struct error **err)
+static int migrate(struct store *store, int *from, struct error **err)
 {
     int r;
 
     if (execute(store, "PRAGMA foreign_keys = OFF", err) < 0)
         return -1;
-    r = store_transaction(store, apply_missing, NULL, err);
+    r = store_transaction(store, apply_missing, from, err);
     disconnect(store); /* the next connection has them on */
     return r;
 }

@@ -19,8 +19,8 @@ with() { # DATABASE COMMAND…
 
 # A database with everything that is hard to carry over: quotes, lines, other scripts, blanks
 # at the end, sizes beyond 32 bits, fractions, a long text, a parent that has a higher id.
-vmferry db migrate >"$tmp/out"
-like "$(cat "$tmp/out")" '^0001-initial' 'a new database gets the schema'
+vmferry db migrate >"$tmp/migrations"
+like "$(cat "$tmp/migrations")" '^0001-initial' 'a new database gets the schema'
 db=$VMFERRY_STATE/vmferry.db
 long=$(head -c 300000 /dev/zero | tr '\0' 'x')
 sqlite3 "$db" <<SQL
@@ -107,6 +107,21 @@ like "$out" 'backend +mariadb.*node +'"$tmp"'/server/socket.*vm_disks +2' 'statu
 out=$(vmferry db status --json)
 is "$(jq -r '.backend, .rows.job_log, (.pending | length)' <<<"$out" | xargs)" 'sqlite 3000 0' 'status of SQLite'
 is "$(vmferry db migrate)" "$(vmferry db migrate)" 'migrating again does nothing'
+
+# Many at once: each migration is applied, and said, once.
+together() { # URI
+    local migrating=()
+    for _ in 1 2 3 4 5 6; do
+        with "$1" vmferry db migrate >>"$tmp/together" &
+        migrating+=($!)
+    done
+    wait "${migrating[@]}"
+    grep -v 'nothing to do' "$tmp/together" | sort
+    rm "$tmp/together"
+}
+"$top/tests/mariadb" sql "$tmp/server" 'CREATE DATABASE together'
+is "$(together "sqlite://$tmp/together.db")" "$(cat "$tmp/migrations")" 'six migrate at once: SQLite'
+is "$(together "${uri/vmferry?/together?}")" "$(cat "$tmp/migrations")" 'six migrate at once: MariaDB'
 
 # A database that an older vmferry made
 sqlite3 "$tmp/old.db" <"$top/sql/sqlite/0001-initial.sql"
