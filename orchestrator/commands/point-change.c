@@ -104,10 +104,9 @@ static int set_keep(struct context *context, const struct store_vm *vm, const ch
     struct keeping keeping = { .vm = vm };
     struct retention rules;
 
+    keep += strspn(keep, " \t");
     if (strcmp(keep, "default") == 0)
         keep = "";
-    if (strlen(keep) >= STORE_NAME)
-        return error_set_kind(err, ERROR_USAGE, "these rules are too long");
     keeping.keep = keep;
     if (retention_parse(keep, &rules, err) < 0)
         return -1;

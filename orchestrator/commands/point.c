@@ -14,7 +14,7 @@ static const char help[] =
     "       vmferry point delete VM --all\n"
     "       vmferry point pin VM [N]\n"
     "       vmferry point unpin VM [N]\n"
-    "       vmferry point keep VM [RULES|all|default]\n"
+    "       vmferry point keep VM [RULES ...|all|default]\n"
     "       vmferry point prune VM|--all [--dry-run] [--json]\n"
     "\n"
     "N is the number of a restore point; default: the newest.\n"
@@ -34,16 +34,22 @@ struct arguments {
     const char *verb;
     const char *vm;   /* NULL: not given */
     const char *rest; /* the number or the rules; NULL: not given */
+    char rules[STORE_NAME];
 };
 
 static const struct verb {
     const char *name;
-    bool takes_rest;
-    bool all_vms; /* may go without a VM */
+    const char *rest; /* what may follow the VM */
+    bool all_vms;     /* may go without a VM */
 } verbs[] = {
-    { "list", false, false },  { "show", true, false },  { "verify", true, false },
-    { "delete", true, false }, { "pin", true, false },   { "unpin", true, false },
-    { "keep", true, false },   { "prune", false, true },
+    { "list", "", false },
+    { "show", " [N]", false },
+    { "verify", " [N]", false },
+    { "delete", " N|--all", false },
+    { "pin", " [N]", false },
+    { "unpin", " [N]", false },
+    { "keep", " [RULES ...|all|default]", false },
+    { "prune", "", true },
 };
 
 static int parse_options(int argc, char *argv[], struct arguments *arguments, struct error **err)
@@ -86,6 +92,20 @@ static int check_options(const struct arguments *arguments, struct error **err)
     return 0;
 }
 
+/* Rules may come as one word or as several. */
+static int join_rules(char *words[], int count, char rules[STORE_NAME], struct error **err)
+{
+    size_t length = 0;
+
+    for (int i = 0; i < count; i++) {
+        length +=
+            (size_t)snprintf(rules + length, STORE_NAME - length, "%s%s", i ? " " : "", words[i]);
+        if (length >= STORE_NAME)
+            return error_set_kind(err, ERROR_USAGE, "these rules are too long");
+    }
+    return 0;
+}
+
 static int parse_words(int argc, char *argv[], struct arguments *arguments, struct error **err)
 {
     const struct verb *verb = NULL;
@@ -102,9 +122,15 @@ static int parse_words(int argc, char *argv[], struct arguments *arguments, stru
     arguments->verb = verb->name;
     arguments->vm = words > 1 ? argv[optind + 1] : NULL;
     arguments->rest = words > 2 ? argv[optind + 2] : NULL;
-    if (words > 2 + verb->takes_rest || (words < 2 && !verb->all_vms))
+    if (words > 2 && strcmp(verb->name, "keep") == 0) {
+        if (join_rules(argv + optind + 2, words - 2, arguments->rules, err) < 0)
+            return -1;
+        arguments->rest = arguments->rules;
+        words = 3;
+    }
+    if (words > 2 + (verb->rest[0] != '\0') || (words < 2 && !verb->all_vms))
         return error_set_kind(err, ERROR_USAGE, "usage: vmferry point %s VM%s", verb->name,
-                              verb->takes_rest ? " [N]" : "");
+                              verb->rest);
     return check_options(arguments, err);
 }
 

@@ -143,6 +143,10 @@ run point keep app01 "last:2 dayly:3"
 like "$status $out" "2 .*position 8: no rule" "a wrong rule is named by position"
 run point keep app01 "last:2"
 like "$status $out" "0 .*keep last:2 .its own" "rules of its own"
+run point keep app01 last:2 daily:4
+like "$status $out" "0 .*keep last:2 daily:4 .its own" "as words of their own, too"
+run point keep app01 "  "
+like "$status $out" "0 .*keep all .there are no rules" "none"
 run vm set app01 keep="daily:3 last:2"
 like "$status $(vmferry point keep app01)" "0 .*keep daily:3 last:2" "vm set does the same"
 run vm set app01 keep=last:0
