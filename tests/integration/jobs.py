@@ -459,4 +459,5 @@ def main():
             print("%s: %.1f s" % (section.__name__, time.monotonic() - began), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
