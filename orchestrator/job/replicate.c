@@ -276,6 +276,8 @@ static const char *paused_by(const struct sync *sync, const struct error *reason
         return "window";
     if (reason->errnum == ENOSPC)
         return "space";
+    if (reason->errnum == EROFS)
+        return "target";
     return strstr(error_message(reason), "destination") ? "target" : "source";
 }
 

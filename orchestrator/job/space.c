@@ -322,34 +322,67 @@ int sync_watch_space(const struct sync *sync, struct error **err)
     return watch(sync, sync->state_dir, &state, err);
 }
 
-static bool is_full(const struct error *err)
+static bool says(const struct error *err, const char *const words[], size_t count)
 {
-    static const char *const words[] = { "No space left on device", "Disk quota exceeded",
-                                         "disk is full" };
-
-    if (err->errnum == ENOSPC || err->errnum == EDQUOT)
-        return true;
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (strstr(error_message(err), words[i]))
             return true;
     }
     return false;
 }
 
-void sync_explain_space(struct sync *sync, struct error **err)
+static bool is_full(const struct error *err)
 {
-    CLEANUP_FREE char *cause = NULL;
+    static const char *const words[] = { "No space left on device", "Disk quota exceeded",
+                                         "disk is full" };
+
+    return err->errnum == ENOSPC || err->errnum == EDQUOT ||
+           says(err, words, sizeof words / sizeof words[0]);
+}
+
+static bool is_read_only(const struct error *err)
+{
+    static const char *const words[] = { "Read-only file system", "readonly database" };
+
+    return err->errnum == EROFS || says(err, words, sizeof words / sizeof words[0]);
+}
+
+/* An error names the file that it is about, as a rule; else it is the pool's. */
+static const char *title_of(const struct sync *sync, const struct error *err,
+                            char title[POOL_TITLE])
+{
+    struct pool state = { 0 };
+    struct pool_space space;
+    CLEANUP_ERROR struct error *ignored = NULL;
+    bool in_state;
+
+    snprintf(state.state_dir, sizeof state.state_dir, "%s", sync->state_dir);
+    in_state = strstr(error_message(err), "vmferry.db") ||
+               (folder_space(sync->state_dir, &space, &ignored) == 0 && space.free < BALLAST);
+    return pool_title(in_state ? &state : &sync->pool, title);
+}
+
+static void explain(const struct sync *sync, struct error **err, const char *what)
+{
+    CLEANUP_FREE char *cause = strdup(error_message(*err));
     char title[POOL_TITLE];
 
-    if (!is_full(*err))
+    title_of(sync, *err, title);
+    error_clear(err);
+    error_set(err, "%s %s, and it goes on (%s)", title, what, cause ? cause : "no memory");
+}
+
+void sync_explain_space(struct sync *sync, struct error **err)
+{
+    bool full = is_full(*err);
+
+    if (!full && !is_read_only(*err))
         return;
     drop_ballast(sync);
-    if (!strstr(error_message(*err), "make room")) {
-        cause = strdup(error_message(*err));
-        error_clear(err);
-        error_set(err, "%s is full: make room, and it goes on (%s)", pool_title(&sync->pool, title),
-                  cause ? cause : "no memory");
-    }
+    if (!full)
+        explain(sync, err, "can only be read now: make it writable");
+    else if (!strstr(error_message(*err), "make room"))
+        explain(sync, err, "is full: make room");
     (*err)->kind = ERROR_PAUSED;
-    (*err)->errnum = ENOSPC;
+    (*err)->errnum = full ? ENOSPC : EROFS;
 }

@@ -3,6 +3,7 @@
 #include <sqlite3.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "store/statement.h"
 
@@ -10,13 +11,24 @@
 #define WAL_TIMEOUT_MS  10000
 #define WAL_RETRY_MS    10
 
+/* SQLite tries other ways then, and says little. */
+static bool is_read_only(const char *path)
+{
+    struct statvfs vfs;
+
+    return statvfs(path, &vfs) == 0 && (vfs.f_flag & ST_RDONLY);
+}
+
 static const char *hint(const struct store *store)
 {
     int code = store->connection ? sqlite3_errcode(store->connection) : SQLITE_OK;
     int errnum = store->connection ? sqlite3_system_errno(store->connection) : 0;
 
-    if (code == SQLITE_FULL || ((code & 0xff) == SQLITE_IOERR && errnum == ENOSPC))
+    if (code == SQLITE_FULL ||
+        ((code & 0xff) == SQLITE_IOERR && (errnum == ENOSPC || errnum == EDQUOT)))
         return "; the disk is full: make room, and run the command again";
+    if ((code & 0xff) == SQLITE_READONLY || errnum == EROFS || is_read_only(store->path))
+        return "; Read-only file system: make it writable, and run the command again";
     return code == SQLITE_CORRUPT || code == SQLITE_NOTADB
                ? "; restore it from a backup, or use another --state"
                : "";

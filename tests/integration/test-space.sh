@@ -201,4 +201,99 @@ if small ext4 200M watched; then
 else
     skip "no ext4 here" "room that goes"
 fi
+
+# A quota (of btrfs, which holds for root, too) in the target, and in the state directory
+
+place='"file": "disk"'
+describe q/1
+if command -v btrfs >/dev/null && small btrfs 400M quota && btrfs quota enable quota 2>/dev/null; then
+    for folder in state pool; do
+        btrfs subvolume create "quota/$folder" >/dev/null
+        btrfs qgroup limit 30M "quota/$folder"
+    done
+    ok vmferry source add nbd lab --file vm.json --state quota-state -- "a source"
+    ok vmferry pool add dir q quota/pool --state quota-state -- "a pool with a quota"
+    run replicate app01 --pool=q --state quota-state --progress=none
+    is "$status" 3 "it does not let all in: paused"
+    like "$out" "pool 'q' .* is full: make room.*Disk quota exceeded" "and why"
+    is "$(sql quota-state 'SELECT status, paused_by FROM replication_jobs')" "paused|space" "the job's row says so"
+    btrfs qgroup limit 200M quota/pool
+    out=$(vmferry replicate app01 --state quota-state --json --progress=none)
+    is $? 0 "with a larger quota it goes on"
+    like "$(jq '.disks[0].bytes_resumed' <<<"$out")" '^[1-9]' "what was durable is not copied again"
+    ok vmferry verify app01 --source --state quota-state -- "and is the source"
+
+    ok vmferry source add nbd lab --file vm.json --state quota/state -- "a state directory with a quota"
+    run replicate app01 --state quota/state --progress=none
+    is "$status" 3 "it does not let all in: paused"
+    like "$out" "make room" "and why"
+    btrfs qgroup limit 200M quota/state
+    run replicate app01 --state quota/state --progress=none
+    is "$status" 0 "with a larger quota it goes on"
+    ok vmferry verify app01 --source --state quota/state -- "and is the source"
+else
+    skip "no btrfs with quotas here" "quotas"
+fi
+
+# A file system that can only be read: from the beginning, or as it has found itself damaged
+
+broken() { # FOLDER
+    echo 1 >"/sys/fs/ext4/$(basename "$(findmnt -n -o SOURCE "$1")")/trigger_fs_error"
+}
+
+again() { # FOLDER: mended
+    umount "$1"
+    e2fsck -fy "$1.img" >/dev/null 2>&1
+    wait_for 10 mount -o loop,errors=remount-ro "$1.img" "$1" 2>/dev/null # its loop device ends a little later
+}
+
+# shellcheck disable=SC2317 # by wait_for
+has_record() { # JOURNAL
+    [ "$(stat -c %s "$1" 2>/dev/null || echo 0)" -gt 64 ]
+}
+
+if small ext4 200M reading && again reading &&
+    [ -w "/sys/fs/ext4/$(basename "$(findmnt -n -o SOURCE reading)")/trigger_fs_error" ]; then
+    ok vmferry source add nbd lab --file vm.json --state reading-state -- "a source"
+    ok vmferry pool add dir r reading --state reading-state -- "a pool"
+    mount -o remount,ro reading
+    run replicate app01 --pool=r --state reading-state --progress=none
+    is "$status" 3 "a pool that can only be read: paused"
+    like "$out" "pool 'r' .* can only be read now: make it writable, and it goes on" "and why"
+    is "$(sql reading-state 'SELECT status, paused_by FROM replication_jobs')" "paused|target" "the job's row says so"
+    mount -o remount,rw reading
+    vmferry replicate app01 --rate=6M --state reading-state --progress=none >reading.log 2>&1 &
+    job=$!
+    wait_for 20 has_record "reading-state/replicas/$uuid/disk-2000/point-0001.journal"
+    broken reading
+    status=0
+    wait $job || status=$?
+    is "$status" 3 "one that turns so in mid-copy: paused"
+    like "$(<reading.log)" "pool 'r' .* can only be read now" "and why"
+    again reading
+    out=$(vmferry replicate app01 --state reading-state --json --progress=none --rate=0)
+    is $? 0 "mended, it goes on"
+    like "$(jq '.disks[0].bytes_resumed' <<<"$out")" '^[1-9]' "what was durable is not copied again"
+    ok vmferry verify app01 --source --state reading-state -- "and is the source"
+    rm -rf reading/*
+
+    ok vmferry source add nbd lab --file vm.json --state reading/state -- "a state directory"
+    vmferry replicate app01 --rate=6M --state reading/state --progress=none >reading.log 2>&1 &
+    job=$!
+    wait_for 20 has_record "reading/state/replicas/$uuid/disk-2000/point-0001.journal"
+    broken reading
+    status=0
+    wait $job || status=$?
+    is "$status" 3 "a state directory that turns so in mid-copy: paused"
+    like "$(<reading.log)" "the state directory .* can only be read now" "and why"
+    mount -o remount,ro reading 2>/dev/null
+    run replicate app01 --state reading/state --progress=none
+    like "$status $out" "^1 .*Read-only file system" "nothing can begin there"
+    again reading
+    run replicate app01 --state reading/state --progress=none --rate=0
+    is "$status" 0 "mended, it goes on" || diag "$out"
+    ok vmferry verify app01 --source --state reading/state -- "and is the source"
+else
+    skip "no ext4 that can be broken here" "read-only file systems"
+fi
 done_testing
