@@ -49,12 +49,13 @@ static void explain(struct boot *boot)
         return;
     if (strcmp(evidence->by, "stuck") == 0)
         snprintf(result->why, sizeof result->why, "it is stuck at \"%s\"", evidence->line);
-    else if (strcmp(evidence->by, "stopped") == 0)
-        strcpy(result->why, "the guest stopped");
     else
-        snprintf(result->why, sizeof result->why, "no sign of it: %s",
-                 boot->expects ? "its console did not say what was expected"
-                               : "its guest agent does not answer");
+        snprintf(result->why, sizeof result->why, "%s%s%.400s%s",
+                 strcmp(evidence->by, "stopped") == 0 ? "the guest stopped"
+                 : boot->expects                      ? "its console did not say what was expected"
+                                                      : "its guest agent does not answer",
+                 *evidence->line ? "; its console said last: \"" : "", evidence->line,
+                 *evidence->line ? "\"" : "");
 }
 
 static int run_checks(struct boot *boot, struct error **err)

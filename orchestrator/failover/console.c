@@ -41,8 +41,11 @@ static bool is_control(struct console *console, unsigned char c)
     return false;
 }
 
+/* Blanks, with which screens are cleared, count once. */
 static void add_to_tail(struct console *console, char c)
 {
+    if (c == ' ' && console->tail_length && console->tail[console->tail_length - 1] == ' ')
+        return;
     if (console->tail_length + 1 >= sizeof console->tail) {
         size_t kept = sizeof console->tail / 2;
 
@@ -114,10 +117,40 @@ static bool ends_with(const char *text, const char *end)
     return length >= end_length && strncmp(text + length - end_length, end, end_length) == 0;
 }
 
+const char *console_last_line(struct console *console)
+{
+    size_t end = console->tail_length, start;
+
+    while (end && isspace((unsigned char)console->tail[end - 1]))
+        end--;
+    console->tail[end] = '\0';
+    console->tail_length = end;
+    for (start = end; start && console->tail[start - 1] != '\n';)
+        start--;
+    return console->tail + start + strspn(console->tail + start, " ");
+}
+
 const char *console_stuck(const struct console *console, double seconds)
 {
-    static const char *const prompts[] = { "grub rescue>", "grub>", "(initramfs)", "Shell>",
-                                           "dracut:/#" };
+    return seconds - console->changed_after < STUCK_S ? NULL : console_dead_end(console);
+}
+
+/* GRUB's menu, without a time after which it goes on by itself: what boots then may say nothing
+ * more on this console. */
+static bool is_at_menu(const char *tail)
+{
+    static const char menu[] = "keys to select which entry is highlighted";
+    const char *at = NULL;
+
+    for (const char *next = tail; (next = strstr(next, menu)); next++)
+        at = next;
+    return at && !strstr(at, "automatically") && !strstr(at, "Booting") && !strstr(at, "Loading");
+}
+
+const char *console_dead_end(const struct console *console)
+{
+    static const char *const prompts[] = { "grub rescue>", "grub>",       "(initramfs)", "Shell>",
+                                           "dracut:/#",    "[rootfs /]#", "[rootfs ~]#" };
     static const char *const words[] = {
         "No bootable device",
         "No bootable option or device was found",
@@ -125,6 +158,8 @@ const char *console_stuck(const struct console *console, double seconds)
         "You are in emergency mode",
         "Give root password for maintenance",
         "Press Enter for maintenance",
+        "can't access tty; job control turned off",
+        "initramfs emergency recovery shell launched",
         "BOOTMGR is missing",
         "An operating system wasn't found",
         "Operating System not found",
@@ -132,8 +167,6 @@ const char *console_stuck(const struct console *console, double seconds)
         "Error loading operating system",
     };
 
-    if (seconds - console->changed_after < STUCK_S)
-        return NULL;
     for (size_t i = 0; i < sizeof prompts / sizeof prompts[0]; i++) {
         if (ends_with(console->tail, prompts[i]))
             return prompts[i];
@@ -142,5 +175,5 @@ const char *console_stuck(const struct console *console, double seconds)
         if (strstr(console->tail, words[i]))
             return words[i];
     }
-    return NULL;
+    return is_at_menu(console->tail) ? "the menu of its boot loader" : NULL;
 }

@@ -33,4 +33,10 @@ bool console_read(struct console *console, const regex_t *expect, double seconds
  * boot loader, an initramfs, a kernel that gave up. NULL: nothing of the kind. */
 const char *console_stuck(const struct console *console, double seconds);
 
+/* The same, however short it has said that. */
+const char *console_dead_end(const struct console *console);
+
+/* What it said last that is no blank; "": nothing. */
+const char *console_last_line(struct console *console);
+
 #endif

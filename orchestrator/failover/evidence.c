@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "escape.h"
 #include "failover/console.h"
 #include "failover/guest.h"
 
@@ -71,12 +72,14 @@ void evidence_watch(virDomainPtr domain, const char *path, const struct evidence
         }
     }
     *evidence = (struct evidence){ .seconds = now() - start };
+    if (strcmp(by, "timeout") == 0 && console_dead_end(&console))
+        by = "stuck";
     evidence->booted = strcmp(by, "console") == 0 || strcmp(by, "agent") == 0;
     snprintf(evidence->by, sizeof evidence->by, "%s", by);
     if (strcmp(by, "console") == 0)
-        snprintf(evidence->line, sizeof evidence->line, "%.*s", (int)sizeof evidence->line - 1,
-                 console.line);
-    if (strcmp(by, "stuck") == 0)
-        snprintf(evidence->line, sizeof evidence->line, "%s",
-                 console_stuck(&console, evidence->seconds));
+        copy_utf8(evidence->line, sizeof evidence->line, console.line);
+    else if (strcmp(by, "stuck") == 0)
+        copy_utf8(evidence->line, sizeof evidence->line, console_dead_end(&console));
+    else if (!evidence->booted)
+        copy_utf8(evidence->line, sizeof evidence->line, console_last_line(&console));
 }

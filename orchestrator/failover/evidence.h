@@ -12,7 +12,7 @@
 struct evidence {
     bool booted;
     char by[16];    /* console, agent; or why not: timeout, stopped, stuck, cancelled */
-    char line[512]; /* the console line that matched, or what it is stuck at; or "" */
+    char line[512]; /* of the console: that matched, that it is stuck at, or the last; or "" */
     double seconds; /* from the start of watching */
 };
 

@@ -49,6 +49,17 @@ static void guests_that_are_stuck_are_known(void **state)
         ("Booting from Hard Disk...\r\nBoot failed: not a bootable disk\r\n\r\nNo bootable "
          "device.\r\n"),
         "[    1.2] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n[    1.3] ---[ end",
+        "Gave up waiting for root\r\nBusyBox v1.35.0\r\n\r\n(initramfs) \x1b[6n",
+        ("Use the ^ and v keys to select which entry is highlighted.\r\n\x1b[3;3H*Debian        "
+         "                                                                             "
+         "                                                                             "
+         "                                                                             "
+         "                                                                             "
+         "                                                                             "
+         "                                                                             "
+         "                                                                             "
+         "                                                                             "),
+        "/bin/sh: can't access tty; job control turned off\r\n/ # ",
         "\x1b[0mgrub\x1b[1;1H> ", /* drawn piece by piece */
     };
     static const char *const well[] = {
@@ -56,6 +67,10 @@ static void guests_that_are_stuck_are_known(void **state)
         "Debian GNU/Linux 12 app01 ttyS0\r\n\r\napp01 login: ",
         "grub> boot\r\nLoading Linux ...\r\n",
         "(initramfs) exit\r\nWelcome\r\n",
+        ("Use the ^ and v keys to select which entry is highlighted.\r\n*Debian\r\n"
+         "The highlighted entry will be executed automatically in 0s."),
+        ("Use the ^ and v keys to select which entry is highlighted.\r\n*Debian\r\n"
+         "Booting `Debian'\r\n\r\n"),
         "Boot failed: not a bootable disk\r\nBooting from Hard Disk...\r\n",
     };
 
@@ -68,6 +83,26 @@ static void guests_that_are_stuck_are_known(void **state)
     for (size_t i = 0; i < sizeof well / sizeof well[0]; i++) {
         if (stuck_at(well[i], 60))
             fail_msg("'%s' is called stuck at '%s'", well[i], stuck_at(well[i], 60));
+    }
+}
+
+static void the_last_line_is_known(void **state)
+{
+    static const struct {
+        const char *text, *last;
+    } consoles[] = { { "", "" },
+                     { "\r\n \r\n", "" },
+                     { "one\r\n  two  three\r\n\r\n  ", "two three" },
+                     { "prompt: ", "prompt:" } };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof consoles / sizeof consoles[0]; i++) {
+        CLEANUP_CONSOLE struct console console;
+        char path[64];
+        bool matched;
+
+        say(&console, path, consoles[i].text, NULL, &matched);
+        assert_string_equal(console_last_line(&console), consoles[i].last);
     }
 }
 
@@ -135,6 +170,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(guests_that_are_stuck_are_known),
+        cmocka_unit_test(the_last_line_is_known),
         cmocka_unit_test(what_is_long_past_does_not_count),
         cmocka_unit_test(lines_match_without_what_draws_them),
         cmocka_unit_test(pictures_become_png),
