@@ -99,6 +99,8 @@ int failover_options(const struct failover_arguments *arguments, const struct co
         return -1;
     if (arguments->keep && failover_duration(arguments->keep, "--keep", &options->keep_s, err) < 0)
         return -1;
+    if (arguments->keep && !options->keep_s)
+        options->roll_back = true;
     if (arguments->network && net_target_parse(arguments->network, &options->network, err) < 0)
         return error_prefix(err, "--network");
     if (options->dhcp && options->network.kind != NET_ISOLATED)

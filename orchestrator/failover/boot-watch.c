@@ -39,6 +39,23 @@ static void watch(struct boot *boot)
     boot->rto_s = before_s + evidence->seconds;
 }
 
+/* Why a guest does not run that was started. */
+static const char *stopped(virDomainPtr domain)
+{
+    int state, reason;
+
+    if (virDomainGetState(domain, &state, &reason, 0) < 0)
+        return "the guest is gone";
+    if (state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_IOERROR)
+        return "the guest is paused, as a write failed: is the storage of its overlay full?";
+    if (state == VIR_DOMAIN_PAUSED)
+        return "the guest is paused";
+    return state == VIR_DOMAIN_CRASHED || reason == VIR_DOMAIN_SHUTOFF_CRASHED ||
+                   reason == VIR_DOMAIN_SHUTOFF_FAILED
+               ? "the guest crashed"
+               : "the guest powered itself off";
+}
+
 static void explain(struct boot *boot)
 {
     const struct evidence *evidence = &boot->result->evidence;
@@ -51,7 +68,7 @@ static void explain(struct boot *boot)
         snprintf(result->why, sizeof result->why, "it is stuck at \"%s\"", evidence->line);
     else
         snprintf(result->why, sizeof result->why, "%s%s%.400s%s",
-                 strcmp(evidence->by, "stopped") == 0 ? "the guest stopped"
+                 strcmp(evidence->by, "stopped") == 0 ? stopped(boot->domain)
                  : boot->expects                      ? "its console did not say what was expected"
                                                       : "its guest agent does not answer",
                  *evidence->line ? "; its console said last: \"" : "", evidence->line,
