@@ -115,8 +115,8 @@ static int keep_word(struct failover_arguments *arguments, const struct option *
 {
     char *word = NULL;
 
-    if (!strchr("etncdosCLT", option->val))
-        return 0;
+    if (option->val >= OPTION_STATE || (option->val < 128 && strchr("pkxvrAPOFSfNia", option->val)))
+        return 0; /* what is the drill's, or can't be a test's of it */
     if (arguments->word_count == DRILL_WORDS_MAX)
         return error_set_kind(err, ERROR_USAGE, "these are too many options");
     if (asprintf(&word, "--%s%s%s", option->name, option->has_arg ? "=" : "",

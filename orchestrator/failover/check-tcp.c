@@ -9,7 +9,7 @@
 
 #define ADDRESSES_MOST 64
 #define BRIDGE         256
-#define ADDRESS_S      10 /* after its boot a guest has its addresses, or gets none here */
+#define ADDRESS_S      30 /* after its boot a guest has its addresses, or gets none here */
 
 /* An IPv4 address of the guest. */
 struct address {

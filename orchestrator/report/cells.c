@@ -59,7 +59,8 @@ static char *utc_text(int64_t ms)
     return strdup(text);
 }
 
-/* "booted: true; by: console": of an object its members, of anything else its JSON. */
+/* "booted: true; by: console": of an object its plain members (what is deeper has tables of its
+ * own), of anything else its JSON. */
 static char *json_text_of(const char *document)
 {
     json_object *object = json_tokener_parse(document);
@@ -71,7 +72,8 @@ static char *json_text_of(const char *document)
     if (out && json_object_is_type(object, json_type_object)) {
         json_object_object_foreach(object, name, value)
         {
-            if (!value)
+            if (!value || json_object_is_type(value, json_type_object) ||
+                json_object_is_type(value, json_type_array))
                 continue;
             fprintf(out, "%s%s: %s", between, name, json_object_get_string(value));
             between = "; ";

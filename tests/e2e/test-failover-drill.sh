@@ -120,7 +120,7 @@ like "$(cat "$tmp/out")" "never .*not tested +it has no restore point" "which ar
 
 # The whole drill.
 
-drill --name='[!v]*' --parallel=2 --timeout="$BOOT_LIMIT" --json --output="$tmp/drill.html" --check-timeout=40 --check=tcp:8080 \
+drill --name='[!v]*' --parallel=2 --timeout="$BOOT_LIMIT" --json --output="$tmp/drill.html" --check-timeout=90 --check=tcp:8080 \
     --check='command:/bin/sh -c "echo to be kept"' >"$tmp/out.json" && status=0 || status=$?
 is "$status" 1 "some did not pass, all were tested"
 is "$(jq -r '.drill | "\(.vms) \(.passed) \(.failed) \(.not_tested)"' "$tmp/out.json")" "5 1 3 1" "they are counted"
