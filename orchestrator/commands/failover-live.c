@@ -44,8 +44,10 @@ static int shutdown_timeout(const struct failover_arguments *arguments, unsigned
                : 0;
 }
 
+/* `usual`: the VM's own, for what is not given. */
 static int take_options(struct context *context, const struct failover_arguments *arguments,
-                        struct live_options *options, struct error **err)
+                        const struct store_vm_tests *usual, struct live_options *options,
+                        struct error **err)
 {
     *options = (struct live_options){ .sync = { .given_rate = -1 },
                                       .source_lost = arguments->source_lost,
@@ -66,6 +68,10 @@ static int take_options(struct context *context, const struct failover_arguments
         (arguments->max_downtime && failover_duration(arguments->max_downtime, "--max-downtime",
                                                       &options->max_downtime_s, err) < 0))
         return -1;
+    if (!arguments->expect && *usual->expect)
+        options->boot.expect = usual->expect;
+    if (options->boot.expect && !*options->boot.expect)
+        options->boot.expect = NULL;
     options->boot.checks = NULL;
     options->boot.say = say;
     return 0;
@@ -243,12 +249,14 @@ static int print_result(struct context *context, const struct store_vm *vm,
 int failover_live_verb(struct context *context, const struct store_vm *vm,
                        const struct failover_arguments *arguments, struct error **err)
 {
+    struct store_vm_tests usual;
     struct live_options options;
     struct live_result result;
     char question[STORE_NAME + 64];
     int r;
 
-    if (take_options(context, arguments, &options, err) < 0)
+    if (store_vm_tests(context->store, vm->id, &usual, err) < 0 ||
+        take_options(context, arguments, &usual, &options, err) < 0)
         return -1;
     if (arguments->dry_run)
         return dry_run(context, vm, &options, arguments->common.json, err);

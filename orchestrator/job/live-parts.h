@@ -39,7 +39,7 @@ int live_refuse_others(struct store *store, const struct store_vm *vm, struct er
 
 /* How one is gone on with after a crash: failover_jobs.options. */
 struct live_wishes {
-    char expect[1024]; /* "": the guest agent */
+    char expect[STORE_TEXT]; /* "": the guest agent */
     char virt_type[16];
     unsigned timeout_s, shutdown_timeout_s;
     bool keep;     /* a rollback keeps the overlays */

@@ -2,6 +2,7 @@
 # Live failovers between the vSphere simulator and a real libvirt, of a guest that boots in a second
 # (tiny-guest) and says what its disks hold. What is checked after each: what runs where, and that
 # it is one of the two.
+# shellcheck disable=SC2016,SC2317 # eval and wait_for call it
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
 export VMFERRY_DEMO=$tmp/demo VMFERRY_VIRT_TYPE=qemu VMFERRY_STATE=$tmp/state
@@ -158,7 +159,6 @@ is "$(find "$VMFERRY_STATE/failovers" -name '*.qcow2' -o -name '*.kept')" "" "an
 
 # Killed in every phase: exactly one of the two is able to run, and recover leaves one that does.
 
-# shellcheck disable=SC2317
 is_at() { # STATE
     sqlite3 "$VMFERRY_STATE/vmferry.db" "SELECT 1 FROM failover_jobs WHERE completed_at IS NULL AND state = '$1'" | grep -q 1
 }
