@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -17,7 +18,7 @@
 #include "replica/volume.h"
 
 #define READY_TRIES 3000
-#define READY_US    10000
+#define READY_MS    10
 #define START_TRIES 50
 #define START_US    100000
 #define STOP_MS     5000
@@ -40,13 +41,29 @@ static void sweep(int folder)
     closedir(dir);
 }
 
-static bool accepts(const char *address)
+/* qemu-nbd listens before it opens the image, and greets after that: only then it is ready.
+ * *fd is kept from one try to the next. */
+static bool greets(const char *address, int *fd)
 {
-    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_un name = { .sun_family = AF_UNIX };
+    struct pollfd ready = { .events = POLLIN };
+    char greeting[8];
 
-    snprintf(name.sun_path, sizeof name.sun_path, "%.107s", address);
-    return fd >= 0 && connect(fd, (struct sockaddr *)&name, sizeof name) == 0;
+    if (*fd < 0) {
+        *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        snprintf(name.sun_path, sizeof name.sun_path, "%.107s", address);
+        if (*fd >= 0 && connect(*fd, (struct sockaddr *)&name, sizeof name) < 0)
+            close(steal_fd(*fd));
+    }
+    ready.fd = *fd;
+    if (poll(&ready, 1, READY_MS) <= 0) /* it only waits, without a connection */
+        return false;
+    if (recv(*fd, greeting, sizeof greeting, MSG_DONTWAIT) == sizeof greeting &&
+        memcmp(greeting, "NBDMAGIC", sizeof greeting) == 0)
+        return true;
+    close(steal_fd(*fd));
+    usleep(READY_MS * 1000);
+    return false;
 }
 
 static void read_reason(int fd, char *text, size_t size)
@@ -75,7 +92,7 @@ static char *limited_image(const char *image, uint64_t limit)
     return text;
 }
 
-/* Start qemu-nbd and wait until it listens, or ends. */
+/* Start qemu-nbd and wait until it is ready, or ends. */
 static int start(const char *image, const char *format, uint64_t limit, struct replica_view *view,
                  struct error **err)
 {
@@ -84,6 +101,7 @@ static int start(const char *image, const char *format, uint64_t limit, struct r
     CLEANUP_FREE char *limited = NULL;
     const char *argv[] = { "qemu-nbd", "--read-only", "--persistent",       "--shared=0", "-f",
                            format,     "-k",          view->socket.address, image,        NULL };
+    CLEANUP_CLOSE int client = -1;
     char reason[512];
     int status;
 
@@ -112,11 +130,10 @@ static int start(const char *image, const char *format, uint64_t limit, struct r
             read_reason(log, reason, sizeof reason);
             return error_set(err, "qemu-nbd %s: %s", image, reason);
         }
-        if (accepts(view->socket.address))
+        if (greets(view->socket.address, &client))
             return 0;
-        usleep(READY_US);
     }
-    return error_set(err, "qemu-nbd %s: does not listen", image);
+    return error_set(err, "qemu-nbd %s: does not answer", image);
 }
 
 /* Whether a raw image can be read by its path as it is; else *limit says where it has to

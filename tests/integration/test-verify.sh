@@ -115,6 +115,11 @@ chmod 600 "$folder/point-0003.qcow2"
 truncate -s 100 "$folder/point-0003.qcow2"
 run verify app01
 is "$status $(verified 3)" "1 damaged" "an image that can't be read is damaged"
+for _ in 1 2 3 4 5 6 7 8; do
+    run verify app01 --point=3
+    echo "$out"
+done >unreadable
+is "$(grep -c 'qemu-nbd .*point-0003.qcow2: ' unreadable)" 8 "and it is QEMU that says why, each time"
 run verify --all
 like "$status $out" "1 .*app01 point 3: DAMAGED.*app01 point 2: ok.*app01 point 1: DAMAGED, disk-2000: 65536 bytes" \
     "the others are verified all the same"
