@@ -26,6 +26,8 @@ static const struct command commands[] = {
     { "network", "where the NICs of a source's VMs go, or of one VM", command_network, false },
     { "failover", "boot a restore point in a test, or take the test back", command_failover,
       false },
+    { "virtio-inject", "make the guest on some disks boot from virtio", command_virtio_inject,
+      false },
     { "report", "all that is known of a VM's migration", command_report, false },
     { "db", "the database: its state and schema, dump and restore", command_db, false },
     { "audit", "who did what to which VM", command_audit, false },
@@ -38,7 +40,7 @@ static void usage(FILE *out)
 {
     fprintf(out, "usage: vmferry COMMAND [OPTIONS] ...\n\n");
     for (const struct command *c = commands; c->name; c++)
-        fprintf(out, "  %-12s %s\n", c->name, c->summary);
+        fprintf(out, "  %-14s %s\n", c->name, c->summary);
     fputs(log_options_help, out);
     fprintf(out, "\n`vmferry COMMAND --help` and vmferry-COMMAND(1) say more.\n");
 }

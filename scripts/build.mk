@@ -21,7 +21,7 @@ PACKAGES_common       := json-c
 PACKAGES_filters      := nbdkit json-c libcurl
 PACKAGES_plugins      := nbdkit json-c libnbd
 PACKAGES_orchestrator := json-c libnbd sqlite3 libmariadb libxxhash inih libxml-2.0 libvirt libvirt-qemu \
-                         libcurl gnutls libpng
+                         libcurl gnutls libpng hivex
 PACKAGES              := $(sort $(PACKAGES_common) $(PACKAGES_filters) $(PACKAGES_plugins) \
                            $(PACKAGES_orchestrator))
 

@@ -32,5 +32,6 @@ int command_export(int argc, char *argv[], struct error **err);
 int command_recover(int argc, char *argv[], struct error **err);
 int command_network(int argc, char *argv[], struct error **err);
 int command_failover(int argc, char *argv[], struct error **err);
+int command_virtio_inject(int argc, char *argv[], struct error **err);
 
 #endif

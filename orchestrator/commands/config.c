@@ -5,6 +5,8 @@
 #include <strings.h>
 
 #include "commands/context.h"
+#include "commands/options.h"
+#include "convert/convert.h"
 #include "job/retention.h"
 #include "size.h"
 
@@ -41,6 +43,9 @@ static const struct key {
     { "limits", "per_host", NUMBER, FIELD(limit_host), 0, 10000, NULL },
     { "limits", "per_target", NUMBER, FIELD(limit_target), 0, 10000, NULL },
     { "throttle", "window", WINDOW, FIELD(windows), 0, THROTTLE_TEXT, NULL },
+    { "failover", "conversion", TEXT, FIELD(conversion), 0, 16, CONVERT_ENGINES },
+    { "failover", "virtio_win", TEXT, FIELD(virtio_win), 0, PATH_MAX, NULL },
+    { "failover", "virt_tools", TEXT, FIELD(virt_tools), 0, PATH_MAX, NULL },
     { "failover", "boot_timeout", NUMBER, FIELD(boot_timeout), 1, 86400, NULL },
     { "failover", "check_timeout", NUMBER, FIELD(check_timeout), 1, 86400, NULL },
     { "failover", "checks", TEXT, FIELD(checks), 0, STORE_TEXT, NULL },
@@ -74,19 +79,6 @@ static int set_boolean(bool *field, const char *value)
         }
     }
     return -1;
-}
-
-/* Whether `value` is one of the words in "a|b|c". */
-static bool is_allowed(const char *allowed, const char *value)
-{
-    size_t length = strlen(value);
-
-    for (const char *word = allowed; word && length; word = strchr(word, '|')) {
-        word += *word == '|';
-        if (strncmp(word, value, length) == 0 && strchr("|", word[length]))
-            return true;
-    }
-    return !allowed;
 }
 
 /* Each line, also one that goes on below, is one more rule, or several. */
@@ -130,7 +122,7 @@ static int set_key(const struct key *key, void *field, const char *value, struct
     case TEXT:
         if (strlen(value) >= key->maximum)
             return error_set(err, "the value is too long");
-        if (!is_allowed(key->allowed, value))
+        if (key->allowed && !is_one_of(key->allowed, value))
             return error_set(err, "'%s' is none of %s", value, key->allowed);
         strcpy(field, value);
         return 0;
@@ -188,6 +180,7 @@ int config_load(const char *path, struct config *config, struct error **err)
                                .base = "raw",
                                .scrub_rate = UINT64_C(50) << 20,
                                .virt_type = "auto",
+                               .conversion = "auto",
                                .boot_timeout = 120,
                                .check_timeout = 60,
                                .lease_seconds = 30 };

@@ -30,6 +30,9 @@ struct config {
     char keep[STORE_NAME];        /* [retention] keep: of VMs without rules of their own */
     uint64_t scrub_rate;          /* [verify] rate: bytes/s of `verify --all`, 0: unlimited */
     char virt_type[16];           /* [failover] virt_type: auto, kvm, qemu */
+    char conversion[16];          /* the engine: auto, v2v, native, none */
+    char virtio_win[PATH_MAX];
+    char virt_tools[PATH_MAX];
     /* [limits] total, per_source, per_host, per_target: jobs that run at once; 0: any number */
     uint64_t limit_total, limit_source, limit_host, limit_target;
     char windows[THROTTLE_TEXT]; /* [throttle] window: see job/throttle.h */

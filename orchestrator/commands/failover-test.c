@@ -8,6 +8,7 @@
 
 #include "commands/failover-list.h"
 #include "commands/watch.h"
+#include "convert/convert.h"
 #include "duration.h"
 #include "log/log.h"
 #include "process.h"
@@ -77,12 +78,18 @@ int failover_options(const struct failover_arguments *arguments, const struct co
         .uri = wanted_uri(arguments, config),
         .dhcp = arguments->dhcp,
         .override = &arguments->override,
+        .conversion = arguments->conversion ? arguments->conversion : config->conversion,
+        .virtio_win = arguments->virtio_win ? arguments->virtio_win : config->virtio_win,
+        .virt_tools = config->virt_tools,
         .checks = &arguments->checks,
         .check_timeout_s = (unsigned)config->check_timeout,
         .roll_back = arguments->roll_back,
         .say = say,
         .tick = isatty(STDERR_FILENO) ? tick : NULL,
     };
+    if (arguments->conversion &&
+        check_word("conversion", arguments->conversion, CONVERT_ENGINES, err) < 0)
+        return -1;
     if (arguments->point && strncmp(arguments->point, "live-", 5) == 0) {
         if (failover_number(arguments->point + 5, "--point=live-", 1, INT32_MAX, &options->kept,
                             err) < 0)

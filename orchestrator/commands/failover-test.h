@@ -19,6 +19,8 @@ struct failover_arguments {
     const char *id;
     const char *after;
     const char *check_timeout;
+    const char *conversion;
+    const char *virtio_win;
     bool dhcp;
     bool print_xml;
     bool roll_back;

@@ -45,6 +45,9 @@ static const char help[] =
     "  --dhcp               the isolated network gives addresses out\n"
     "  --override=FILE      changes of the domain, line by line: vcpus = 4\n"
     "  --set=LINE           one more such line; may be repeated\n"
+    "  --conversion=auto|v2v|native|none\n"
+    "                       what makes it ready for virtio, if it needs that (default auto)\n"
+    "  --virtio-win=PATH    Windows' virtio drivers, directory or ISO\n"
     "  --print-xml          print the domain's XML, and do nothing\n"
     "  --virt-type=auto|kvm|qemu\n"
     "                       (default auto: kvm where it works)\n"
@@ -142,6 +145,8 @@ static int take_option(struct failover_arguments *arguments, int c, char *argv[]
                   { 'i', &arguments->id },
                   { 'a', &arguments->after },
                   { 'T', &arguments->check_timeout },
+                  { 'V', &arguments->conversion },
+                  { 'W', &arguments->virtio_win },
                   { 'P', &arguments->parallel },
                   { 'O', &arguments->output },
                   { 'F', &arguments->drill.format },
@@ -205,6 +210,8 @@ static int parse(int argc, char *argv[], struct failover_arguments *arguments, s
                                              { "print-xml", no_argument, NULL, 'x' },
                                              { "override", required_argument, NULL, 'o' },
                                              { "set", required_argument, NULL, 's' },
+                                             { "conversion", required_argument, NULL, 'V' },
+                                             { "virtio-win", required_argument, NULL, 'W' },
                                              { "check", required_argument, NULL, 'C' },
                                              { "checks", required_argument, NULL, 'L' },
                                              { "check-timeout", required_argument, NULL, 'T' },
@@ -345,9 +352,12 @@ static int check_verb(const char *verb, const struct failover_arguments *argumen
             err, ERROR_USAGE,
             "--print-xml, --keep, --network, --dhcp, --check, --check-timeout and "
             "--rollback are for test");
-    if (!is_test && !is_live && (arguments->override.count || arguments->connect))
+    if (!is_test && !is_live &&
+        (arguments->override.count || arguments->connect || arguments->conversion ||
+         arguments->virtio_win))
         return error_set_kind(err, ERROR_USAGE,
-                              "--override, --set and --connect are for test and live");
+                              "--override, --set, --conversion, --virtio-win and --connect are for "
+                              "test and live");
     if (!is_live && (arguments->max_downtime || arguments->allow_power_off ||
                      arguments->source_lost || arguments->source_is_off || arguments->dry_run))
         return error_set_kind(err, ERROR_USAGE,

@@ -3,6 +3,7 @@
 
 #include <json.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 int wrong_option(int c, char *argv[], struct error **err)
@@ -68,4 +69,23 @@ bool is_written_in_place(const char *path)
     struct stat st;
 
     return stat(path, &st) == 0 && !S_ISREG(st.st_mode);
+}
+
+bool is_one_of(const char *words, const char *text)
+{
+    size_t length = strlen(text);
+
+    for (const char *word = words; length && word; word = strchr(word, '|')) {
+        word += *word == '|';
+        if (strncmp(word, text, length) == 0 && strchr("|", word[length]))
+            return true;
+    }
+    return false;
+}
+
+int check_word(const char *option, const char *text, const char *words, struct error **err)
+{
+    return is_one_of(words, text)
+               ? 0
+               : error_set_kind(err, ERROR_USAGE, "--%s: '%s' is none of %s", option, text, words);
 }

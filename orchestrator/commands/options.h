@@ -48,6 +48,11 @@ int print_json(struct json_object *object, struct error **err);
 /* { KIND: NAME, DONE: true } on stdout, of what else has nothing to say. */
 int print_done(const char *kind, const char *name, const char *done, struct error **err);
 
+/* `text` is one of the words in "a|b|c". */
+bool is_one_of(const char *words, const char *text);
+/* The same of the value of --OPTION, else ERROR_USAGE. */
+int check_word(const char *option, const char *text, const char *words, struct error **err);
+
 /* Exactly `count` arguments are left behind the options; else ERROR_USAGE with `usage`. */
 int expect_arguments(int argc, int count, const char *usage, struct error **err);
 

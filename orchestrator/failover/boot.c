@@ -251,7 +251,7 @@ int boot_run(struct boot *boot, struct error **err)
 
         if (boot_set_state(boot, step->state, err) < 0)
             return -1;
-        overdue_start(&late, STEP_LATE_S, boot->options->say,
+        overdue_start(&late, STEP_LATE_S, step->tells ? NULL : boot->options->say,
                       "libvirt takes long to answer: waiting for it");
         r = step->run(boot, err);
         overdue_stop(&late);

@@ -17,6 +17,7 @@ struct boot;
 struct boot_step {
     const char *state; /* written down before it is done */
     int (*run)(struct boot *boot, struct error **err);
+    bool tells; /* it takes its time, and says what it does */
 };
 
 /* One kind of failover. */
@@ -79,6 +80,7 @@ void boot_take_back(struct boot *boot, const struct error *why);
 
 /* The steps. */
 int boot_make_overlays(struct boot *boot, struct error **err);
+int boot_convert(struct boot *boot, struct error **err); /* boot-convert.c */
 int boot_check_storage(struct boot *boot, struct error **err);
 int boot_make_network(struct boot *boot, struct error **err);
 int boot_start_domain(struct boot *boot, struct error **err);

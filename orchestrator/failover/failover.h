@@ -21,6 +21,7 @@
 
 /* failover_jobs.state: what was about to be done when it was written. */
 #define FAILOVER_OVERLAYS     "making overlays"
+#define FAILOVER_CONVERTING   "converting"
 #define FAILOVER_STORAGE      "looking at storage"
 #define FAILOVER_NETWORK      "making network"
 #define FAILOVER_DOMAIN       "starting domain"
@@ -45,6 +46,9 @@ struct failover_options {
     const struct netmap *networks;   /* each NIC by its mapping, instead; NULL */
     bool dhcp;                       /* in the isolated network */
     const struct override *override; /* or NULL */
+    const char *conversion;          /* the engine, see convert/convert.h; NULL: auto */
+    const char *virtio_win;          /* Windows' drivers, or NULL */
+    const char *virt_tools;          /* where virt-v2v's rhsrvany.exe is, or NULL */
     const struct checks *checks;     /* once it has booted; or NULL */
     unsigned check_timeout_s;        /* for all of them */
     bool roll_back;                  /* as soon as there is a verdict */
@@ -94,6 +98,8 @@ bool failover_is_standing(const char *state_dir, int64_t id);
 
 /* The picture of its screen at the verdict. */
 void failover_screen(const char *state_dir, int64_t id, char path[PATH_MAX]);
+/* What a conversion said. */
+void failover_conversion_log(const char *state_dir, int64_t id, char path[PATH_MAX]);
 /* The console log of failover `id`. */
 void failover_console(const char *state_dir, int64_t id, char path[PATH_MAX]);
 

@@ -49,6 +49,11 @@ void failover_console(const char *state_dir, int64_t id, char path[PATH_MAX])
     join(path, state_dir, "/%lld/console.log", (long long)id);
 }
 
+void failover_conversion_log(const char *state_dir, int64_t id, char path[PATH_MAX])
+{
+    join(path, state_dir, "/%lld/convert.log", (long long)id);
+}
+
 void failover_screen(const char *state_dir, int64_t id, char path[PATH_MAX])
 {
     join(path, state_dir, "/%lld/screen.png", (long long)id);

@@ -10,10 +10,11 @@
 #include "progress.h"
 
 static const struct boot_step steps[] = {
-    { FAILOVER_OVERLAYS, boot_make_overlays },
-    { FAILOVER_STORAGE, boot_check_storage },
-    { FAILOVER_NETWORK, boot_make_network },
-    { FAILOVER_DOMAIN, boot_start_domain },
+    { FAILOVER_OVERLAYS, boot_make_overlays, false },
+    { FAILOVER_CONVERTING, boot_convert, true },
+    { FAILOVER_STORAGE, boot_check_storage, false },
+    { FAILOVER_NETWORK, boot_make_network, false },
+    { FAILOVER_DOMAIN, boot_start_domain, false },
 };
 
 const struct boot_kind live_kind = {

@@ -45,10 +45,11 @@ static int write_down(struct boot *boot, struct error **err)
 }
 
 static const struct boot_step steps[] = {
-    { FAILOVER_OVERLAYS, boot_make_overlays },
-    { FAILOVER_STORAGE, boot_check_storage },
-    { FAILOVER_NETWORK, boot_make_network },
-    { FAILOVER_DOMAIN, boot_start_domain },
+    { FAILOVER_OVERLAYS, boot_make_overlays, false },
+    { FAILOVER_CONVERTING, boot_convert, true },
+    { FAILOVER_STORAGE, boot_check_storage, false },
+    { FAILOVER_NETWORK, boot_make_network, false },
+    { FAILOVER_DOMAIN, boot_start_domain, false },
 };
 
 static const struct boot_kind kind = {
