@@ -175,6 +175,20 @@ static void print_screens(json_object *seen)
         printf("screen    %s\n", text_of(seen, "screen"));
 }
 
+/* Of a live failover. */
+static void print_downtime(json_object *seen)
+{
+    json_object *downtime = member(seen, "downtime", json_type_object);
+
+    if (downtime)
+        printf("downtime  %s s: shutdown %s, sync %s, start %s, boot %s\n",
+               text_of(downtime, "seconds"), text_of(downtime, "shutdown_seconds"),
+               text_of(downtime, "sync_seconds"), text_of(downtime, "start_seconds"),
+               text_of(seen, "seconds"));
+    if (member(seen, "source_was", json_type_string))
+        printf("source    was %s\n", text_of(seen, "source_was"));
+}
+
 static void print_evidence(json_object *seen)
 {
     json_object *guest = member(seen, "guest", json_type_object);
@@ -190,6 +204,7 @@ static void print_evidence(json_object *seen)
         printf("\nRPO       %s s\nRTO       %s s\n", text_of(seen, "rpo_seconds"),
                text_of(seen, "rto_seconds"));
     }
+    print_downtime(seen);
     printf("booted    %s, by %s, after %s s\nsaid      ", text_of(seen, "booted"),
            text_of(seen, "by"), text_of(seen, "seconds"));
     print_words(text_of(seen, "line"));

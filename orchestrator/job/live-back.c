@@ -106,6 +106,22 @@ static int check_gone(const struct store_failover *failover, struct error **err)
                   : 0;
 }
 
+/* With what a recovery has to know. */
+static int begin_undo(struct store *store, struct store_failover *failover,
+                      const struct live_undo *how, struct error **err)
+{
+    struct live_wishes wishes;
+
+    if (live_wishes_read(store, failover->id, &wishes, err) < 0)
+        return -1;
+    wishes.keep = how->keep;
+    wishes.power_on = how->power_on;
+    if (live_wishes_write(store, failover->id, &wishes, err) < 0)
+        return -1;
+    strcpy(failover->state, FAILOVER_ROLLING_BACK);
+    return store_failover_update(store, failover, err);
+}
+
 int live_undo(struct store *store, const char *state_dir, const struct store_vm *vm,
               struct store_failover *failover, const struct live_undo *how, struct error **err)
 {
@@ -114,8 +130,7 @@ int live_undo(struct store *store, const char *state_dir, const struct store_vm 
     };
     unsigned settle = how->settle_s < SETTLE_MOST_S ? how->settle_s : SETTLE_MOST_S;
 
-    strcpy(failover->state, FAILOVER_ROLLING_BACK);
-    if (store_failover_update(store, failover, err) < 0 ||
+    if (begin_undo(store, failover, how, err) < 0 ||
         (how->stop_s && live_stop(failover, how->stop_s, err) < 0) ||
         failover_remove(store, state_dir, failover, how->keep, err) < 0 ||
         check_gone(failover, err) < 0)
@@ -217,7 +232,6 @@ int job_live_rollback(struct store *store, const char *state_dir, const struct s
         .store = store, .state_dir = state_dir, .vm = vm, .say = back->say
     };
     struct store_failover failover;
-    struct live_wishes wishes;
     struct live_undo how = { .keep = !back->discard,
                              .power_on = !back->leave_off,
                              .stop_s = back->discard ? 0 : back->shutdown_timeout_s,
@@ -229,17 +243,25 @@ int job_live_rollback(struct store *store, const char *state_dir, const struct s
         return error_set(err, "it was made on host %s; run the rollback there", failover.host);
     lock = failover_lock(state_dir, id, err);
     if (lock < 0 || store_failover_get(store, id, &failover, err) < 0 ||
-        refuse_committed(&failover, vm, err) < 0 || live_wishes_read(store, id, &wishes, err) < 0 ||
+        refuse_committed(&failover, vm, err) < 0 ||
         power_on_or_say(&from, failover.source_was, &how.power_on, err) < 0)
         return -1;
     /* One that never came up has nothing that is worth to be kept. */
     if (strcmp(failover.state, LIVE_UP) != 0 && strcmp(failover.state, FAILOVER_ROLLING_BACK) != 0)
         how.keep = false;
-    wishes.keep = how.keep;
-    wishes.power_on = how.power_on;
-    return live_wishes_write(store, id, &wishes, err) < 0
+    return live_undo(store, state_dir, vm, &failover, &how, err);
+}
+
+static int write_discarded(struct store *store, void *opaque, struct error **err)
+{
+    struct store_failover *failover = opaque;
+    char subject[64];
+
+    snprintf(subject, sizeof subject, "failover %" PRId64, failover->id);
+    return store_failover_update(store, failover, err) < 0
                ? -1
-               : live_undo(store, state_dir, vm, &failover, &how, err);
+               : store_audit_vm(store, failover->vm_id, "failover discard", subject, FAILOVER_KEPT,
+                                FAILOVER_ROLLED_BACK, err);
 }
 
 /* No test may stand on it. */
@@ -258,7 +280,7 @@ static int discard(struct store *store, const char *state_dir, const struct stor
     strcpy(failover->state, FAILOVER_ROLLED_BACK);
     return failover_discard(state_dir, failover->id, err) < 0
                ? -1
-               : store_failover_update(store, failover, err);
+               : store_transaction(store, write_discarded, failover, err);
 }
 
 int job_live_discard(struct store *store, const char *state_dir, const struct store_vm *vm,
@@ -359,7 +381,10 @@ static int recover_locked(const struct recovering *r, struct store_failover *fai
     if (is_at(failover, FAILOVER_ROLLING_BACK)) {
         how.keep = wishes.keep;
         how.power_on = wishes.power_on;
-    } else if (is_at(failover, FAILOVER_DOMAIN) || is_at(failover, FAILOVER_BOOTING)) {
+    } else if (failover->off_ms && strcmp(failover->source_was, LIVE_WAS_ON) == 0) {
+        how.power_on = true;
+    }
+    if (is_at(failover, FAILOVER_DOMAIN) || is_at(failover, FAILOVER_BOOTING)) {
         if (live_look(failover, &exists, &active, err) < 0 ||
             (active && watch_on(r, failover, &wishes, &up, err) < 0))
             return -1;
@@ -370,16 +395,12 @@ static int recover_locked(const struct recovering *r, struct store_failover *fai
             r->vm->name, failover->id, failover->domain_name);
         return 0;
     }
-    if (failover->off_ms && strcmp(failover->source_was, LIVE_WAS_ON) == 0)
-        how.power_on = true;
     if (is_at(failover, LIVE_SHUTTING))
         how.settle_s = wishes.shutdown_timeout_s;
     if (!failover->error[0])
         snprintf(failover->error, sizeof failover->error, "its process died at: %s",
                  failover->state);
-    wishes.power_on = how.power_on;
-    if (live_wishes_write(r->store, failover->id, &wishes, err) < 0 ||
-        live_undo(r->store, r->state_dir, r->vm, failover, &how, err) < 0)
+    if (live_undo(r->store, r->state_dir, r->vm, failover, &how, err) < 0)
         return -1;
     r->done->undone++;
     say(r->say, "'%s': live failover %" PRId64 ", whose process died, is undone%s", r->vm->name,
