@@ -186,6 +186,8 @@ static void line(void *opaque, size_t index, unsigned number, char *text)
     } else if (!record || !relay_line(record, run->reason, sizeof run->reason)) {
         LOG_JOB(run->job_id, run->vm.name); /* a library, or the loader */
         log_warning("job", "%s", text);
+    } else if (json_object_object_get_ex(record, "command", NULL)) {
+        run->errnum = (int)amount(record, "errno");
     }
     json_object_put(record);
 }
@@ -197,7 +199,10 @@ static void tell_end(const struct all *all, const struct run *run)
     if (run->state == RUN_DONE)
         snprintf(text, sizeof text, "completed, %.1f s", run->seconds);
     else
-        snprintf(text, sizeof text, "%s: %s", run->state == RUN_PAUSED ? "paused" : "failed",
+        snprintf(text, sizeof text, "%s: %s",
+                 run->state == RUN_PAUSED      ? "paused"
+                 : run->state == RUN_ELSEWHERE ? "elsewhere"
+                                               : "failed",
                  run->reason);
     {
         LOG_JOB(0, run->vm.name);
@@ -221,6 +226,8 @@ static void ended(void *opaque, size_t index, unsigned number, int status, const
             slot->began_ns ? (double)(progress_now_ns() - slot->began_ns) / 1e9 : run->seconds;
         if (!run->reason[0])
             snprintf(run->reason, sizeof run->reason, "its worker ended with status %d", status);
+        if (run->state == RUN_FAILED)
+            runs_leave(all->context->store, run);
     }
     bar_clear(all->bar, number);
     tell_end(all, run);

@@ -151,10 +151,36 @@ static int take_on(struct store *store, struct run *run, const struct store_job 
     return rate < 0 ? 0 : store_job_set_rate(store, job->id, rate, err);
 }
 
+static void leave(struct run *run, const struct store_job *job)
+{
+    char owner[OWNER_TEXT];
+
+    run->state = RUN_ELSEWHERE;
+    run->job_id = job->id;
+    if (strcmp(job->status, "completed") == 0)
+        snprintf(run->reason, sizeof run->reason, "another worker replicated it, as job %" PRId64,
+                 job->id);
+    else
+        snprintf(run->reason, sizeof run->reason, "%s replicates it, as job %" PRId64,
+                 owner_text(job, owner), job->id);
+}
+
+void runs_leave(struct store *store, struct run *run)
+{
+    CLEANUP_ERROR struct error *ignored = NULL;
+    struct store_job job;
+    int64_t now_ms;
+
+    if (run->errnum == EBUSY && run->job_id && store_clock_ms(store, &now_ms, &ignored) == 0 &&
+        store_job_get(store, run->job_id, &job, &ignored) == 0 &&
+        strcmp(job.type, JOB_REPLICATION) == 0 &&
+        (claim_is_alive(&job, now_ms) || strcmp(job.status, "completed") == 0))
+        leave(run, &job);
+}
+
 static int queue(struct store *store, struct run *run, const char *options, int64_t rate,
                  int64_t now_ms, struct error **err)
 {
-    char owner[OWNER_TEXT];
     struct store_job job;
     bool found;
 
@@ -166,10 +192,7 @@ static int queue(struct store *store, struct run *run, const char *options, int6
         return 0; /* whoever is to run it finds out whether that is still in the way */
     if (!claim_is_alive(&job, now_ms))
         return take_on(store, run, &job, options, rate, err);
-    run->state = RUN_ELSEWHERE;
-    run->job_id = job.id;
-    snprintf(run->reason, sizeof run->reason, "%s replicates it, as job %" PRId64,
-             owner_text(&job, owner), job.id);
+    leave(run, &job);
     return 0;
 }
 

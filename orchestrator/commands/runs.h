@@ -22,6 +22,7 @@ struct run {
     int64_t job_id; /* 0: it has none */
     enum run_state state;
     char reason[STORE_TEXT]; /* why not; "" */
+    int errnum;              /* of that; 0 */
     json_object *result;     /* as `vmferry replicate --json` says it; NULL */
     double seconds;
 };
@@ -37,6 +38,8 @@ int runs_choose(struct store *store, const char *state_dir, char *const *names, 
 /* Write a job down for each; those that others run are left to them. */
 int runs_queue(struct store *store, struct runs *runs, const char *options, int64_t rate,
                struct error **err);
+/* It failed: if that is because another worker has its job by now, it is left to that one. */
+void runs_leave(struct store *store, struct run *run);
 /* Those that were not begun are paused. */
 void runs_lay_down(struct store *store, struct runs *runs);
 

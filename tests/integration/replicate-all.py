@@ -259,6 +259,20 @@ def limits():
         tap.is_(lab.vmferry("replicate", "a01", "--json")[0], 0, "there is room again")
 
 
+def together():
+    with Lab(a=10) as lab:
+        words = ("replicate", "--all", "--parallel=3", "--rate=2M", "--json", "--progress=none")
+        first = lab.start(*words)
+        wait_for(lambda: running(lab))
+        both = [first, lab.start(*words)]
+        ends = [p.communicate(timeout=200) for p in both]
+        tap.is_([p.returncode for p in both], [0, 0], "all VMs, twice at once: nothing has failed")
+        each = [set(statuses(out)) for out, _ in ends]
+        tap.ok(each[0] | each[1] <= {"completed", "up to date", "elsewhere"}, "what another has is elsewhere", each)
+        tap.is_(lab.query("SELECT max(number) FROM restore_points"), [(1,)], "no VM is replicated twice")
+        tap.is_(lab.wrong(), [], "every replica is right")
+
+
 def failures():
     with Lab(a=6) as lab:
         os.rename(lab.vms[2].files[1], lab.path("gone"))
@@ -423,7 +437,7 @@ def wrong_use():
         tap.ok(status == 1 and "no VM of source nowhere" in err, "a source without VMs", err)
 
 
-SECTIONS = (fifty, limits, failures, rates, windows, hosts, wrong_use)
+SECTIONS = (fifty, limits, together, failures, rates, windows, hosts, wrong_use)
 
 if __name__ == "__main__":
     tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])
