@@ -1,5 +1,6 @@
 # The second act's source: a vSphere server that has the running guest's disks. It stops
-# the guest for the moment in which a snapshot is taken. Sourced by demo-lib.sh.
+# the guest for the moment in which a snapshot is taken; the VM's power is the guest's. Sourced by
+# demo-lib.sh.
 # shellcheck shell=bash disable=SC2034,SC2154
 vsphere_path=/DC0/vm/demo/app01
 vsphere_log=$demo/vsphere.log
@@ -7,10 +8,11 @@ vsphere_log=$demo/vsphere.log
 start_vsphere() {
     local vm=$demo/vsphere
     mkdir -p "$vm"
-    jq -n --arg path "$vsphere_path" --arg name "$name" --arg images "$images" \
+    jq -n --arg path "$vsphere_path" --arg name "$name" --arg images "$images" --arg top "$top" \
         --arg firmware "${firmware/uefi/efi}" '
         ["setsid", "--wait", "virsh", "--quiet"] as $virsh |
         {$path, $firmware, memory_mb: 256, cpus: 2,
+         power_command: ["\($top)/scripts/vmferry-libvirt-hook", "--domain=\($name)"],
          pause: ($virsh + ["suspend", $name]), resume: ($virsh + ["resume", $name]),
          nics: [{mac: "52:54:00:76:66:01"}],
          disks: [{file: "\($images)/system.raw"}, {file: "\($images)/data.raw"}]}' >"$vm/vm.json"

@@ -59,6 +59,29 @@ def ordinary():
         tap.ok("app01" in lab.vmferry("vm", "list").out, "and is listed")
 
 
+def powered_off():
+    """As a live failover has it: a last sync after the power-off, and one after it is on again."""
+    with Lab() as lab:
+        vm = lab.sim.add_vm("app01", [16 * MiB, 8 * MiB], pause=["false"], resume=["false"],
+                            power="poweredOff")
+        lab.add_source()
+        vm.write_randomly(2000, rng)
+        tap.is_(lab.replicate("app01", "--enable-cbt").status, 0, "a VM that is off: a first copy")
+        incremental = {2000: "incremental", 2001: "incremental"}
+        for power in ("poweredOff", "poweredOn", "poweredOff", "poweredOff", "poweredOn"):
+            if power == "poweredOn":
+                lab.sim.control("vm", vm=vm.path, power=power, pause=None, resume=None)
+                vm.write(2001, 3 * MiB, rng.randbytes(5000))
+            vm.write(2000, 5 * MiB, rng.randbytes(100000))
+            lab.sim.control("vm", vm=vm.path, power=power)
+            result = lab.replicate("app01")
+            tap.is_((result.status, sync_types(result)), (0, incremental),
+                    "%s: incremental" % power)
+            tap.ok(lab.all_same(vm), "... and holds what the snapshot held")
+            tap.ok(sum(d["bytes"] for d in result.json()["disks"]) <= 6 * GRAIN,
+                   "... and only that moved")
+
+
 def near(job, seen, what):
     tap.ok(abs(job - seen) <= GRAIN, "%s: the job's bytes are those read" % what, job, seen)
 
@@ -574,7 +597,7 @@ def trust():
 
 
 SECTIONS = (ordinary, reset, identity, growth, crashes, unborn, failures, removal, telling, refused)
-SECTIONS += (habits, poor, many, inventory, trust)
+SECTIONS += (habits, poor, many, inventory, trust, powered_off)
 
 if __name__ == "__main__":
     tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])

@@ -190,6 +190,52 @@ def suspended(sim):
     assert power(sim) == "off"
 
 
+GUEST = """#!/bin/sh
+# A guest whose power is a word in a file, as somebody's hypervisor has it.
+echo "$2 $3 $4" >>"$1/calls"
+case $2 in
+state) cat "$1/power" ;;
+shutdown) [ ! -e "$1/deaf" ] || exit 69; (sleep 0.4; echo off >"$1/power") >/dev/null 2>&1 & ;;
+power-on) echo on >"$1/power" ;;
+power-off) echo off >"$1/power" ;;
+esac
+"""
+
+
+@scenario("a real guest behind the simulator: its power is the VM's")
+def real_guest(sim):
+    here = os.path.join(sim.directory, "guest")
+    os.mkdir(here)
+
+    def guest(name, text):
+        with open(os.path.join(here, name), "w") as f:
+            f.write(text)
+
+    def now():
+        with open(os.path.join(here, "power")) as f:
+            return f.read().strip()
+
+    guest("run", GUEST)
+    guest("power", "on\n")
+    vm = sim.add_vm("app01", [MiB], power="poweredOff",
+                    power_command=["/bin/sh", os.path.join(here, "run"), here])
+    assert power(sim) == "on" and vm.state()["power"] == "poweredOn"
+    run(sim, "off", "app01")
+    assert now() == "off" and power(sim) == "off"
+    run(sim, "on", "app01")
+    assert now() == "on" and power(sim) == "on"
+    run(sim, "shutdown", "app01")
+    wait_until_off(sim)
+    assert now() == "off"
+    guest("power", "on\n")  # by somebody else
+    time.sleep(0.3)
+    assert power(sim) == "on"
+    guest("deaf", "")
+    assert "ToolsUnavailable" in fails(sim, "shutdown", "app01")
+    with open(os.path.join(here, "calls")) as f:
+        assert "power-off app01 %s\n" % vm.instance_uuid in f.read()
+
+
 def listed(sim):
     return sim.state()["vms"][0]
 
