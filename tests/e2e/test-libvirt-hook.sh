@@ -184,6 +184,30 @@ define /acpi/d
 ask power-on
 like "$(ask shutdown)" "neither a guest agent that answers nor ACPI.*exit 69" "nor one without ACPI and agent"
 ask power-off
+
+# A domain behind the vSphere simulator: one power for both
+
+qemu-img convert -O raw "$images/a.qcow2" "$images/a.raw"
+mkdir "$tmp/simulated"
+cat >"$tmp/simulated/vm.json" <<JSON
+{ "path": "/DC0/vm/$domain", "disks": [ { "file": "$images/a.raw" } ],
+  "power_command": [ "$hook", "--domain=$domain" ] }
+JSON
+VSPHERE_SIM_PASSWORD=secret background "$top/tests/vsphere-sim/sim" --listen 127.0.0.1:0 --vm "$tmp/simulated" >"$tmp/sim"
+wait_for 20 grep -q '^control-token' "$tmp/sim"
+read -r _ url _ fingerprint _ < <(head -n 1 "$tmp/sim")
+api() { # COMMAND…
+    VMFERRY_TEST_PASSWORD=secret "$BUILD/orchestrator/source/vsphere/tests/vsphere-vm" "${url#https://}" \
+        "${fingerprint#SHA256:}" administrator@vsphere.local "$1" "$domain" 2>&1
+}
+is "$(api power)" off "a domain that is off is a VM that is off"
+is "$(api on) $(ask state) $(api power)" " on on" "PowerOnVM_Task starts it"
+like "$(api shutdown)" "ToolsUnavailable" "a guest that can't be asked has no tools"
+is "$(api off) $(ask state) $(api power)" " off off" "PowerOffVM_Task stops it"
+virsh --quiet start "$uuid"
+sleep 0.3
+is "$(api power)" on "started by somebody else: powered on"
+virsh --quiet destroy "$uuid"
 virsh --quiet undefine "$uuid" --checkpoints-metadata
 virsh --quiet create "$tmp/domain.xml"
 like "$(ask shutdown) $(ask power-off)" "is transient.*exit 69.*is transient.*exit 69" "a transient one would be gone"
