@@ -6,6 +6,8 @@
 #   make check-galera
 #                   the store on a cluster of three nodes, one of which is killed again and again
 #   make check-kill kill -9 and power cuts, as in check, but more; KILLS=all: at every call
+#   make check-convert
+#                   the tests of conversions again, by virt-v2v: without KVM, half an hour
 #   make bench      compare with nbdcopy, qemu-img and cp, in one run
 #   make install    DESTDIR=, PREFIX=; filters and plugin go to nbdkit's own directories
 #   make uninstall  with the same DESTDIR= and PREFIX=
@@ -66,6 +68,11 @@ check-kill: deps
 	KILLS=$${KILLS:-200} CUTS=$${CUTS:-20} KILL_SECONDS=36000 TEST_TIMEOUT=36000 scripts/run-tests \
 	  tests/integration/test-jobs-kill.sh tests/integration/test-power-cut.sh
 
+check-convert: deps
+	$(ready) all tests
+	CONVERSION=v2v TEST_TIMEOUT=10800 scripts/run-tests tests/integration/test-conversion.sh \
+	  tests/e2e/test-conversion.sh
+
 bench: deps
 	$(ready) all benchmarks
 	bench/run
@@ -82,4 +89,4 @@ deps:
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
 
-.PHONY: all demo check check-asan check-valgrind check-galera check-kill fuzz bench lint clean deps help
+.PHONY: all demo check check-asan check-valgrind check-galera check-kill check-convert fuzz bench lint clean deps help

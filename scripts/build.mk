@@ -28,7 +28,7 @@ PACKAGES              := $(sort $(PACKAGES_common) $(PACKAGES_filters) $(PACKAGE
 pkg_cflags = $(shell pkg-config --cflags $(1) 2>/dev/null)
 pkg_libs   = $(shell pkg-config --libs $(1) 2>/dev/null)
 # These goals build nothing by themselves, and may come before the packages are there.
-BUILD_NOTHING := clean help deps demo check check-asan check-valgrind check-galera check-kill fuzz bench lint
+BUILD_NOTHING := clean help deps demo check check-asan check-valgrind check-galera check-kill check-convert fuzz bench lint
 ifneq ($(filter-out $(BUILD_NOTHING),$(or $(MAKECMDGOALS),all)),)
 CFLAGS_packages := $(call pkg_cflags,$(PACKAGES))
 LIBS_filters      := $(call pkg_libs,$(filter-out nbdkit,$(PACKAGES_filters)))

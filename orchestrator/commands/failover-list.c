@@ -189,9 +189,20 @@ static void print_downtime(json_object *seen)
         printf("source    was %s\n", text_of(seen, "source_was"));
 }
 
+static void print_conversion(json_object *conversion)
+{
+    printf("converted %s", json_object_get_boolean(json_object_object_get(conversion, "needed"))
+                               ? text_of(conversion, "engine")
+                               : "no");
+    printf(", in %s s: ", text_of(conversion, "seconds"));
+    print_words(text_of(conversion, "why"));
+    printf("\n");
+}
+
 static void print_evidence(json_object *seen)
 {
     json_object *guest = member(seen, "guest", json_type_object);
+    json_object *conversion = member(seen, "conversion", json_type_object);
 
     if (!json_object_object_get_ex(seen, "booted", NULL))
         return; /* it did not come that far */
@@ -210,6 +221,8 @@ static void print_evidence(json_object *seen)
     print_words(text_of(seen, "line"));
     printf("\nconsole   %s\n", text_of(seen, "console"));
     print_screens(seen);
+    if (conversion)
+        print_conversion(conversion);
     if (guest)
         print_guest(guest);
     failover_print_checks(seen, "check     ");

@@ -61,6 +61,9 @@ struct convert_result {
 int convert_run(const struct convert_request *request, struct convert_result *result,
                 struct error **err);
 
+/* Remove what a worker whose machine died left in a request's `directory`. */
+void convert_sweep(const char *directory);
+
 /* The other end: reads a request from `in`, writes lines to `out`. For the command that
  * convert_run() starts. */
 int convert_worker(FILE *in, FILE *out, struct error **err);

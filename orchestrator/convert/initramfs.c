@@ -119,6 +119,7 @@ static int walk_entry(FILE *file, const char *magic, struct initramfs_drivers *d
     if (strcmp(name, "TRAILER!!!") == 0)
         return 1;
     note(name, drivers);
+    drivers->files++;
     return pass(file, name, field(header, 6), drivers) ? 0 : -1;
 }
 
@@ -126,20 +127,24 @@ static int walk_entry(FILE *file, const char *magic, struct initramfs_drivers *d
  * them there are (0: the end), -1: broken off. */
 static int walk_archives(FILE *file, char next[6], struct initramfs_drivers *drivers)
 {
+    bool ended = true;
+
     for (;;) {
-        int c = fgetc(file);
+        int c = fgetc(file), r;
         size_t n;
 
         if (c == 0)
             continue; /* zeroes stand between archives */
         if (c == EOF)
-            return 0;
+            return ended ? 0 : -1;
         next[0] = (char)c;
         n = 1 + fread(next + 1, 1, 5, file);
         if (n < 6 || (memcmp(next, "070701", 6) != 0 && memcmp(next, "070702", 6) != 0))
             return (int)n;
-        if (walk_entry(file, next, drivers) < 0)
+        r = walk_entry(file, next, drivers);
+        if (r < 0)
             return -1;
+        ended = r == 1;
     }
 }
 
@@ -158,6 +163,7 @@ static int walk_packed(FILE *file, long start, const struct packing *packing,
                        struct initramfs_drivers *drivers, struct error **err)
 {
     struct process_options options = PROCESS_OPTIONS_INIT;
+    size_t before = drivers->files;
     CLEANUP_FCLOSE FILE *unpacked = NULL;
     int ends[2];
     char next[6];
@@ -176,7 +182,9 @@ static int walk_packed(FILE *file, long start, const struct packing *packing,
         return *err ? -1 : error_set_errno(err, errno, "reading an initramfs");
     r = walk_archives(unpacked, next, drivers);
     process_stop(pid, 0);
-    return r < 0 ? error_set(err, "an initramfs (%s) is broken off", packing->argv[0]) : 0;
+    return r < 0 || drivers->files == before
+               ? error_set(err, "an initramfs (%s) is broken off", packing->argv[0])
+               : 0;
 }
 
 int initramfs_scan(FILE *file, struct initramfs_drivers *drivers, struct error **err)

@@ -1,6 +1,7 @@
 /* The worker of a conversion: looks, decides, converts; see convert.h. */
 #include <fcntl.h>
 #include <ftw.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
@@ -12,7 +13,8 @@
 #include "convert/work.h"
 #include "process.h"
 
-#define LAST_SECONDS 8 /* to end all programs and clean up, then the kernel does it */
+#define DIRECTORY    "convert." /* and six letters */
+#define LAST_SECONDS 8          /* to end all programs and clean up, then the kernel does it */
 
 void work_log(const struct work *work, const char *text)
 {
@@ -103,15 +105,33 @@ static int remove_entry(const char *path, const struct stat *st, int flag, struc
     return 0;
 }
 
+static void remove_tree(const char *path)
+{
+    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
 static void remove_directory(struct work *work)
 {
     if (work->directory[0])
-        nftw(work->directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+        remove_tree(work->directory);
+}
+
+void convert_sweep(const char *directory)
+{
+    char pattern[PATH_MAX + 32];
+    glob_t found;
+
+    snprintf(pattern, sizeof pattern, "%s/" DIRECTORY "??????", directory);
+    if (glob(pattern, 0, NULL, &found) == 0) {
+        for (size_t i = 0; i < found.gl_pathc; i++)
+            remove_tree(found.gl_pathv[i]);
+        globfree(&found);
+    }
 }
 
 static int make_directory(struct work *work, struct error **err)
 {
-    int length = snprintf(work->directory, sizeof work->directory, "%s/convert.XXXXXX",
+    int length = snprintf(work->directory, sizeof work->directory, "%s/" DIRECTORY "XXXXXX",
                           work->request->directory);
 
     if (length >= (int)sizeof work->directory || !mkdtemp(work->directory)) {
@@ -152,10 +172,28 @@ static void look_or_not(const struct work *work, struct look *found)
     snprintf(found->why, sizeof found->why, "it can't be told cheaply: %s", error_message(err));
 }
 
+/* A guest that nobody can look into is not refused because of that: whether it boots will be seen.
+ */
+static bool may_go_without(const struct work *work, struct convert_result *result)
+{
+    CLEANUP_ERROR struct error *missing = NULL;
+
+    if (work->look->answer != LOOK_UNKNOWN || strcmp(work->request->engine, "auto") != 0 ||
+        engine_v2v_check(work, &missing) == 0)
+        return false;
+    result->needed = false;
+    snprintf(result->why, sizeof result->why,
+             "not known (%.300s), and virt-v2v is not here to find out", work->look->why);
+    work_say(work, "whether it needs a conversion is %.400s: it is left as it is", result->why);
+    return true;
+}
+
 static int convert(const struct work *work, struct convert_result *result, struct error **err)
 {
     bool native = strcmp(work->request->engine, "native") == 0;
 
+    if (may_go_without(work, result))
+        return 0;
     if ((native ? engine_native_check : engine_v2v_check)(work, err) < 0)
         return -1;
     strcpy(result->engine, native ? "native" : "v2v");

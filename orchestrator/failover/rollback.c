@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "convert/convert.h"
 #include "failover/domain.h"
 #include "failover/job.h"
 #include "failover/network.h"
@@ -51,6 +52,7 @@ static int for_overlays(const char *state_dir, int64_t id, const char *ending,
             status = act(dirfd(directory), entry->d_name, err);
     }
     closedir(directory);
+    convert_sweep(path);
     return status < 0 ? error_prefix(err, "%s", path) : 0;
 }
 

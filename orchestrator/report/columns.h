@@ -43,7 +43,7 @@ const struct report_table *report_table_of(enum store_rows rows);
 
 extern const struct report_table report_table_report, report_table_hardware, report_table_nics,
     report_table_source_disks, report_table_screens, report_table_software, report_table_boots,
-    report_table_filesystems, report_table_checks;
+    report_table_filesystems, report_table_checks, report_table_conversions;
 /* Of a drill. */
 extern const struct report_table report_table_drill, report_table_results;
 

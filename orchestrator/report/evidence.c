@@ -1,5 +1,6 @@
-/* What failovers proved, in tables: verdicts, the systems that ran, their file systems, checks.
- * What comes in: the evidence as failover_jobs has it; what is not there is left empty. */
+/* What failovers proved, in tables: verdicts, the systems that ran, their file systems, checks,
+ * conversions. What comes in: the evidence as failover_jobs has it; what is not there is left
+ * empty. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -119,6 +120,22 @@ static void write_filesystems(struct report_writer *writer, const struct report_
     }
 }
 
+static void write_conversion(struct report_writer *writer, const struct report_failover *failover)
+{
+    json_object *conversion = object_of(failover->evidence, "conversion", json_type_object);
+
+    if (!conversion)
+        return;
+    report_row(writer, (const struct store_cell[]){
+                           cell_number(failover->id),
+                           cell_flag(conversion, "needed"),
+                           cell_text(text_of(conversion, "engine")),
+                           report_seconds(conversion, "seconds"),
+                           cell_text(text_of(conversion, "why")),
+                           cell_text(text_of(conversion, "log")),
+                       });
+}
+
 void report_evidence(struct report_writer *writer, const struct report_failover *failovers,
                      size_t count)
 {
@@ -127,7 +144,8 @@ void report_evidence(struct report_writer *writer, const struct report_failover 
         void (*write)(struct report_writer *writer, const struct report_failover *failover);
     } tables[] = { { &report_table_boots, write_boot },
                    { &report_table_filesystems, write_filesystems },
-                   { &report_table_checks, write_checks } };
+                   { &report_table_checks, write_checks },
+                   { &report_table_conversions, write_conversion } };
 
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
         report_begin_table(writer, tables[i].table);

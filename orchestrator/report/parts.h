@@ -35,7 +35,7 @@ struct report_failover {
     json_object *evidence; /* NULL: there is none */
 };
 
-/* evidence.c: tables boots, filesystems and checks. */
+/* evidence.c: tables boots, filesystems, checks and conversions. */
 void report_evidence(struct report_writer *writer, const struct report_failover *failovers,
                      size_t count);
 /* A CELL_SECONDS of a member in seconds. */

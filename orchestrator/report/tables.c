@@ -252,6 +252,16 @@ const struct report_table report_table_checks = {
       TEXT("detail", "Seen"), NUMBER("exit", "Exit status"), TEXT("output", "Output") }
 };
 
+const struct report_table report_table_conversions = {
+    "conversions",
+    "Conversions of guests to virtio",
+    "Nothing was looked at.",
+    false,
+    6,
+    { NUMBER("failover", "Failover"), FLAG("needed", "Needed"), TEXT("engine", "Engine"),
+      SECONDS("seconds", "Took"), TEXT("why", "Why"), TEXT("log", "Log") }
+};
+
 const struct report_table report_table_drill = {
     "drill",
     "Summary",
