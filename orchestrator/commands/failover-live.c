@@ -134,6 +134,7 @@ static int preview_json(const struct store_vm *vm, const struct live_preview *pr
     put_seconds(object, "sync_ahead_seconds", estimate->first_sync_s);
     put_seconds(object, "shutdown_seconds", estimate->shutdown_s);
     put_seconds(object, "final_sync_seconds", estimate->sync_s);
+    put_seconds(object, "conversion_seconds", estimate->convert_s);
     put_seconds(object, "boot_seconds", estimate->boot_s);
     put_seconds(object, "downtime_seconds", downtime_of(preview));
     json_object_object_add(object, "findings", list);
@@ -154,10 +155,11 @@ static void print_estimate(const struct live_preview *preview)
     }
     printf("changes    %s a second, by the last %u syncs\n",
            human_bytes(churn, (uint64_t)estimate->churn), estimate->syncs);
-    printf("downtime   about %.0f s: shutdown %.0f s%s, final sync %.0f s, boot %.0f s%s\n",
+    printf("downtime   about %.0f s: shutdown %.0f s%s, final sync %.0f s, conversion %.0f s, "
+           "boot %.0f s%s\n",
            downtime_of(preview), estimate->shutdown_s,
-           estimate->shutdown_guessed ? " (a guess)" : "", estimate->sync_s, estimate->boot_s,
-           estimate->boot_guessed ? " (a guess)" : "");
+           estimate->shutdown_guessed ? " (a guess)" : "", estimate->sync_s, estimate->convert_s,
+           estimate->boot_s, estimate->boot_guessed ? " (a guess)" : "");
 }
 
 static void print_plan(const struct store_vm *vm, const struct live_options *options,

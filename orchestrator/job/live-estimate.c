@@ -19,12 +19,15 @@ static double number_in(json_object *object, const char *name)
 
 static void take_evidence(const char *text, struct live_estimate *estimate)
 {
-    json_object *json = json_tokener_parse(text), *booted, *downtime;
+    json_object *json = json_tokener_parse(text), *booted, *downtime, *conversion;
 
     if (estimate->boot_guessed && json_object_object_get_ex(json, "booted", &booted) &&
         json_object_get_boolean(booted) && number_in(json, "seconds") >= 0) {
         estimate->boot_s = number_in(json, "seconds");
         estimate->boot_guessed = false;
+        if (json_object_object_get_ex(json, "conversion", &conversion) &&
+            number_in(conversion, "seconds") > 0)
+            estimate->convert_s = number_in(conversion, "seconds");
     }
     if (estimate->shutdown_guessed && json_object_object_get_ex(json, "downtime", &downtime) &&
         number_in(downtime, "shutdown_seconds") >= 0) {
@@ -114,5 +117,5 @@ int live_estimate(struct store *store, int64_t vm_id, struct live_estimate *esti
 
 double live_estimate_downtime(const struct live_estimate *estimate, double sync_s)
 {
-    return estimate->shutdown_s + sync_s + estimate->boot_s;
+    return estimate->shutdown_s + sync_s + estimate->convert_s + estimate->boot_s;
 }

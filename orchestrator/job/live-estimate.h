@@ -13,6 +13,7 @@ struct live_estimate {
     double first_sync_s; /* one now, while it runs; < 0: not known */
     double sync_s;       /* the final one, right after that; < 0: not known */
     double shutdown_s, boot_s;
+    double convert_s; /* of the guest, as in its newest failover; 0: none was needed there */
     bool shutdown_guessed, boot_guessed;
 };
 
