@@ -179,8 +179,10 @@ int live_source_shut_down(const struct live_source *from, unsigned timeout_s, bo
         say(from, line);
         return pull_plug(from, err);
     }
-    if (!asked)
-        return error_set(err, "%s (--allow-power-off)", error_message(why));
+    if (!asked) {
+        error_append(&why, " (--allow-power-off)");
+        return error_move(err, &why);
+    }
     return error_set(err,
                      "'%s' has not shut down within %u s: give it more time "
                      "(--shutdown-timeout), or let it be powered off (--allow-power-off)",

@@ -21,7 +21,8 @@ int live_source_power(const struct live_source *from, enum power *power, struct 
 bool live_source_answers(const struct live_source *from, unsigned seconds, enum power *power);
 
 /* Ask its guest to shut down, and return when the source says that it is off. One that is not by
- * then is powered off if it may, else that is an error. */
+ * then is powered off if it may, else that is an error; errnum ENOTSUP: its guest was not even
+ * asked. */
 int live_source_shut_down(const struct live_source *from, unsigned timeout_s, bool may_power_off,
                           struct error **err);
 

@@ -141,8 +141,11 @@ static int shut_down(struct live *live, struct error **err)
         return -1;
     if (strcmp(live->source_was, LIVE_WAS_ON) == 0 &&
         live_source_shut_down(&live->from, live->options->shutdown_timeout_s,
-                              live->options->allow_power_off, err) < 0)
+                              live->options->allow_power_off, err) < 0) {
+        if ((*err)->errnum == ENOTSUP) /* nothing was done to it */
+            failover->off_ms = 0;
         return -1;
+    }
     if (live_check_off(&live->from, live->source_was, err) < 0)
         return -1;
     live->off_ms = store_now_ms();
