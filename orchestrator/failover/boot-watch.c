@@ -15,6 +15,14 @@ static void look(void *opaque, double seconds)
     pictures_look(opaque, seconds);
 }
 
+/* One that a dead process began is watched to its end, too. */
+static double before_watch(const struct boot *boot)
+{
+    if (boot->began_ns)
+        return (double)(progress_now_ns() - boot->began_ns) / 1e9;
+    return (double)(store_now_ms() - boot->result->failover.created_ms) / 1000;
+}
+
 static void watch(struct boot *boot)
 {
     const struct failover_options *options = boot->options;
@@ -25,7 +33,7 @@ static void watch(struct boot *boot)
                                           .opaque = &boot->pictures,
                                           .cancel = options->cancel };
     struct evidence *evidence = &boot->result->evidence;
-    double before_s = (double)(progress_now_ns() - boot->began_ns) / 1e9;
+    double before_s = before_watch(boot);
     struct overdue late;
 
     boot_say(boot, "%s runs as domain %s (%s); waiting at most %u s for %s%s", boot->vm->name,
@@ -155,8 +163,9 @@ static void add_verdict(const struct boot *boot, json_object *json)
         add_seconds(json, "rto_seconds", boot->rto_s);
     else
         json_object_object_add(json, "rto_seconds", NULL);
-    add_seconds(json, "rpo_seconds",
-                (double)(result->failover.created_ms - boot->plan.point.created_ms) / 1000);
+    if (boot->plan.point.created_ms)
+        add_seconds(json, "rpo_seconds",
+                    (double)(result->failover.created_ms - boot->plan.point.created_ms) / 1000);
 }
 
 /* One that ran into its timeout may have an agent all the same, when its console was to speak. */
