@@ -199,6 +199,13 @@ static void print_conversion(json_object *conversion)
     printf("\n");
 }
 
+static void print_seconds(const char *head, json_object *seen, const char *name)
+{
+    const char *text = text_of(seen, name);
+
+    printf("%-9s %s%s\n", head, text, strcmp(text, "-") == 0 ? "" : " s");
+}
+
 static void print_evidence(json_object *seen)
 {
     json_object *guest = member(seen, "guest", json_type_object);
@@ -212,8 +219,9 @@ static void print_evidence(json_object *seen)
             printf(": ");
             print_words(text_of(seen, "why"));
         }
-        printf("\nRPO       %s s\nRTO       %s s\n", text_of(seen, "rpo_seconds"),
-               text_of(seen, "rto_seconds"));
+        printf("\n");
+        print_seconds("RPO", seen, "rpo_seconds");
+        print_seconds("RTO", seen, "rto_seconds");
     }
     print_downtime(seen);
     printf("booted    %s, by %s, after %s s\nsaid      ", text_of(seen, "booted"),

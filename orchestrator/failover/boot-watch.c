@@ -58,6 +58,8 @@ static const char *stopped(virDomainPtr domain)
         return "the guest is paused, as a write failed: is the storage of its overlay full?";
     if (state == VIR_DOMAIN_PAUSED)
         return "the guest is paused";
+    if (state == VIR_DOMAIN_SHUTOFF && reason == VIR_DOMAIN_SHUTOFF_DESTROYED)
+        return "somebody destroyed its domain";
     return state == VIR_DOMAIN_CRASHED || reason == VIR_DOMAIN_SHUTOFF_CRASHED ||
                    reason == VIR_DOMAIN_SHUTOFF_FAILED
                ? "the guest crashed"

@@ -21,12 +21,12 @@ static int refuse_blockers(const struct live *live, const struct findings *findi
 {
     if (!findings_count(findings, FINDING_BLOCKER))
         return 0;
-    error_set(err, "%s can't be failed over, nothing was touched:", live->boot.vm->name);
+    error_set(err, "%s can't be failed over, nothing was touched", live->boot.vm->name);
     for (size_t i = 0; i < findings->count; i++) {
         const struct finding *finding = &findings->list[i];
 
         if (finding->level == FINDING_BLOCKER)
-            error_append(err, "\n  %s: %s%s%s%s", finding->check, finding->text,
+            error_append(err, "%s: %s%s%s%s", finding->check, finding->text,
                          finding->remedy[0] ? " (" : "", finding->remedy,
                          finding->remedy[0] ? ")" : "");
     }
