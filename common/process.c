@@ -151,6 +151,7 @@ run_child(const char *const argv[], const char **environment, const struct proce
         goto failed;
     write_pid(pid_digits);
     if (options->die_with_parent) {
+        signal(SIGTERM, SIG_DFL); /* the caller's handler, which we still have, would swallow it */
         prctl(PR_SET_PDEATHSIG, SIGTERM);
         if (getppid() != parent)
             _exit(127); /* it died before we asked */
