@@ -285,7 +285,8 @@ int replicate_all(struct context *context, const struct replicate_all *wanted, s
     if (runs_choose(context->store, context->state_dir, wanted->names, wanted->name_count,
                     wanted->source, &all->runs, err) < 0 ||
         export_server_start(context->state_dir, NULL, &all->server, err) < 0 ||
-        runs_queue(context->store, &all->runs, wanted->given, wanted->given_rate, err) < 0)
+        runs_queue(context->store, &all->runs, wanted->given, wanted->given_rate,
+                   wanted->name_count > 0, err) < 0)
         return -1;
     all->bar = bar_open(stderr, wanted->style);
     log_name_vms(true);

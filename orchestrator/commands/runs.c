@@ -10,6 +10,7 @@
 #include "job/moved.h"
 #include "job/options.h"
 #include "job/order.h"
+#include "job/replicate.h"
 #include "table.h"
 
 void runs_free(struct runs *runs)
@@ -127,6 +128,13 @@ static int create(struct store *store, struct run *run, const char *options, int
                   struct error **err)
 {
     struct store_job job = { .vm_id = run->vm.id, .rate = rate };
+    CLEANUP_ERROR struct error *refused = NULL;
+
+    if (replicate_check_pool(store, &run->vm, options, &refused) < 0) {
+        run->state = RUN_FAILED;
+        snprintf(run->reason, sizeof run->reason, "%s", error_message(refused));
+        return 0;
+    }
 
     strcpy(job.type, JOB_REPLICATION);
     strcpy(job.sync_type, "incremental");
@@ -178,8 +186,14 @@ void runs_leave(struct store *store, struct run *run)
         leave(run, &job);
 }
 
+/* What the operator has paused stays so, unless they name the VM. */
+static bool is_held(const struct store_job *job)
+{
+    return strcmp(job->status, "paused") == 0 && strcmp(job->paused_by, "operator") == 0;
+}
+
 static int queue(struct store *store, struct run *run, const char *options, int64_t rate,
-                 int64_t now_ms, struct error **err)
+                 int64_t now_ms, bool named, struct error **err)
 {
     struct store_job job;
     bool found;
@@ -188,6 +202,15 @@ static int queue(struct store *store, struct run *run, const char *options, int6
         return -1;
     if (!found)
         return create(store, run, options, rate, err);
+    if (!named && is_held(&job)) {
+        run->state = RUN_PAUSED;
+        run->job_id = job.id;
+        snprintf(run->reason, sizeof run->reason,
+                 "the operator has paused job %" PRId64 " (%s): left alone, `vmferry job resume "
+                 "%" PRId64 "` goes on with it",
+                 job.id, strcmp(job.type, JOB_REPLICATION) == 0 ? "replication" : job.type, job.id);
+        return 0;
+    }
     if (strcmp(job.type, JOB_REPLICATION) != 0)
         return 0; /* whoever is to run it finds out whether that is still in the way */
     if (!claim_is_alive(&job, now_ms))
@@ -197,7 +220,7 @@ static int queue(struct store *store, struct run *run, const char *options, int6
 }
 
 int runs_queue(struct store *store, struct runs *runs, const char *options, int64_t rate,
-               struct error **err)
+               bool named, struct error **err)
 {
     int64_t now_ms;
 
@@ -206,7 +229,7 @@ int runs_queue(struct store *store, struct runs *runs, const char *options, int6
     for (size_t i = 0; i < runs->count; i++) {
         CLEANUP_ERROR struct error *problem = NULL;
 
-        if (queue(store, &runs->list[i], options, rate, now_ms, &problem) == 0)
+        if (queue(store, &runs->list[i], options, rate, now_ms, named, &problem) == 0)
             continue;
         if (problem->errnum != EEXIST)
             return error_move(err, &problem);

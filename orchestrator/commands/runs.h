@@ -35,9 +35,10 @@ struct runs {
 /* By name, or all known VMs that are replicated, of one source when it is given. */
 int runs_choose(struct store *store, const char *state_dir, char *const *names, int name_count,
                 const char *source, struct runs *runs, struct error **err);
-/* Write a job down for each; those that others run are left to them. */
+/* Write a job down for each; those that others run are left to them, and, unless the VMs were
+ * named, those that the operator has paused. */
 int runs_queue(struct store *store, struct runs *runs, const char *options, int64_t rate,
-               struct error **err);
+               bool named, struct error **err);
 /* It failed: if that is because another worker has its job by now, it is left to that one. */
 void runs_leave(struct store *store, struct run *run);
 /* Those that were not begun are paused. */

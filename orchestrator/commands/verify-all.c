@@ -195,10 +195,11 @@ int verify_all(struct context *context, const struct verify_arguments *arguments
         if (print_json(steal_ptr(scrub.array), err) < 0)
             return -1;
     } else {
-        printf("%zu restore points verified%s\n", scrub.count - scrub.skipped,
+        printf("%zu restore point%s verified%s\n", scrub.count - scrub.skipped,
+               scrub.count - scrub.skipped == 1 ? "" : "s",
                scrub.damaged ? "" : ", nothing is damaged");
     }
-    return scrub.damaged ? error_set(err, "%zu of %zu restore points are damaged, or can't be read",
-                                     scrub.damaged, scrub.count)
+    return scrub.damaged ? error_set(err, "%zu of %zu restore point%s damaged, or can't be read",
+                                     scrub.damaged, scrub.count, scrub.count == 1 ? " is" : "s are")
                          : 0;
 }

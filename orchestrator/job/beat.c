@@ -25,7 +25,8 @@ struct claim_beat {
     enum claim_wish wish;
     atomic_int *also; /* set with the claim's stop; NULL: none */
     char lost[512];
-    bool silent; /* it was lost as the database did not answer: nobody else need have it */
+    bool by_signal; /* a pause was not asked for by `vmferry job pause` */
+    bool silent;    /* it was lost as the database did not answer: nobody else need have it */
 };
 
 int64_t beat_clock_ms(void)
@@ -178,6 +179,7 @@ static void *look_thread(void *opaque)
     do {
         if (beat->cancel && atomic_load(beat->cancel)) {
             LOCK_SCOPE(&beat->lock);
+            beat->by_signal |= beat->wish < CLAIM_PAUSE;
             wish(beat, CLAIM_PAUSE);
         }
         now = beat_clock_ms();
@@ -256,6 +258,12 @@ enum claim_wish beat_wish(struct claim_beat *beat)
 {
     LOCK_SCOPE(&beat->lock);
     return beat->wish;
+}
+
+bool beat_was_signalled(struct claim_beat *beat)
+{
+    LOCK_SCOPE(&beat->lock);
+    return beat->by_signal;
 }
 
 int beat_error(struct claim_beat *beat, struct error **err)

@@ -16,6 +16,8 @@ void beat_stop(struct claim *claim);
 void beat_stop_also(struct claim_beat *beat, atomic_int *flag);
 
 enum claim_wish beat_wish(struct claim_beat *beat);
+/* The pause was a signal's to this process. */
+bool beat_was_signalled(struct claim_beat *beat);
 /* The job is about to be ended by its owner. */
 void beat_hush(struct claim_beat *beat);
 /* Found out elsewhere that it is not ours: `job` is what the row says now, or NULL. */

@@ -259,6 +259,13 @@ static bool is_abandoned(const struct store_job *job)
     return strcmp(job->status, "queued") == 0 && strcmp(job->type, JOB_REPLICATION) != 0;
 }
 
+/* A merge that a signal stopped: the sync that comes now finishes it when it prunes. */
+static bool gives_way(const struct store_job *job)
+{
+    return strcmp(job->type, JOB_MERGE) == 0 && strcmp(job->status, "paused") == 0 &&
+           strcmp(job->paused_by, "signal") == 0;
+}
+
 /* An open job of another type is in the way. */
 static int clear_way(struct store *store, const struct store_vm *vm, const struct store_job *job,
                      struct error **err)
@@ -271,7 +278,7 @@ static int clear_way(struct store *store, const struct store_vm *vm, const struc
 
     if (store_clock_ms(store, &now, err) < 0)
         return -1;
-    waits = strcmp(job->status, "running") != 0 && !is_abandoned(job);
+    waits = strcmp(job->status, "running") != 0 && !is_abandoned(job) && !gives_way(job);
     if (waits || (replication && claim_is_dead(job, now))) {
         error_set(err,
                   "'%s' has an open job %" PRId64 " (%s, %s): `vmferry job resume %" PRId64
@@ -284,7 +291,9 @@ static int clear_way(struct store *store, const struct store_vm *vm, const struc
     }
     if (claim_take(store, job->id, &wants, &dead, err) < 0)
         return -1;
-    return claim_end(dead, store, "failed", NULL, "its worker died", err);
+    return gives_way(job) ? claim_end(dead, store, "cancelled", NULL,
+                                      "another job came; that or the next merge finishes it", err)
+                          : claim_end(dead, store, "failed", NULL, "its worker died", err);
 }
 
 /* The VM's open job of this type, made when there is none. False when it has to be tried again. */
@@ -351,7 +360,7 @@ int claim_let_go(struct claim *claim, struct store *store, int r, struct error *
         error_prefix(err, "job %" PRId64 " was cancelled", claim->job.id);
         status = "cancelled";
     }
-    if (claim_end(claim, store, status, paused ? "operator" : NULL,
+    if (claim_end(claim, store, status, paused ? claim_paused_by(claim) : NULL,
                   r < 0 ? error_message(*err) : NULL, &unwritten) == 0)
         return r;
     return r < 0 ? -1 : error_move(err, &unwritten);
@@ -381,6 +390,11 @@ void claim_forget(struct claim *claim, struct store *store)
 enum claim_wish claim_wish(struct claim *claim)
 {
     return beat_wish(claim->beat);
+}
+
+const char *claim_paused_by(const struct claim *claim)
+{
+    return beat_was_signalled(claim->beat) ? "signal" : "operator";
 }
 
 int claim_check(struct claim *claim, struct error **err)

@@ -87,6 +87,8 @@ bool claim_is_alive(const struct store_job *job, int64_t now_ms);
 bool claim_is_dead(const struct store_job *job, int64_t now_ms);
 
 enum claim_wish claim_wish(struct claim *claim);
+/* Of a CLAIM_PAUSE: "operator", who has to resume it; or "signal", and then anything may. */
+const char *claim_paused_by(const struct claim *claim);
 /* 0 while it is ours; else ERROR_FAILED that says who has it. No database is asked. */
 int claim_check(struct claim *claim, struct error **err);
 

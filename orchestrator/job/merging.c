@@ -125,6 +125,7 @@ void merging_begin(struct merging *merging, unsigned number, const struct store_
              number, disk->key);
     merging->now_bytes = bytes;
     merging->now_done = 0;
+    merging->begun = true;
     if (!found)
         return;
     merging->now = (size_t)(found - merging->disks);

@@ -24,6 +24,7 @@ struct merging {
     size_t now;         /* which disk */
     uint64_t now_bytes; /* of the image that is being merged */
     uint64_t now_done;  /* of those */
+    bool begun;         /* something was changed */
     char operation[64];
     struct progress_meter meter;
     int64_t written_ns;

@@ -3,6 +3,7 @@
  * which never changes while there is a replica. */
 #include <string.h>
 
+#include "job/options.h"
 #include "job/sync.h"
 
 #define STATE_POOL "state"
@@ -15,17 +16,46 @@ struct pool_disk sync_pool_disk(const struct sync *sync, const struct disk_sync 
                                .format = disk->row.format };
 }
 
-static int find_pool(struct sync *sync, const char *name, int64_t *id, struct error **err)
+static int find_pool(struct store *store, const char *name, int64_t *id, struct error **err)
 {
     struct store_pool row;
 
     *id = 0;
     if (!name || !*name || strcmp(name, STATE_POOL) == 0)
         return 0;
-    if (store_pool_find(sync->store, name, &row, err) < 0)
+    if (store_pool_find(store, name, &row, err) < 0)
         return -1;
     *id = row.id;
     return 0;
+}
+
+static int refuse_pool(const struct store_vm *vm, const char *pool, struct error **err)
+{
+    return error_set_kind(err, ERROR_USAGE,
+                          "--pool=%s: the replica of '%s' lies in another pool, and stays there",
+                          pool, vm->name);
+}
+
+int replicate_check_pool(struct store *store, const struct store_vm *vm, const char *given,
+                         struct error **err)
+{
+    CLEANUP(job_options_free) struct job_options own = { .json = NULL };
+    CLEANUP_ERROR struct error *none = NULL;
+    struct store_point point;
+    int64_t stored, wanted;
+    bool found;
+
+    if (job_options_apply(given ? given : "", &own, err) < 0)
+        return -1;
+    if (!own.options.pool)
+        return 0;
+    if (find_pool(store, own.options.pool, &wanted, err) < 0 ||
+        store_vm_pool(store, vm->id, &stored, err) < 0 ||
+        store_point_unfinished(store, vm->id, &found, &point, err) < 0)
+        return -1;
+    if (!found && store_point_find(store, vm->id, 0, &point, &none) < 0)
+        return none->errnum == ENOENT ? 0 : error_move(err, &none);
+    return wanted == stored ? 0 : refuse_pool(vm, own.options.pool, err);
 }
 
 /* A replica that was given up lay in another pool: a link of that time must not lead this one's
@@ -66,18 +96,13 @@ static int choose_id(struct sync *sync, int64_t *id, struct error **err)
     int64_t stored, wanted = 0;
 
     if (store_vm_pool(sync->store, sync->vm->id, &stored, err) < 0 ||
-        find_pool(sync, options->pool, &wanted, err) < 0)
+        find_pool(sync->store, options->pool, &wanted, err) < 0)
         return -1;
     if (sync->newest.id || sync->left.id) {
         *id = stored;
-        if (options->pool && wanted != stored)
-            return error_set_kind(err, ERROR_USAGE,
-                                  "--pool=%s: the replica of '%s' lies in another pool, and stays "
-                                  "there",
-                                  options->pool, sync->vm->name);
-        return 0;
+        return options->pool && wanted != stored ? refuse_pool(sync->vm, options->pool, err) : 0;
     }
-    if (!options->pool && find_pool(sync, options->default_pool, &wanted, err) < 0)
+    if (!options->pool && find_pool(sync->store, options->default_pool, &wanted, err) < 0)
         return error_prefix(err, "[replicate] pool");
     *id = wanted;
     return stored && stored != wanted

@@ -271,7 +271,7 @@ static int clean_up(struct sync *sync, struct error **err)
 static const char *paused_by(const struct sync *sync, const struct error *reason)
 {
     if (claim_wish(sync->claim) == CLAIM_PAUSE)
-        return "operator";
+        return claim_paused_by(sync->claim);
     if (claim_wish(sync->claim) == CLAIM_WINDOW)
         return "window";
     if (reason->errnum == ENOSPC)
@@ -454,6 +454,8 @@ int job_replicate(struct store *store, const char *state_dir, const struct store
     bool late = true;
 
     *result = (struct replicate_result){ 0 };
+    if (replicate_check_pool(store, vm, options->given, err) < 0)
+        return -1;
     while (late) {
         struct claim *claim = NULL;
 

@@ -88,6 +88,11 @@ struct replicate_result {
     size_t count;
 };
 
+/* What a job of these options (JSON, or NULL) would be refused for, so that none is made: a pool
+ * that is not there, or not the replica's. */
+int replicate_check_pool(struct store *store, const struct store_vm *vm, const char *given,
+                         struct error **err);
+
 /* The VM's open job is gone on with, or a new one made and run to its end.
  * Errors: ERROR_PAUSED when the next run can go on where this one stopped. */
 int job_replicate(struct store *store, const char *state_dir, const struct store_vm *vm,

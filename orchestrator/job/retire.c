@@ -178,6 +178,7 @@ int retire_point(struct merging *merging, const char *state_dir, const struct st
     if (check(store, state_dir, vm, number, options, err) < 0 || merging_check(merging, err) < 0 ||
         claim_transaction(merging->claim, store, begin, &beginning, err) < 0)
         return -1;
+    merging->begun = true;
     if (retire_steps(merging, state_dir, vm, &beginning.point, err) < 0)
         return error_prefix(err,
                             "restore point %u can't be used any more, but is not gone yet "
@@ -203,9 +204,13 @@ int retire_finish(struct merging *merging, const char *state_dir, const struct s
     return retire_unfinished(merging, state_dir, vm, count, err);
 }
 
-/* A merge from its claim to its end. */
+/* A merge from its claim to its end. One that is refused is no job. */
 static int end(struct claim *claim, struct merging *merging, int r, struct error **err)
 {
+    if (r < 0 && !merging->begun && claim->job.fence == 1 && claim_wish(claim) == CLAIM_GO_ON) {
+        claim_forget(claim, merging->store);
+        return r;
+    }
     if (r == 0)
         merging_finish(merging);
     return claim_let_go(claim, merging->store, r, err);
@@ -293,6 +298,7 @@ static int retire_all(struct merging *merging, const char *state_dir, const stru
         retire_unfinished(merging, state_dir, vm, &count, err) < 0 ||
         claim_transaction(merging->claim, merging->store, begin_all, &copy, err) < 0)
         return -1;
+    merging->begun = true;
     return retire_unfinished(merging, state_dir, vm, &count, err);
 }
 

@@ -7,8 +7,10 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
+#include "exportmap-file.h"
 #include "job/control.h"
 #include "job/sync.h"
 #include "log/log.h"
@@ -89,6 +91,33 @@ static void sweep_working(const char *state_dir, const char *folder, const char 
     closedir(dir);
 }
 
+/* Locks of disks, "@file-DEVICE-INODE.lock", outlive them. One that nobody holds is of no use:
+ * who wants it makes it anew (plugins/exportmap/lease.c). */
+static void sweep_lock(int folder, const char *name)
+{
+    CLEANUP_CLOSE int fd = openat(folder, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+        unlinkat(folder, name, 0);
+}
+
+static void sweep_locks(const char *state_dir)
+{
+    char path[PATH_MAX];
+    struct dirent *entry;
+    DIR *dir;
+
+    if (snprintf(path, sizeof path, "%s/exports/" EXPORTMAP_STATE_DIR, state_dir) >=
+            (int)sizeof path ||
+        !(dir = opendir(path)))
+        return;
+    while ((entry = readdir(dir))) {
+        if (entry->d_name[0] == '@')
+            sweep_lock(dirfd(dir), entry->d_name);
+    }
+    closedir(dir);
+}
+
 void sweep_at_start(struct store *store, const char *state_dir)
 {
     static const char *const working[] = { ".changes",    ".changes.new", ".cookie",
@@ -99,6 +128,7 @@ void sweep_at_start(struct store *store, const char *state_dir)
     for (size_t i = 0; i < sizeof working / sizeof working[0]; i++)
         sweep_working(state_dir, "run", working[i]);
     sweep_working(state_dir, "exports", ".tmp"); /* files of the map that got no name */
+    sweep_locks(state_dir);
 }
 
 /* ---- files of a VM ---- */

@@ -213,7 +213,7 @@ int store_job_waits_no_more(struct store *store, int64_t job_id, const char *why
                             struct error **err)
 {
     CLEANUP_STATEMENT struct statement s =
-        statement(store, "UPDATE replication_jobs SET status = 'paused', paused_by = 'operator', "
+        statement(store, "UPDATE replication_jobs SET status = 'paused', paused_by = 'signal', "
                          "current_operation = ?, error = ?, updated_at = ? "
                          "WHERE id = ? AND status = 'queued'");
     char operation[STORE_NAME];

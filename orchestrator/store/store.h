@@ -288,7 +288,7 @@ struct store_job {
     int64_t eta_seconds; /* -1: not known */
     double percent;
     char error[STORE_TEXT];
-    char paused_by[16];       /* operator, source, target, space, window, worker; "" */
+    char paused_by[16];       /* operator, signal, source, target, space, window, worker; "" */
     char wanted[8];           /* of the worker that runs it: pause, cancel; "" */
     int64_t rate;             /* bytes/s, 0: unlimited, -1: the configuration's */
     char options[STORE_TEXT]; /* how to run it, JSON; "": as the configuration says */

@@ -91,6 +91,14 @@ static int step(int fd, const char *terms)
     return content_is(fd, terms);
 }
 
+/* It is not removed while it is locked. */
+static bool has_name(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && st.st_nlink > 0;
+}
+
 int lease_acquire(int state_fd, const char *name, const char *terms, int timeout_ms,
                   struct error **err)
 {
@@ -99,16 +107,22 @@ int lease_acquire(int state_fd, const char *name, const char *terms, int timeout
     int64_t deadline = now_ms() + timeout_ms;
 
     snprintf(file, sizeof file, EXPORTMAP_LOCK, name);
-    fd = openat(state_fd, file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return error_set_errno(err, errno, "opening lock file %s", file);
     for (;;) {
-        int r = step(fd, terms);
+        int r;
 
+        if (fd < 0)
+            fd = openat(state_fd, file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0)
+            return error_set_errno(err, errno, "opening lock file %s", file);
+        r = step(fd, terms);
         if (r < 0)
             return error_set_errno(err, errno, "locking %s", file);
-        if (r > 0)
+        if (r > 0 && has_name(fd))
             return steal_fd(fd);
+        if (r > 0) { /* swept, as nobody held it: whoever comes next has another one */
+            close(steal_fd(fd));
+            continue;
+        }
         if (now_ms() >= deadline)
             break;
         nanosleep(&(struct timespec){ .tv_nsec = RETRY_NS }, NULL);

@@ -10,11 +10,12 @@ export VMFERRY_STATE=$tmp/state VMFERRY_CONFIG=$tmp/vmferry.conf
 uuid=6d7b3c52-1f0a-4c0e-9d55-0c8f5a1d2e77
 mib=1048576
 
-# qemu-img as it is, but merging takes its time.
+# qemu-img as it is, but merging takes its time (after it has copied: so it is the first of two
+# disks that is seen done while the second one is merged).
 mkdir slow
 cat >slow/qemu-img <<END
 #!/bin/sh
-[ "\$1" != commit ] || { shift; set -- commit -r 3M "\$@"; }
+[ "\$1" != commit ] || { shift; set -- commit -r 1M "\$@"; }
 exec $(command -v qemu-img) "\$@"
 END
 chmod +x slow/qemu-img
@@ -37,7 +38,11 @@ sync_vm() {
 }
 
 truncate -s 64M disk-2000 disk-2001
-for _ in 1 2 3 4 5 6; do sync_vm; done
+sync_vm
+is "$(find state/exports/.exportmap -name '@*' | wc -l)" 2 "a first copy leaves locks of its images"
+vmferry recover >/dev/null
+is "$(find state/exports/.exportmap -name '@*')" "" "... which the next command sweeps"
+for _ in 2 3 4 5 6; do sync_vm; done
 
 numbers() {
     vmferry point list app01 --json | jq -r 'map(.point) | join(" ")'
@@ -56,7 +61,7 @@ begin() { # COMMAND…
 }
 
 ended() {
-    for _ in $(seq 300); do
+    for _ in $(seq 900); do
         [ ! -s status ] || break
         sleep 0.1
     done
@@ -104,12 +109,15 @@ ok jq -se 'length > 1 and (map(.percent) | max) > 0' <(grep '"percent"' watch.lo
 is "$(numbers)" "1 3 4 5 6" "the point is not listed any more"
 sound "every other point shows what it showed"
 like "$(vmferry replicate app01 2>&1)" "open job $id .merge, paused.*job resume $id" "a sync is refused, and says why"
+status=0
+out=$(vmferry replicate --all --json 2>/dev/null) || status=$?
+is "$status $(jq -r '.vms[0] | [.status, .job] | join(" ")' <<<"$out")" "3 paused $id" "replicate --all leaves it alone"
+like "$(jq -r '.vms[0].reason' <<<"$out")" "the operator has paused job $id .merge.: left alone, .vmferry job resume $id" \
+    "... and says so"
 vmferry recover >recovered 2>&1
 like "$(<recovered)" "job $id .merge. was paused by the operator" "recover leaves it alone, and says so"
 is "$(job .status)" paused "... indeed"
-begin vmferry job resume "$id"
-ok moves -- "job resume goes on"
-is "$(ended)" 0 "... to its end"
+ok vmferry job resume "$id" -- "job resume goes on, to its end"
 is "$(job '[.status, .percent, (.disks[] | .percent, .current_operation)] | join(" ")')" \
     "completed 100 100 Completed 100 Completed" "... and says so in the tables"
 is "$(numbers)" "1 3 4 5 6" "the point is gone"
@@ -122,7 +130,7 @@ begin vmferry point delete app01 3
 ok moves -- "another merge"
 kill -INT "$(<pid)"
 is "$(ended)" 3 "a signal pauses it"
-is "$(job '[.status, .paused_by] | join(" ")')" "paused operator" "... for the operator to go on with"
+is "$(job '[.status, .paused_by] | join(" ")')" "paused signal" "... for anybody to go on with"
 sound "every other point shows what it showed"
 is "$(vmferry point delete app01 3 2>&1)" "app01: restore point 3 is deleted" "the same again finishes it"
 is "$(job .status)" completed "... the same job"
@@ -149,7 +157,9 @@ sound "every other point shows what it showed"
 moment=7
 begin vmferry replicate app01 --progress=none
 is "$(ended)" 0 "up to date"
-dd if=/dev/urandom of=disk-2000 bs=1M count=8 seek=40 conv=notrunc status=none
+for disk in 2000 2001; do
+    dd if=/dev/urandom of=disk-$disk bs=1M count=8 seek=40 conv=notrunc status=none
+done
 sed 's/u\/7/u\/8/; s/"u\/6"/"u\/7"/' vm-7.json >vm.json
 echo "$((40 * mib)) $((8 * mib))" >map
 begin vmferry replicate app01 --progress=none
@@ -163,8 +173,37 @@ is "$(ended)" 0 "stopped there, it is complete"
 is "$(job .status)" completed "... its job, too"
 is "$(numbers)" "7 8" "... and the point that goes is not listed"
 sound "every other point shows what it showed"
-ok vmferry recover -- "recover finishes it"
+ok vmferry recover -- "recover finishes the merge"
 is "$(sqlite3 state/vmferry.db 'SELECT group_concat(number) FROM restore_points')" "7,8" "... and its row is gone"
+sound "every other point shows what it showed"
+
+# A sync need not wait for a merge that a signal stopped. What the operator paused is left alone by
+# --all, also when it is a sync.
+
+begin vmferry point delete app01 7
+ok moves -- "another merge"
+kill -INT "$(<pid)"
+is "$(ended)" 3 "paused by a signal"
+id=$(job .job)
+sed 's/u\/7/u\/9/; s/"u\/6"/"u\/8"/' vm-7.json >vm.json
+echo "$((20 * mib)) $((8 * mib))" >map
+vmferry point keep app01 all >/dev/null
+begin vmferry replicate app01 --rate=2M --progress=none
+for _ in $(seq 100); do
+    [ "$(job '.replication_type == "manual" and .status == "running" and .bytes_done > 1000000')" != true ] || break
+    sleep 0.1
+done
+is "$(vmferry job show "$id" --json | jq -r .status)" cancelled "a sync comes first"
+id=$(job .job)
+vmferry job pause "$id" >/dev/null 2>&1
+is "$(ended)" 3 "... and is paused"
+status=0
+out=$(vmferry replicate --all 2>/dev/null) || status=$?
+like "$status $out" "3 .*paused.*the operator has paused job $id .replication.: left alone" "replicate --all leaves it alone"
+is "$(vmferry job show "$id" --json | jq -r .status)" paused "... indeed"
+vmferry job rate "$id" 0 >/dev/null
+ok vmferry replicate app01 --progress=none -- "by its name it goes on"
+is "$(numbers)" "8 9" "... and the merge was finished"
 sound "every other point shows what it showed"
 
 done_testing

@@ -42,7 +42,8 @@ db() {
 # All that must not change when something is refused.
 everything() {
     find "$VMFERRY_STATE/replicas" "$VMFERRY_STATE/exports" -type f -printf '%p %s %T@ %m\n' | sort
-    db "SELECT * FROM restore_points; SELECT * FROM restore_point_disks; SELECT * FROM vm_disks"
+    db "SELECT * FROM restore_points; SELECT * FROM restore_point_disks; SELECT * FROM vm_disks;
+        SELECT count(*) FROM replication_jobs"
 }
 
 truncate -s 4M disk

@@ -36,8 +36,14 @@ chain files qcow2
 is "$(find state/replicas -path "*$uuid*" -name '*.qcow2' | wc -l)" 0 "all of them"
 is "$(find "state/replicas/$uuid" -name '*.leaves' | wc -l)" 2 "the leaves don't"
 is "$(vmferry vm show "$vm" --json | jq -r .pool)" files "vm show says where"
+jobs=$(vmferry job list --all --json | jq length)
 run replicate "$vm" --pool=state
 is "$status" 2 "a replica stays in its pool"
+run replicate "$vm" --pool=nowhere
+is "$status" 1 "a pool that is not there"
+run replicate --all --pool=nowhere
+like "$status $out" "1 .*failed .*nowhere" "... for none of the VMs"
+is "$(vmferry job list --all --json | jq length)" "$jobs" "... and nothing of that is a job"
 run pool remove files
 like "$out" "replicas of 2 VMs lie in pool 'files'" "a pool in use is not removed"
 is "$(vmferry pool list --json | jq '.[].vms' | xargs)" "2 2" "VMs are counted, in the state directory, too"
