@@ -52,9 +52,9 @@ static int check_leaves_size(const struct run *run, const char *path, struct err
     return error_set_kind(
         err, ERROR_USAGE,
         "the leaves file %s has %jd bytes, and that of a disk of this size has %" PRIu64
-        ": it is another disk's, or of a copy that did not finish; vmferry digest "
-        "--leaves=%s DST makes it anew",
-        path, (intmax_t)st.st_size, wanted, path);
+        ": it is another disk's, or of a copy that did not finish; a full copy with "
+        "--leaves makes it anew",
+        path, (intmax_t)st.st_size, wanted);
 }
 
 int run_open_leaves(struct run *run, struct error **err)
