@@ -31,13 +31,17 @@ static void free_run(struct run *run)
     free(run->waiting);
 }
 
-/* Its newest point, or why it can't be tested. */
+/* Its newest point, or why it is not to be tested. */
 static int assess(struct run *run, size_t index, struct error **err)
 {
     CLEANUP_ERROR struct error *none = NULL;
     struct drill_row *row = &run->drill.rows[index];
     struct store_point point;
 
+    if (strcmp(row->vm.state, "failed_over_live") == 0 || strcmp(row->vm.state, "committed") == 0) {
+        strcpy(row->why, "it is not replicated any more: its replica has taken over");
+        return 0;
+    }
     if (store_point_find(run->context->store, row->vm.id, 0, &point, &none) < 0) {
         if (none->errnum != ENOENT)
             return error_move(err, &none);
@@ -46,10 +50,7 @@ static int assess(struct run *run, size_t index, struct error **err)
     }
     row->point = point.number;
     row->point_ms = point.created_ms;
-    if (strcmp(row->vm.state, "failed_over_live") == 0 || strcmp(row->vm.state, "committed") == 0)
-        strcpy(row->why, "it is not replicated any more: its replica has taken over");
-    else
-        run->waiting[index] = true;
+    run->waiting[index] = true;
     return 0;
 }
 
