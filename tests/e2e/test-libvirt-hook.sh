@@ -68,6 +68,10 @@ is_the_disk() { # POINT
     done
 }
 
+socket() { # of the server of its images, while it is off
+    compgen -G "/run/vmferry-libvirt/$uuid.*.sock"
+}
+
 # shellcheck disable=SC2317
 refused() { # COMMAND…
     ! "$@" 2>/dev/null
@@ -103,7 +107,7 @@ ok replicate -- "point 3: shut off"
 is "$(point 3 '[.disks[] | .sync_type, .bytes] | join(" ")')" "incremental 65536 incremental 65536" \
     "... sent what was written before it was shut off"
 ok is_the_disk 3 -- "... is the disk, byte for byte"
-ok test ! -e "/run/vmferry-libvirt/$uuid.sock" -- "... and nobody serves it any more"
+is "$(socket)" "" "... and nobody serves it any more"
 is "$(jq -r '.inventory.power' "$description")" off "... the description says that it is off"
 ok replicate -- "point 4: shut off, again"
 is "$(point 4 '[.disks[].sync_type] | join(" ")') $(point 4 '.disks[].digest')" \
@@ -134,12 +138,12 @@ guest_writes 1 26 11M
 ask power-off
 replicate --rate=16K &
 replication=$!
-wait_for 30 test -e "/run/vmferry-libvirt/$uuid.sock"
+wait_for 30 socket
 ok refused virsh --quiet start "$domain" -- "while its disks are read, it can't be started"
 wait_for 30 sh -c "find $VMFERRY_STATE -name '*.journal' -size +0 | grep -q ."
 kill -9 "$(pgrep -P $replication)"
 wait $replication
-ok test -S "/run/vmferry-libvirt/$uuid.sock" -- "vmferry is killed: the moment stands"
+ok test -S "$(socket)" -- "vmferry is killed: the moment stands"
 ok vmferry recover -- "recover"
 ok is_the_disk 8 -- "... went on, and point 8 is the disk"
 ok test ! -e "/run/vmferry-libvirt/$uuid.pid" -- "... and nobody serves it"
@@ -157,6 +161,7 @@ vmferry-libvirt-snapshot end "$domain" --discard
 # QEMU is killed: nobody knows what changed
 
 guest_writes 0 27 12M
+virsh --quiet autostart "$uuid" >/dev/null
 kill -9 "$(cat "/run/libvirt/qemu/$domain.pid")"
 wait_for 20 sh -c "[ \"\$(setsid --wait virsh domstate $uuid)\" = 'shut off' ]"
 ok replicate -- "point 9: after QEMU was killed"
@@ -169,6 +174,7 @@ ok is_the_disk 9 -- "... and is the disk"
 for _ in 1 2; do
     is "$(ask retire "$domain-moved" "Moved to KVM: keep it off")" "" "retire"
 done
+like "$(virsh --quiet dominfo "$uuid")" "Autostart: +disable" "... is not started with its host any more"
 is "$(virsh --quiet domname "$uuid")" "$domain-moved" "... has another name"
 is "$(virsh --quiet dumpxml "$uuid" | xmllint --xpath 'string(/domain/description)' -)" \
     "Owner: Ann
