@@ -5,7 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "convert/message.h"
@@ -17,7 +17,7 @@
 
 struct worker {
     pid_t pid;
-    int to, from;
+    int from;
     char line[LINE_LENGTH];
     size_t length;
 };
@@ -51,7 +51,7 @@ static bool is_idle(const struct convert_request *request, struct convert_result
  * dies with us. */
 static pid_t start_process(struct process_options *options, struct error **err)
 {
-    static char self[PATH_MAX];
+    char self[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
     const char *const isolated[] = {
         "setpriv", "--pdeathsig=KILL",  "unshare",      "--mount", "--pid",
@@ -66,38 +66,44 @@ static pid_t start_process(struct process_options *options, struct error **err)
     return process_start(geteuid() == 0 ? isolated : plain, options, err);
 }
 
-static int start(struct worker *worker, struct error **err)
+/* The request as a file, which the worker reads as its stdin. */
+static int write_request(const struct convert_request *request, struct error **err)
 {
-    struct process_options options = PROCESS_OPTIONS_INIT;
-    int in[2], out[2];
+    CLEANUP_CLOSE int fd = memfd_create("request", MFD_CLOEXEC);
+    CLEANUP_FCLOSE FILE *out = NULL;
+    int copy = fd < 0 ? -1 : dup(fd);
 
-    if (pipe2(in, O_CLOEXEC) < 0)
-        return error_set_errno(err, errno, "pipe");
-    if (pipe2(out, O_CLOEXEC) < 0) {
-        close(in[0]);
-        close(in[1]);
-        return error_set_errno(err, errno, "pipe");
+    out = copy < 0 ? NULL : fdopen(copy, "w");
+    if (!out) {
+        cleanup_close(&copy);
+        return error_set_errno(err, errno, "telling the conversion's worker");
     }
-    options.stdin_fd = in[0];
-    options.stdout_fd = out[1];
-    options.die_with_parent = true;
-    options.own_group = true;
-    worker->pid = start_process(&options, err);
-    close(in[0]);
-    close(out[1]);
-    worker->to = in[1];
-    worker->from = out[0];
-    return worker->pid < 0 ? -1 : 0;
+    if (message_send_request(out, request, err) < 0)
+        return -1;
+    if (lseek(fd, 0, SEEK_SET) < 0)
+        return error_set_errno(err, errno, "telling the conversion's worker");
+    return steal_fd(fd);
 }
 
-static int tell(struct worker *worker, const struct convert_request *request, struct error **err)
+static int start(struct worker *worker, const struct convert_request *request, struct error **err)
 {
-    CLEANUP_FCLOSE FILE *out = fdopen(worker->to, "w");
+    struct process_options options = PROCESS_OPTIONS_INIT;
+    CLEANUP_CLOSE int in = write_request(request, err);
+    int out[2];
 
-    if (!out)
-        return error_set_errno(err, errno, "telling the conversion's worker");
-    worker->to = -1;
-    return message_send_request(out, request, err);
+    if (in < 0)
+        return -1;
+    if (pipe2(out, O_CLOEXEC) < 0)
+        return error_set_errno(err, errno, "pipe");
+    options.stdin_fd = in;
+    options.stdout_fd = out[1];
+    options.die_with_parent = true;
+    options.block_sigterm = true; /* until it listens: none is lost */
+    options.own_group = true;
+    worker->pid = start_process(&options, err);
+    close(out[1]);
+    worker->from = out[0];
+    return worker->pid < 0 ? -1 : 0;
 }
 
 /* Until it has closed its end: then all is gone that it made. */
@@ -123,7 +129,6 @@ static void stop(struct worker *worker)
         await_end(worker->from);
         process_stop(worker->pid, 0);
     }
-    cleanup_close(&worker->to);
     cleanup_close(&worker->from);
 }
 
@@ -199,14 +204,13 @@ static int listen_to(struct worker *worker, const struct convert_request *reques
 int convert_run(const struct convert_request *request, struct convert_result *result,
                 struct error **err)
 {
-    CLEANUP(stop) struct worker worker = { .pid = -1, .to = -1, .from = -1 };
+    CLEANUP(stop) struct worker worker = { .pid = -1, .from = -1 };
     double started = now_s();
 
     *result = (struct convert_result){ 0 };
     if (is_idle(request, result))
         return 0;
-    if (start(&worker, err) < 0 || tell(&worker, request, err) < 0 ||
-        listen_to(&worker, request, result, err) < 0)
+    if (start(&worker, request, err) < 0 || listen_to(&worker, request, result, err) < 0)
         return -1;
     result->seconds = now_s() - started;
     return 0;

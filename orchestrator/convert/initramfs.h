@@ -10,7 +10,7 @@
 
 struct initramfs_drivers {
     bool pci, blk, scsi; /* virtio_pci, virtio_blk, virtio_scsi: as module, or built in */
-    size_t files;         /* that were seen */
+    size_t files;        /* that were seen */
 };
 
 /* Adds what is found to *drivers. An error: it is no initramfs that can be read. */

@@ -185,8 +185,8 @@ static int make_anew(const struct linux_guest *guest, const struct maker *maker,
                                    NULL };
 
     work_say(guest->work, "native: making %s anew", path);
-    if (confine_run(guest->work, guest->root, maker == makers ? update : dracut, REBUILD_MS, err) <
-        0)
+    if (work_go_on(err) < 0 || confine_run(guest->work, guest->root,
+                                           maker == makers ? update : dracut, REBUILD_MS, err) < 0)
         return -1;
     if (can(guest, path, err))
         return 0;
@@ -305,7 +305,7 @@ int engine_native_linux(const struct work *work, struct error **err)
     bool rename_disks = strcmp(work->request->bus, "virtio") == 0;
 
     if (open_guest(&guest, err) < 0 || (rename_disks && change_all_names(&guest, err) < 0) ||
-        make_initramfs(&guest, err) < 0)
+        make_initramfs(&guest, err) < 0 || work_go_on(err) < 0)
         return -1;
     return finish_guest(&guest, err);
 }

@@ -230,7 +230,7 @@ int engine_native_windows(const struct work *work, struct error **err)
     CLEANUP_DRIVERS struct driver_store store = { 0 };
 
     if (drivers_open(work->request->virtio_win, work->directory, &store, err) < 0 ||
-        open_guest(&guest, err) < 0 || change_guest(&guest, &store, err) < 0)
+        open_guest(&guest, err) < 0 || change_guest(&guest, &store, err) < 0 || work_go_on(err) < 0)
         return -1;
     return finish_guest(&guest, err);
 }

@@ -19,6 +19,9 @@ void work_log(const struct work *work, const char *text);
 /* Run a program; all that it says goes to the log. */
 int work_run(const struct work *work, const char *const argv[], int timeout_ms, struct error **err);
 
+/* An error when this worker was told to end: before each long step. */
+int work_go_on(struct error **err);
+
 /* The engines. Each converts the disks of the request in place. */
 int engine_v2v(const struct work *work, struct error **err);
 int engine_native(const struct work *work, struct error **err);

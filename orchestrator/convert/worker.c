@@ -42,10 +42,10 @@ void work_say(const struct work *work, const char *fmt, ...)
 /* A program that a signal asked to end is not waited for twice: all of them get it, we clean up
  * behind them, and the alarm ends whatever hangs then. As process 1 of a namespace, which only the
  * kernel's SIGKILL reaches without a handler. */
+static volatile sig_atomic_t ending;
+
 static void end_all(int number)
 {
-    static volatile sig_atomic_t ending;
-
     (void)number;
     if (ending)
         return;
@@ -64,11 +64,19 @@ static void hear_signals(void)
 {
     struct sigaction end = { .sa_handler = end_all };
     struct sigaction now = { .sa_handler = end_now };
+    sigset_t unblocked;
 
     sigaction(SIGTERM, &end, NULL);
     sigaction(SIGINT, &end, NULL);
     sigaction(SIGALRM, &now, NULL);
     signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&unblocked);
+    sigprocmask(SIG_SETMASK, &unblocked, NULL);
+}
+
+int work_go_on(struct error **err)
+{
+    return ending ? error_set(err, "the conversion was told to end") : 0;
 }
 
 int work_run(const struct work *work, const char *const argv[], int timeout_ms, struct error **err)
@@ -192,6 +200,8 @@ static int convert(const struct work *work, struct convert_result *result, struc
 {
     bool native = strcmp(work->request->engine, "native") == 0;
 
+    if (work_go_on(err) < 0)
+        return -1;
     if (may_go_without(work, result))
         return 0;
     if ((native ? engine_native_check : engine_v2v_check)(work, err) < 0)
