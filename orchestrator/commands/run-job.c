@@ -167,8 +167,10 @@ int run_job(struct context *context, const struct store_vm *vm, int64_t job_id,
     options->admission = &admission;
     options->export_socket = getenv(RUN_EXPORT_SOCKET);
     /* A parent that was killed hears nothing: we are to stop in order all the same. */
-    if (options->export_socket)
+    if (options->export_socket) {
         signal(SIGPIPE, SIG_IGN);
+        options->part_of = getppid();
+    }
     sweep_at_start(context->store, context->state_dir);
     options->cancel = cancel_on_signals();
     options->task = show_task;

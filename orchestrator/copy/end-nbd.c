@@ -89,6 +89,8 @@ static struct nbd_handle *dial(struct end_nbd *nbd, struct error **err)
         (nbd->changes && nbd_add_meta_context(h, nbd->changes) < 0) ||
         nbd_aio_connect_uri(h, nbd->uri) < 0) {
         libnbd_error(err, "connecting");
+        if (*err && (*err)->errnum == ENOENT) /* no such socket; later it is no such export */
+            (*err)->errnum = ECONNREFUSED;
         nbd_close(h);
         return NULL;
     }

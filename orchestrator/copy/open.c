@@ -72,19 +72,27 @@ static void wait_and_tell(const struct run *run, struct trouble *trouble, int64_
     }
 }
 
+/* A destination that was refused stays refused; but its server may just be starting again. */
+static bool may_pass(enum end_role role, const struct error *why)
+{
+    return why->kind == ERROR_FAILED && (role == END_SOURCE || why->errnum == ECONNREFUSED ||
+                                         why->errnum == ECONNRESET || why->errnum == EPIPE);
+}
+
 /* False: there is no use in trying again. */
-static bool is_worth_trying(const struct run *run, const struct error *why, unsigned tries,
-                            int64_t began_ns)
+static bool is_worth_trying(const struct run *run, unsigned tries, int64_t began_ns)
 {
     unsigned patience_s = run_patience_s(run->options);
 
-    return why->kind == ERROR_FAILED && !is_cancelled(run) && tries <= run_retries(run->options) &&
+    return !is_cancelled(run) && tries <= run_retries(run->options) &&
            (!patience_s || monotonic_ns() - began_ns < patience_s * INT64_C(1000000000));
 }
 
 /* One that was there a moment ago, as its session may end just then. */
-static struct end *open_patiently(struct run *run, struct error **err)
+static struct end *open_patiently(struct run *run, enum end_role role, uint64_t size,
+                                  struct error **err)
 {
+    enum trouble_part part = role == END_SOURCE ? TROUBLE_SOURCE : TROUBLE_DESTINATION;
     struct trouble trouble;
     int64_t began_ns = monotonic_ns();
     struct end *end;
@@ -93,16 +101,16 @@ static struct end *open_patiently(struct run *run, struct error **err)
     for (unsigned tries = 1;; tries++) {
         CLEANUP_ERROR struct error *why = NULL;
 
-        end = open_end(run, END_SOURCE, 0, &why);
+        end = open_end(run, role, size, &why);
         if (end)
             break;
-        if (!is_worth_trying(run, why, tries, began_ns)) {
-            if (why->kind == ERROR_FAILED)
+        if (!may_pass(role, why) || !is_worth_trying(run, tries, began_ns)) {
+            if (may_pass(role, why))
                 why->kind = ERROR_PAUSED;
             error_move(err, &why);
             break;
         }
-        trouble_failed(&trouble, TROUBLE_SOURCE, tries, error_message(why), began_ns);
+        trouble_failed(&trouble, part, tries, error_message(why), began_ns);
         wait_and_tell(run, &trouble, monotonic_ns() + retry_delay_ns(tries));
     }
     trouble_destroy(&trouble);
@@ -112,8 +120,15 @@ static struct end *open_patiently(struct run *run, struct error **err)
 static struct end *open_source(struct run *run, struct error **err)
 {
     if (run->options->resumable && end_is_remote(run->src_name))
-        return open_patiently(run, err);
+        return open_patiently(run, END_SOURCE, 0, err);
     return open_end(run, END_SOURCE, run->dst ? run->dst->size : 0, err);
+}
+
+static struct end *open_destination(struct run *run, struct error **err)
+{
+    if (run->options->resumable && end_is_remote(run->dst_name))
+        return open_patiently(run, END_DESTINATION, run->src->size, err);
+    return open_end(run, END_DESTINATION, run->src->size, err);
 }
 
 int run_open_ends(struct run *run, struct error **err)
@@ -128,7 +143,7 @@ int run_open_ends(struct run *run, struct error **err)
     if (!run->src)
         return error_prefix(err, "source");
     if (!run->dst)
-        run->dst = open_end(run, END_DESTINATION, run->src->size, err);
+        run->dst = open_destination(run, err);
     if (!run->dst)
         return error_prefix(err, "destination");
     return 0;

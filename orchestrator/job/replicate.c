@@ -2,6 +2,7 @@
 #include "job/replicate.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "copy/end.h"
 #include "job/again.h"
@@ -270,8 +271,11 @@ static int clean_up(struct sync *sync, struct error **err)
 /* Who has to do something before it can go on. */
 static const char *paused_by(const struct sync *sync, const struct error *reason)
 {
+    const pid_t part_of = sync->options->part_of;
+
+    /* When that one has died, nobody wanted us to stop: recovery goes on with it. */
     if (claim_wish(sync->claim) == CLAIM_PAUSE)
-        return claim_paused_by(sync->claim);
+        return part_of && getppid() != part_of ? "worker" : claim_paused_by(sync->claim);
     if (claim_wish(sync->claim) == CLAIM_WINDOW)
         return "window";
     if (reason->errnum == ENOSPC)

@@ -5,6 +5,7 @@
 #define VMFERRY_REPLICATE_H
 
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #include "copy/copy.h"
 #include "job/admission.h"
@@ -46,6 +47,7 @@ struct replicate_options {
     unsigned lease_seconds;       /* 0: the default */
     const struct admission *admission; /* NULL: no limits, and no windows but the job's own */
     const char *export_socket; /* of a server that others use, too; NULL: the job gets its own */
+    pid_t part_of;             /* the process, our parent, that runs many of these; 0: none */
     /* What the operator says of this job, over what was said when it was made. */
     const char *given;   /* as options.h has it; NULL: nothing */
     int64_t given_rate;  /* bytes/s; -1: nothing */

@@ -315,6 +315,22 @@ def failures():
         tap.is_(lab.vmferry("replicate", "--all", "--json")[0], 0, "and is gone on with")
         tap.is_(lab.wrong(), [], "every replica is right")
 
+        lab.write_all()
+        last = lab.query("SELECT max(id) FROM replication_jobs")[0][0]
+        process = lab.start("replicate", "--all", "--parallel=3", "--rate=100k", "--json")
+        wait_for(lambda: running(lab) >= 3)
+        process.kill()
+        process.communicate(timeout=60)
+        wait_for(lambda: not lab.query("SELECT 1 FROM replication_jobs WHERE status = 'running'"))
+        rows = lab.query("SELECT status, paused_by, id FROM replication_jobs WHERE id > ? AND status <> 'queued'", last)
+        tap.is_([row[:2] for row in rows], 3 * [("paused", "worker")], "the process that runs all is killed: jobs are paused, by nobody's wish")
+        for row in rows:
+            lab.vmferry("job", "rate", str(row[2]), "0")
+        status, out, err = lab.vmferry("recover", "--json")
+        tap.is_((status, json.loads(out)["jobs_completed"]), (0, 3), "recover goes on with them")
+        tap.is_(lab.vmferry("replicate", "--all", "--json")[0], 0, "those that had not begun wait for the next run")
+        tap.is_(lab.wrong(), [], "every replica is right")
+
 
 def moved(lab):
     return lab.query("SELECT sum(bytes_done) FROM replication_jobs")[0][0] or 0
