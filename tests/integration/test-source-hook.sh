@@ -36,6 +36,7 @@ guest_writes() { # KEY AT-MIB
     head -c 64K /dev/urandom | dd of="vms/live-$1" bs=64K seek=$(($2 * 16)) conv=notrunc status=none
 }
 
+# shellcheck disable=SC2317 # called by wait_for
 has_ended() { # PID; nobody may be there to reap it
     ! grep -qv '^[0-9]* (sleep) Z' "/proc/$1/stat" 2>/dev/null
 }
@@ -192,6 +193,20 @@ ok same_as_live -- "... and is right"
 start_slowly
 run recover
 is "$status $(calls)" "0 end" "recover goes on, too"
+echo hang >vms/begin
+rm -f vms/sleeping
+vmferry replicate app01 >killed 2>&1 &
+replication=$!
+wait_for 20 test -s vms/sleeping
+kill -9 $replication
+wait $replication 2>/dev/null
+kill "$(cat vms/sleeping)"
+rm vms/begin
+calls >/dev/null
+guest_writes 2000 4
+run replicate app01
+is "$status $(calls) $(sync_types)" "0 end begin end incremental incremental" "killed while a moment is begun"
+ok same_as_live -- "... the next sync is right"
 start_slowly
 run job cancel "$(sqlite3 "$VMFERRY_STATE/vmferry.db" 'SELECT max(id) FROM replication_jobs')"
 is "$status $(calls) $(named)" "0 end 0" "a dead job that is cancelled is ended"
