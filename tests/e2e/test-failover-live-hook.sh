@@ -48,7 +48,7 @@ case \$1 in
         describe "$world/moment0" "$world/moment1" "\$VMFERRY_MOMENT" ;;
     end) [ ! -e comes-back ] || [ "\$(cat power)" = on ] || { rm comes-back; echo on >power; } ;;
     state) cat power ;;
-    shutdown) [ ! -e deaf ] || exit 69; echo off >power ;;
+    shutdown) [ ! -e deaf ] || exit 69; [ -e slow ] || echo off >power ;;
     power-off) echo off >power ;;
     power-on) echo on >power ;;
     retire) echo "\$4: \$5" >retired ;;
@@ -115,6 +115,36 @@ ok vmferry failover rollback "$vm" --shutdown-timeout=1s --leave-off -- "rollbac
 is "$(where)" "source off, target , ready_for_failover" "leaves it off"
 ok vmferry failover rollback "$vm" --discard -- "what was kept is discarded"
 is "$(find "$VMFERRY_STATE/failovers" -name '*.kept')" "" "and gone"
+
+# A guest that does not shut down, and an operator that does not wait for it.
+
+echo on >"$world/power"
+touch "$world/slow"
+out=$(live --shutdown-timeout=1s 2>&1) && status=0 || status=$?
+is "$status $(where) $(left_behind)" "1 source on, target , ready_for_failover " "a guest that takes too long goes on"
+like "$out" "not shut down within 1 s" "and why is said"
+: >"$world/verbs"
+vmferry failover live "$vm" --expect=READY --shutdown-timeout=5s >"$tmp/out" 2>&1 &
+victim=$!
+wait_for 30 grep -q shutdown "$world/verbs"
+kill -TERM $victim
+wait $victim && status=0 || status=$?
+is "$status $(where) $(left_behind)" "1 source on, target , ready_for_failover " "one that is interrupted is undone"
+rm "$world/slow"
+
+# Killed on the way back.
+
+ok eval 'live >"$tmp/out" 2>&1' -- "it runs here again"
+vmferry failover rollback "$vm" --shutdown-timeout=2s >/dev/null 2>&1 &
+victim=$!
+until [ "$(sqlite3 "$VMFERRY_STATE/vmferry.db" 'SELECT state FROM failover_jobs ORDER BY id DESC LIMIT 1')" = "rolling back" ] ||
+    ! kill -0 $victim 2>/dev/null; do :; done
+kill -9 $victim 2>/dev/null
+wait $victim 2>/dev/null
+ok vmferry recover -- "a rollback that was killed is gone on with"
+is "$(where) $(left_behind)" "source on, target , ready_for_failover " "to its end"
+is "$(find "$VMFERRY_STATE/failovers" -name '*.kept' | wc -l)" 2 "with what it was to keep"
+vmferry failover rollback "$vm" --discard >/dev/null
 
 # It is powered on by somebody while the last sync runs.
 
