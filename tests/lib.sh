@@ -34,6 +34,7 @@ diag() {
 explain() { # LINES…
     echo "# ${0#"$top"/} $tests" >&2
     diag "$@" >&2
+    return 1
 }
 
 result() { # STATUS NAME

@@ -43,6 +43,12 @@ static int load_kept(struct store *store, const char *state_dir, int64_t vm_id, 
         return -1;
     if (failover.vm_id != vm_id || strcmp(failover.state, FAILOVER_KEPT) != 0)
         return error_set(err, "no live failover %u of this VM was rolled back and kept", id);
+    if (!failover.point_id)
+        return error_set(
+            err,
+            "live-%u stands on no restore point any more, as the VM was committed: its "
+            "disks are the qcow2 images *" FAILOVER_KEPT_ENDING " in %s/failovers/%u",
+            id, state_dir, id);
     if (replica_point_load(store, state_dir, vm_id, failover.point, point, err) < 0)
         return -1;
     for (size_t i = 0; i < point->count; i++) {

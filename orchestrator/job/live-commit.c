@@ -9,6 +9,7 @@
 #include "failover/flatten.h"
 #include "failover/job.h"
 #include "job/claim.h"
+#include "job/live-kept.h"
 #include "job/live-parts.h"
 #include "job/retire-steps.h"
 #include "json-writer.h"
@@ -51,16 +52,15 @@ static int refuse_others(struct store *store, const struct committing *c, struct
     if (store_failovers(store, c->vm->id, false, &list, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
-        bool kept = strcmp(list[i].state, FAILOVER_KEPT) == 0;
+        bool parted = strcmp(list[i].state, FAILOVER_KEPT) == 0 && !list[i].point_id;
+        bool over = list[i].completed_ms && strcmp(list[i].state, FAILOVER_KEPT) != 0;
 
-        if (list[i].id != c->failover->id && (!list[i].completed_ms || kept))
+        if (list[i].id != c->failover->id && !parted && !over)
             return error_set(err,
-                             "failover %" PRId64
-                             " of %s (%s) stands on its restore points, which a "
-                             "commit uses up: `vmferry failover rollback %s --id=%" PRId64 "%s` "
-                             "first",
-                             list[i].id, c->vm->name, list[i].state, c->vm->name, list[i].id,
-                             kept ? " --discard" : "");
+                             "failover %" PRId64 " of %s (%s) stands on its restore points, which "
+                             "a commit uses up: `vmferry failover rollback %s --id=%" PRId64
+                             "` first",
+                             list[i].id, c->vm->name, list[i].state, c->vm->name, list[i].id);
     }
     return 0;
 }
@@ -327,7 +327,8 @@ int live_commit_locked(struct store *store, const char *state_dir, const struct 
     if (check_runs(&c, err) < 0 || check_source_off(&c, err) < 0)
         return -1;
     if (strcmp(failover->state, LIVE_COMMITTING) != 0) {
-        if (take_points(&c, err) < 0)
+        if (live_kept_part(store, state_dir, vm, how->cancel, how->say, err) < 0 ||
+            take_points(&c, err) < 0)
             return -1;
     } else if (read_list(&c, err) < 0) {
         return -1;

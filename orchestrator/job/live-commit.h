@@ -1,6 +1,7 @@
 /* A live failover for good. What comes in: one that stands. What goes out: a VM that stands on its
  * bases alone, without restore points, whose source is out of service. It can't be taken back.
  *
+ *   0. what earlier, rolled-back ones kept gets disks that stand alone
  *   1. transaction: state `committing`; the restore points go, as their images will be garbage;
  *      what files they had is written down
  *   2. what the guest wrote goes into the bases, while it runs

@@ -24,7 +24,8 @@ static int refuse_failover(struct store *store, const struct store_vm *vm, unsig
         const struct store_failover *failover = &open[i];
         bool kept = strcmp(failover->state, FAILOVER_KEPT) == 0;
 
-        if ((failover->completed_ms && !kept) || (failover->point && failover->point < number))
+        if ((failover->completed_ms && !(kept && failover->point_id)) ||
+            (failover->point && failover->point < number))
             continue;
         error_set(err,
                   "%s failover %" PRId64 " (%s, domain %s) of '%s' stands on restore "
