@@ -13,8 +13,7 @@ import subprocess
 import sys
 import time
 
-import jobs
-from jobs import LEASE, MIB, Lab, end, wait_for
+from jobs import LEASE, MIB, Lab, end, stop, wait_for
 
 
 def loop_device(directory, size):
@@ -30,7 +29,7 @@ def stopped_and_taken(lab, number, *options):
     worker = lab.replicate("--rate=2M", *options)
     lab.wait_copied(number)
     lab.wait_journal()
-    os.kill(worker.pid, signal.SIGSTOP)
+    stop(worker, lab.replica.state)
     wait_for(lambda: not lab.job(number)["worker"]["alive"])
     second = lab.start("job", "resume", str(number), "--json", "--progress=none")
     wait_for(lambda: lab.job(number)["fence"] == 2)
@@ -103,7 +102,7 @@ def vsphere():
             wait_for(
                 lambda: lab.query("SELECT 1 FROM replication_jobs WHERE id = ? AND bytes_done > ?", number, 4 * MIB)
             )
-            os.kill(first.process.pid, signal.SIGSTOP)
+            stop(first.process, lab.state)
             wait_for(lambda: not job(number)["worker"]["alive"])
             second = lab.listen("job", "resume", str(number), "--progress=none")
             wait_for(lambda: job(number)["fence"] == 2)
