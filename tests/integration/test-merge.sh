@@ -72,7 +72,7 @@ ended() {
 # shellcheck disable=SC2317
 # Until the merge has moved something.
 moves() {
-    for _ in $(seq 100); do
+    for _ in $(seq 300); do
         [ "$(job '.replication_type == "merge" and .status == "running" and .bytes_done > 0')" != true ] || return 0
         sleep 0.1
     done
