@@ -2,7 +2,9 @@
 #
 #   make            build everything into build/
 #   make demo       install what is needed, build, and move a real guest
-#   make check      install what is needed and run every test
+#   make check      install what is needed and run every test, but for those of the next ones
+#   make check-guests
+#                   what else boots guests: drills, checks, stuck ones, hooks, conversion
 #   make check-galera
 #                   the store on a cluster of three nodes, one of which is killed again and again
 #   make check-kill kill -9 and power cuts, as in check, but more; KILLS=all: at every call
@@ -71,7 +73,11 @@ check-kill: deps
 check-convert: deps
 	$(ready) all tests
 	CONVERSION=v2v TEST_TIMEOUT=10800 scripts/run-tests tests/integration/test-conversion.sh \
-	  tests/e2e/test-conversion.sh
+	  tests/e2e/long/test-conversion.sh
+
+check-guests: deps
+	$(ready) all tests
+	scripts/run-tests tests/e2e/long/test-*.sh
 
 bench: deps
 	$(ready) all benchmarks
@@ -89,4 +95,4 @@ deps:
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
 
-.PHONY: all demo check check-asan check-valgrind check-galera check-kill check-convert fuzz bench lint clean deps help
+.PHONY: all demo check check-asan check-valgrind check-galera check-kill check-convert check-guests fuzz bench lint clean deps help

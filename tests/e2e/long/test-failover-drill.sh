@@ -2,7 +2,7 @@
 # The recoverability drill, checks of guests, and guests that get stuck: on a real libvirt, with
 # a real guest, a boot loader that finds nothing, an initramfs without its root.
 # shellcheck source=tests/lib.sh
-. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../../lib.sh"
 export VMFERRY_DEMO=$tmp/demo VMFERRY_VIRT_TYPE=qemu
 # shellcheck source=scripts/demo-lib.sh
 . "$top/scripts/demo-lib.sh"

@@ -2,7 +2,7 @@
 # A Debian that knows no virtio, from VMware say, in a test failover: it does not boot as it is,
 # and boots when it is converted. CONVERSION=v2v tests that engine (make check-convert).
 # shellcheck source=tests/lib.sh
-. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../../lib.sh"
 export VMFERRY_DEMO=$tmp/demo VMFERRY_VIRT_TYPE=qemu
 # shellcheck source=scripts/demo-lib.sh
 . "$top/scripts/demo-lib.sh"

@@ -3,7 +3,7 @@
 # byte for byte, and every sync after the first one incremental, over power-offs and power-ons. The
 # domain has no system in it: what a guest would write is written by its QEMU.
 # shellcheck source=tests/lib.sh
-. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../../lib.sh"
 export VMFERRY_DEMO=$tmp/demo
 # shellcheck source=scripts/demo-lib.sh
 . "$top/scripts/demo-lib.sh"
