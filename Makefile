@@ -67,7 +67,7 @@ check-galera:
 
 check-kill: deps
 	$(ready) all tests
-	KILLS=$${KILLS:-200} CUTS=$${CUTS:-20} KILL_SECONDS=36000 TEST_TIMEOUT=36000 scripts/run-tests \
+	KILLS=$${KILLS:-220} CUTS=$${CUTS:-20} KILL_SECONDS=36000 TEST_TIMEOUT=36000 scripts/run-tests \
 	  tests/integration/test-jobs-kill.sh tests/integration/test-power-cut.sh
 
 check-convert: deps
