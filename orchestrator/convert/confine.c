@@ -139,16 +139,46 @@ run_in_namespaces(const char *root, const char *const argv[], int output)
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 125);
 }
 
+/* What a program said last, of what begins at `from`; that it found no room counts most. */
+static void reason(int fd, off_t from, char *text, size_t size)
+{
+    char tail[8192];
+    off_t end = lseek(fd, 0, SEEK_END);
+    off_t start = end - from < (off_t)sizeof tail ? from : end - (off_t)sizeof tail + 1;
+    ssize_t n = pread(fd, tail, sizeof tail - 1, start);
+    char *rest, *line;
+
+    tail[n > 0 ? n : 0] = '\0';
+    snprintf(text, size, "it did not say why");
+    for (line = strtok_r(tail, "\r\n", &rest); line; line = strtok_r(NULL, "\r\n", &rest)) {
+        if (!strstr(text, CONFINE_NO_ROOM))
+            snprintf(text, size, "%.200s", line);
+    }
+}
+
+static int open_output(const struct work *work, struct error **err)
+{
+    const char *log = work->request->log;
+    char path[PATH_MAX + 8];
+    int fd;
+
+    snprintf(path, sizeof path, "%s/said", work->directory);
+    fd = open(*log ? log : path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    return fd >= 0 ? fd : error_set_errno(err, errno, "%s", *log ? log : path);
+}
+
 int confine_run(const struct work *work, const char *root, const char *const argv[], int timeout_ms,
                 struct error **err)
 {
-    const char *log = *work->request->log ? work->request->log : "/dev/null";
-    CLEANUP_CLOSE int output = open(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    CLEANUP_CLOSE int output = open_output(work, err);
+    char said[256];
+    off_t from;
     int status;
     pid_t pid;
 
     if (output < 0)
-        return error_set_errno(err, errno, "%s", log);
+        return -1;
+    from = lseek(output, 0, SEEK_END);
     pid = fork();
     if (pid < 0)
         return error_set_errno(err, errno, "starting the guest's %s", argv[0]);
@@ -158,9 +188,10 @@ int confine_run(const struct work *work, const char *root, const char *const arg
         process_stop(pid, 0);
         return error_prefix(err, "the guest's %s", argv[0]);
     }
-    if (status != 0)
-        return error_set(err, "the guest's %s failed with status %d%s%s", argv[0],
-                         WIFEXITED(status) ? WEXITSTATUS(status) : -1,
-                         *work->request->log ? "; what it said: " : "", work->request->log);
-    return 0;
+    if (status == 0)
+        return 0;
+    reason(output, from, said, sizeof said);
+    return error_set(err, "the guest's %s failed with status %d: %s%s%s", argv[0],
+                     WIFEXITED(status) ? WEXITSTATUS(status) : -1, said,
+                     *work->request->log ? "; all that it said: " : "", work->request->log);
 }

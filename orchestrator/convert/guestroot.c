@@ -97,8 +97,10 @@ char *guestroot_read(int root, const char *path, size_t *length)
 
 static int put(int fd, const char *path, const char *text, struct error **err)
 {
-    if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
-        return error_set_errno(err, errno, "writing the guest's %s", path);
+    ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
+
+    if (n != (ssize_t)strlen(text))
+        return error_set_errno(err, n < 0 ? errno : ENOSPC, "writing the guest's %s", path);
     return 0;
 }
 

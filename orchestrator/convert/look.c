@@ -17,6 +17,8 @@ void look_add(struct look *look, enum look_answer answer, const char *fmt, ...)
     va_end(args);
 }
 
+#define HIBERNATED "a hibernated system"
+
 /* What holds a guest's files, but is not opened here. */
 static const struct container {
     const char *name;
@@ -32,6 +34,7 @@ static const struct container {
     { "NTFS", 3, "NTFS    " },
     { "Linux RAID", 4096, "\xfc\x4e\x2b\xa9" },
     { "a swap file system", 4086, "SWAPSPACE2" },
+    { HIBERNATED, 4086, "S1SUSPEND" },
 };
 
 /* NULL: nothing that is known. */
@@ -63,6 +66,19 @@ static bool has_logical_volumes(const struct guest_files *files)
     return false;
 }
 
+/* Its programs go on from memory at the next boot, and know nothing of what we change. */
+static void check_hibernation(const struct guest_files *files, struct look *look)
+{
+    for (size_t i = 0; i < files->count; i++) {
+        const struct volume *volume = &files->volumes[i];
+        const char *name = volume->type[0] ? NULL : container_of(files, volume);
+
+        if (name && strcmp(name, HIBERNATED) == 0)
+            strcpy(look->blocker, "its Linux is hibernated: start it, shut it down, and take its "
+                                  "disks then");
+    }
+}
+
 /* A place where a system may be that we don't see. */
 static const char *unseen(const struct guest_files *files, char place[CONVERT_TEXT])
 {
@@ -70,7 +86,7 @@ static const char *unseen(const struct guest_files *files, char place[CONVERT_TE
         const struct volume *volume = &files->volumes[i];
         const char *name = volume->type[0] ? NULL : container_of(files, volume);
 
-        if (!name || strncmp(name, "a swap", 6) == 0 ||
+        if (!name || strncmp(name, "a ", 2) == 0 || /* swap */
             (strcmp(name, "LVM") == 0 && has_logical_volumes(files)))
             continue;
         snprintf(place, CONVERT_TEXT, "%s on disk %d can't be looked into cheaply", name,
@@ -97,6 +113,9 @@ int look_disks(const struct guest_files *files, const char *bus, struct look *lo
         if (r < 0)
             return -1;
     }
+    check_hibernation(files, look);
+    if (look->root.name[0] && !look->boot.name[0] && look_linux_bare(files, bus, look, err) < 0)
+        return -1;
     if (look->why[0])
         return 0;
     if (look->os[0])
@@ -104,6 +123,8 @@ int look_disks(const struct guest_files *files, const char *bus, struct look *lo
                  strcmp(bus, "scsi") == 0 ? "virtio-scsi" : "virtio");
     else if (unseen(files, place))
         look_add(look, LOOK_UNKNOWN, "%s", place);
+    else if (look->hidden)
+        look_add(look, LOOK_UNKNOWN, "the subvolumes of its Btrfs can't be looked into cheaply");
     else
         strcpy(look->why, "there is no system on its disks that is known");
     return 0;

@@ -7,6 +7,8 @@
 #include "convert/convert.h"
 #include "convert/files.h"
 
+#define LOOK_DIRECTORY 96
+
 enum look_answer { LOOK_READY, LOOK_NEEDED, LOOK_UNKNOWN };
 
 struct look {
@@ -14,9 +16,11 @@ struct look {
     char why[CONVERT_TEXT];
     char blocker[CONVERT_TEXT]; /* it must not be converted, because; or "" */
     char os[16];                /* linux, windows; "": none was found */
+    bool hidden;                /* a system may be in a subvolume where none is looked for */
     struct volume root;         /* of the system; name "": not found */
     struct volume boot;         /* where Linux has its initramfs */
-    char boot_directory[32];    /* there, with a slash behind */
+    char boot_directory[LOOK_DIRECTORY]; /* there, with a slash behind */
+    char root_directory[LOOK_DIRECTORY]; /* of the system on its volume: "", or a subvolume: /@ */
 };
 
 int look_disks(const struct guest_files *files, const char *bus, struct look *look,
@@ -31,6 +35,10 @@ int look_windows(const struct guest_files *files, const struct volume *volume, c
 /* It can't be ready any more: the first reason stays. NEEDED counts more than UNKNOWN. */
 void look_add(struct look *look, enum look_answer answer, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* When all volumes were seen: a Linux without an initramfs may have the drivers built in. */
+int look_linux_bare(const struct guest_files *files, const char *bus, struct look *look,
+                    struct error **err);
 
 /* The names of Linux that are an initramfs which is booted from. */
 bool look_is_initramfs(const char *name);

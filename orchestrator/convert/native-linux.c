@@ -2,9 +2,11 @@
  * initramfs anew that lacks the drivers. Needs root. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "convert/confine.h"
 #include "convert/diskname.h"
@@ -31,31 +33,43 @@ static bool same_volume(const struct volume *a, const struct volume *b)
     return strcmp(a->name, b->name) == 0;
 }
 
-static int mount_volume(const struct volume *volume, const char *view, const char *target,
-                        struct error **err)
+/* `view`: its disk. `directory`: of the system on a Btrfs, whose default subvolume may be another
+ * one. */
+static int mount_volume(const struct volume *volume, const char *directory, const char *view,
+                        const char *target, struct error **err)
 {
-    bool xfs = strcmp(volume->type, "xfs") == 0;
-    const char *const argv[] = { "mount",
-                                 "-t",
-                                 xfs ? "xfs" : "ext4,ext3,ext2,btrfs",
-                                 "-o",
-                                 xfs ? "loop,nodev,nosuid,nouuid" : "loop,nodev,nosuid",
-                                 view,
-                                 target,
-                                 NULL };
+    char options[LOOK_DIRECTORY + 128];
+    const char *type = volume->type;
+    const char *const argv[] = { "mount", "-t",    strncmp(type, "ext", 3) == 0 ? "ext4" : type,
+                                 "-o",    options, view,
+                                 target,  NULL };
 
-    return process_run(argv, MOUNT_MS, NULL, err);
+    int length = snprintf(options, sizeof options, "loop,nodev,nosuid");
+
+    if (volume->size)
+        length += sprintf(options + length, ",offset=%" PRIu64 ",sizelimit=%" PRIu64, volume->start,
+                          volume->size);
+    if (strcmp(type, "xfs") == 0)
+        strcat(options, ",nouuid");
+    else if (strcmp(type, "btrfs") == 0)
+        sprintf(options + length, ",subvol=%s", *directory ? directory : "/");
+    return process_run(argv, MOUNT_MS, NULL, err) < 0
+               ? error_append(err, "this host's kernel does not mount it: convert the guest with "
+                                   "--conversion=v2v")
+               : 0;
 }
 
 static int mount_boot(struct linux_guest *guest, struct error **err)
 {
+    const struct look *look = guest->work->look;
     CLEANUP_CLOSE int boot = guestroot_open(guest->fd, "/boot", O_PATH | O_DIRECTORY, 0);
     char target[64];
 
     if (boot < 0)
         return error_set_errno(err, errno, "the guest's /boot");
     snprintf(target, sizeof target, "/proc/%d/fd/%d", (int)getpid(), boot);
-    if (mount_volume(&guest->work->look->boot, guest->view.paths[1], target, err) < 0)
+    if (mount_volume(&look->boot, "", guest->view.paths[look->boot.disk != look->root.disk], target,
+                     err) < 0)
         return error_prefix(err, "the guest's /boot");
     guest->boot_mounted = true;
     return 0;
@@ -65,23 +79,22 @@ static int open_guest(struct linux_guest *guest, struct error **err)
 {
     const struct look *look = guest->work->look;
     bool two = !same_volume(&look->root, &look->boot);
-    const struct view_window windows[] = {
-        { (size_t)look->root.disk, look->root.start, look->root.size },
-        { (size_t)look->boot.disk, look->boot.start, look->boot.size },
-    };
+    const struct view_window windows[] = { { .disk = (size_t)look->root.disk },
+                                           { .disk = (size_t)look->boot.disk } };
 
     snprintf(guest->root, sizeof guest->root, "%s/root", guest->work->directory);
     if (mkdir(guest->root, 0700) < 0)
         return error_set_errno(err, errno, "%s", guest->root);
     if (view_open(guest->work->request->disks, guest->work->request->disk_count, windows,
-                  two ? 2 : 1, true, guest->work->directory, "write", &guest->view, err) < 0 ||
-        mount_volume(&look->root, guest->view.paths[0], guest->root, err) < 0)
-        return -1;
+                  look->boot.disk == look->root.disk ? 1 : 2, true, guest->work->directory, "write",
+                  &guest->view, err) < 0 ||
+        mount_volume(&look->root, look->root_directory, guest->view.paths[0], guest->root, err) < 0)
+        return *err ? error_prefix(err, "the guest's file system") : -1;
     guest->root_mounted = true;
     guest->fd = open(guest->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (guest->fd < 0)
         return error_set_errno(err, errno, "%s", guest->root);
-    guest->boot = two ? "/boot/" : look->boot_directory;
+    guest->boot = two ? "/boot/" : look->boot_directory + strlen(look->root_directory);
     return two ? mount_boot(guest, err) : 0;
 }
 
@@ -171,6 +184,20 @@ static bool can(const struct linux_guest *guest, const char *path, struct error 
            initramfs_can(&drivers, guest->work->request->bus);
 }
 
+/* An error that says that the disk is full says what to do. */
+static int explain_room(const struct linux_guest *guest, struct error **err)
+{
+    CLEANUP_CLOSE int fd = guestroot_open(guest->fd, guest->boot, O_RDONLY | O_DIRECTORY, 0);
+    struct statvfs st;
+
+    if (!strstr(error_message(*err), CONFINE_NO_ROOM) || fd < 0 || fstatvfs(fd, &st) < 0)
+        return -1;
+    return error_append(err,
+                        "the guest's %s has %llu MiB free: remove old kernels from it, or give "
+                        "it more room",
+                        guest->boot, (unsigned long long)st.f_bfree * st.f_frsize >> 20);
+}
+
 static int make_anew(const struct linux_guest *guest, const struct maker *maker, const char *path,
                      const char *version, struct error **err)
 {
@@ -185,9 +212,11 @@ static int make_anew(const struct linux_guest *guest, const struct maker *maker,
                                    NULL };
 
     work_say(guest->work, "native: making %s anew", path);
-    if (work_go_on(err) < 0 || confine_run(guest->work, guest->root,
-                                           maker == makers ? update : dracut, REBUILD_MS, err) < 0)
+    if (work_go_on(err) < 0)
         return -1;
+    if (confine_run(guest->work, guest->root, maker == makers ? update : dracut, REBUILD_MS, err) <
+        0)
+        return explain_room(guest, err);
     if (can(guest, path, err))
         return 0;
     return *err ? -1
@@ -197,22 +226,48 @@ static int make_anew(const struct linux_guest *guest, const struct maker *maker,
                             maker->program, path);
 }
 
+/* The kernel of what is left from one that was removed does not boot. */
+static bool has_modules(const struct linux_guest *guest, const char *version)
+{
+    char path[LOOK_VERSION + 32];
+
+    snprintf(path, sizeof path, "/lib/modules/%s", version);
+    return guestroot_has(guest->fd, path);
+}
+
+/* Counts those that are well then. */
 static int mend_initramfs(const struct linux_guest *guest, const struct maker *maker,
-                          const char *name, struct error **err)
+                          const char *name, size_t *well, struct error **err)
 {
     CLEANUP_ERROR struct error *unreadable = NULL;
     char path[PATH_MAX], version[LOOK_VERSION];
 
     snprintf(path, sizeof path, "%s%s", guest->boot, name);
-    if (can(guest, path, &unreadable))
-        return 0;
     look_version(name, version);
-    if (!version[0])
-        return error_set(err,
-                         "the guest's %s names no kernel version: convert it with "
-                         "--conversion=v2v",
-                         path);
-    return make_anew(guest, maker, path, version, err);
+    if (!can(guest, path, &unreadable)) {
+        if (!version[0])
+            return error_set(err,
+                             "the guest's %s names no kernel version: convert it with "
+                             "--conversion=v2v",
+                             path);
+        if (!has_modules(guest, version)) {
+            work_say(guest->work, "native: %s stays as it is: its kernel's modules are gone", path);
+            return 0;
+        }
+        if (make_anew(guest, maker, path, version, err) < 0)
+            return -1;
+    }
+    (*well)++;
+    return 0;
+}
+
+/* Not all file systems say it in their directories: XFS of old does not. */
+static bool is_file(DIR *entries, const struct dirent *entry)
+{
+    struct stat st;
+
+    return fstatat(dirfd(entries), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           S_ISREG(st.st_mode);
 }
 
 static int mend_all(const struct linux_guest *guest, const struct maker *maker, struct error **err)
@@ -220,6 +275,7 @@ static int mend_all(const struct linux_guest *guest, const struct maker *maker, 
     int fd = guestroot_open(guest->fd, guest->boot, O_RDONLY | O_DIRECTORY, 0);
     DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
     struct dirent *entry;
+    size_t well = 0;
     int r = 0;
 
     if (!entries) {
@@ -227,10 +283,13 @@ static int mend_all(const struct linux_guest *guest, const struct maker *maker, 
         return error_set_errno(err, errno, "the guest's %s", guest->boot);
     }
     while (r == 0 && (entry = readdir(entries)) != NULL) {
-        if (entry->d_type == DT_REG && look_is_initramfs(entry->d_name))
-            r = mend_initramfs(guest, maker, entry->d_name, err);
+        if (look_is_initramfs(entry->d_name) && is_file(entries, entry))
+            r = mend_initramfs(guest, maker, entry->d_name, &well, err);
     }
     closedir(entries);
+    if (r == 0 && well == 0)
+        return error_set(err, "the guest's %s has no initramfs of a kernel that is there",
+                         guest->boot);
     return r;
 }
 
