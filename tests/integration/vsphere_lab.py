@@ -112,6 +112,9 @@ class Lab:
         finally:
             db.close()
 
+    def newest_job(self):
+        return str(self.query("SELECT max(id) FROM replication_jobs")[0][0])
+
     def replica_sha(self, vm, key):
         """Of the newest point's image, as its guest would read it."""
         folder = os.path.join(self.state, "replicas", vm.instance_uuid, "disk-%d" % key)
