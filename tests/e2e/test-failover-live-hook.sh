@@ -2,30 +2,17 @@
 # Live failovers from nbd sources: without a hook, where the operator says that the source is off,
 # and with one, which is a script here that says what a hypervisor would. Networks that are made,
 # sources that come back, commits that are killed.
-# shellcheck disable=SC2016,SC2119,SC2120,SC2317 # eval and wait_for call it
+# shellcheck disable=SC2016 # eval calls it
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
-export VMFERRY_DEMO=$tmp/demo VMFERRY_VIRT_TYPE=qemu
-# shellcheck source=scripts/demo-lib.sh
-. "$top/scripts/demo-lib.sh"
-[ "$(id -u)" = 0 ] || skip_all "needs root, for libvirt's system daemon"
-[ -z "${SANITIZE:-}" ] || skip_all "an nbdkit could not load modules that need a sanitizer's library"
-
 vm=hook-$$
 world=$tmp/world
-mkdir -p "$demo" "$world"
-start_libvirt
-at_exit "stop_libvirt"
-at_exit "virsh destroy $vm; virsh undefine --nvram $vm; vmferry failover rollback $vm --discard --leave-off"
+# shellcheck source=tests/e2e/live.sh
+. "$(dirname "$0")/live.sh"
 
-truncate -s 2M "$world/disk0" "$world/disk1"
-"$top/tests/e2e/tiny-guest" "$world/disk0"
-record() { # TEXT
-    printf '%s-a\0' "$1" | dd of="$world/disk0" bs=512 seek=1 conv=notrunc status=none
-    printf '%s-b\0' "$1" | dd of="$world/disk1" bs=512 seek=1 conv=notrunc status=none
-}
+uuid=11c0ffee-0000-4000-8000-$(printf %012d $$)
 describe() { # FILE-0 FILE-1 CHANGE-ID
-    jq -n --arg name "$vm" --arg uuid "11c0ffee-0000-4000-8000-$(printf %012d $$)" --arg a "$1" --arg b "$2" --arg id "$3" '
+    jq -n --arg name "$vm" --arg uuid "$uuid" --arg a "$1" --arg b "$2" --arg id "$3" '
         { $uuid, $name, firmware: "bios", cpus: 1, memory: 67108864,
           nics: [{ mac: "52:54:00:76:44:01", network: "LAN" }],
           disks: [{ key: 2000, unit: 0, capacity: 2097152, backing_uuid: "one", boot: 1, file: $a, change_id: "a/\($id)" },
@@ -38,13 +25,13 @@ cat >"$world/hook" <<END
 #!/bin/bash
 set -eu
 cd $world
-vm=$vm world=$world
+vm=$vm uuid=$uuid world=$world
 . ./describe
 echo "\$1" >>verbs
 case \$1 in
     begin)
-        cp disk0 moment0
-        cp disk1 moment1
+        cp disk0.raw moment0
+        cp disk1.raw moment1
         describe "$world/moment0" "$world/moment1" "\$VMFERRY_MOMENT" ;;
     end) [ ! -e comes-back ] || [ "\$(cat power)" = on ] || { rm comes-back; echo on >power; } ;;
     state) cat power ;;
@@ -54,39 +41,31 @@ case \$1 in
     retire) echo "\$4: \$5" >retired ;;
 esac
 END
-sed -i "s/11c0ffee-0000-4000-8000-[^\"]*/11c0ffee-0000-4000-8000-$(printf %012d $$)/" "$world/describe"
 chmod +x "$world/hook"
 echo on >"$world/power"
 
-live() { # OPTIONS…
-    vmferry failover live "$vm" --expect=READY --timeout=60 "$@"
-}
-target() {
-    virsh --quiet domstate "$vm" 2>/dev/null | head -n 1
-}
-where() {
-    echo "source $(cat "$world/power"), target $(target), $(vmferry vm show "$vm" --json | jq -r .state)"
-}
-said() { # the BIOS puts dots of its own between the guest's words
-    tr -d '\r\n.' <"$(vmferry failover show "$vm" --json | jq -r .evidence.console)" | grep -ao 'GUEST.*' | sed 's/.*GUEST/GUEST/'
+source_power() {
+    cat "$world/power"
 }
 left_behind() {
+    local ids
+    ids=$(vmferry failover list --json | jq -r '[.[].domain_uuid[:8]] | join("|")')
     find "$VMFERRY_STATE/failovers" -name '*.qcow2'
-    virsh --quiet net-list --all --name | grep vft-
+    virsh --quiet net-list --all --name | grep -E "vft-(${ids:-none})"
     virsh --quiet list --all --name | grep "$vm"
 }
 
 # No hook: the operator vouches.
 
 record first
-describe "$world/disk0" "$world/disk1" 1
+describe "$world/disk0.raw" "$world/disk1.raw" 1
 vmferry source add nbd kvm --file "$world/$vm.json" >/dev/null
 vmferry network map kvm LAN = isolated >/dev/null
 vmferry replicate "$vm" --progress=none >/dev/null 2>&1
 out=$(live 2>&1) && status=0 || status=$?
 like "$status $out" "^1 .*--source-is-off" "a source that can't tell its power is refused"
 record second
-describe "$world/disk0" "$world/disk1" 2
+describe "$world/disk0.raw" "$world/disk1.raw" 2
 ok eval 'live --source-is-off >"$tmp/out" 2>&1' -- "unless the operator says that it is off"
 is "$(said)" "GUEST one=second-a two=second-b before= READY" "what it has last is synced"
 network=$(vmferry failover show "$vm" --json | jq -r .network)
@@ -137,7 +116,7 @@ rm "$world/slow"
 ok eval 'live >"$tmp/out" 2>&1' -- "it runs here again"
 vmferry failover rollback "$vm" --shutdown-timeout=2s >/dev/null 2>&1 &
 victim=$!
-until [ "$(sqlite3 "$VMFERRY_STATE/vmferry.db" 'SELECT state FROM failover_jobs ORDER BY id DESC LIMIT 1')" = "rolling back" ] ||
+until [ "$(failover_state)" = "rolling back" ] ||
     ! kill -0 $victim 2>/dev/null; do :; done
 kill -9 $victim 2>/dev/null
 wait $victim 2>/dev/null
@@ -160,7 +139,7 @@ ok eval 'live >"$tmp/out" 2>&1' -- "over once more"
 for _ in 1 2 3; do
     vmferry failover commit "$vm" >/dev/null 2>&1 &
     victim=$!
-    until [ "$(sqlite3 "$VMFERRY_STATE/vmferry.db" 'SELECT state FROM failover_jobs ORDER BY id DESC LIMIT 1')" != "failed over" ] ||
+    until [ "$(failover_state)" != "failed over" ] ||
         ! kill -0 $victim 2>/dev/null; do :; done
     kill -9 $victim 2>/dev/null
     wait $victim 2>/dev/null
@@ -174,7 +153,7 @@ is "$(find "$VMFERRY_STATE" -name '*.qcow2')" "" "it stands on its bases alone"
 is "$(vmferry point list "$vm" --json | jq length)" 0 "and has no restore points"
 virsh --quiet destroy "$vm"
 virsh --quiet start "$vm"
-wait_for 30 eval '[ "$(grep -ac READY "$(vmferry failover show "$vm" --json | jq -r .evidence.console)")" -ge 2 ]'
+wait_for 30 booted 2
 is "$(said)" "GUEST one=fourth-a two=fourth-b before=here READY" "it boots with what it had and wrote"
 out=$(vmferry recover 2>&1) && status=0 || status=$?
 is "$status" 0 "nothing is left to be recovered"

@@ -2,35 +2,22 @@
 # Live failovers between the vSphere simulator and a real libvirt, of a guest that boots in a second
 # (tiny-guest) and says what its disks hold. What is checked after each: what runs where, and that
 # it is one of the two.
-# shellcheck disable=SC2016,SC2317 # eval and wait_for call it
+# shellcheck disable=SC2016 # eval calls it
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
-export VMFERRY_DEMO=$tmp/demo VMFERRY_VIRT_TYPE=qemu VMFERRY_STATE=$tmp/state
-# shellcheck source=scripts/demo-lib.sh
-. "$top/scripts/demo-lib.sh"
-[ "$(id -u)" = 0 ] || skip_all "needs root, for libvirt's system daemon"
-[ -z "${SANITIZE:-}" ] || skip_all "an nbdkit could not load modules that need a sanitizer's library"
-
 vm=live-$$
-net=vmferry-live-$$
-mkdir -p "$demo" "$tmp/vm"
-start_libvirt
-at_exit "stop_libvirt"
-at_exit "virsh net-destroy $net; virsh net-undefine $net"
-at_exit "virsh destroy $vm; virsh undefine --nvram $vm; vmferry failover rollback $vm --discard --leave-off"
+world=$tmp/vm
+# shellcheck source=tests/e2e/live.sh
+. "$(dirname "$0")/live.sh"
 
-truncate -s 2M "$tmp/vm/disk0.raw" "$tmp/vm/disk1.raw"
-"$top/tests/e2e/tiny-guest" "$tmp/vm/disk0.raw"
-record() { # TEXT: into both disks, as the guest at the source would
-    printf '%s-a\0' "$1" | dd of="$tmp/vm/disk0.raw" bs=512 seek=1 conv=notrunc status=none
-    printf '%s-b\0' "$1" | dd of="$tmp/vm/disk1.raw" bs=512 seek=1 conv=notrunc status=none
-}
+net=vmferry-live-$$
+at_exit "virsh net-destroy $net; virsh net-undefine $net"
 record first
 jq -n --arg path "/DC0/vm/$vm" '{$path, memory_mb: 64, cpus: 1, cbt: true, shutdown_seconds: 0.5,
     boot_order: [2000, 2001], # the BIOS sees no disk that is not in it
     nics: [{mac: "52:54:00:76:55:01", network: "LAN"}],
-    disks: [{file: "disk0.raw"}, {file: "disk1.raw"}]}' >"$tmp/vm/vm.json"
-VSPHERE_SIM_PASSWORD=secret background "$top/tests/vsphere-sim/sim" --listen 127.0.0.1:0 --vm "$tmp/vm" >"$tmp/sim.log" 2>&1
+    disks: [{file: "disk0.raw"}, {file: "disk1.raw"}]}' >"$world/vm.json"
+VSPHERE_SIM_PASSWORD=secret background "$top/tests/vsphere-sim/sim" --listen 127.0.0.1:0 --vm "$world" >"$tmp/sim.log" 2>&1
 wait_for 20 grep -q '^listening' "$tmp/sim.log"
 server=$(sed -n 's|^listening https://\([^ ]*\) .*|\1|p' "$tmp/sim.log")
 (umask 077 && echo secret >"$tmp/password")
@@ -45,26 +32,8 @@ uuid=$(vmferry vm list --json | jq -r --arg name $vm '.[] | select(.name == $nam
 virsh --quiet net-define <(echo "<network><name>$net</name><bridge name='vfl$((RANDOM % 10000))'/></network>") >/dev/null
 virsh --quiet net-start "$net" >/dev/null
 
-live() { # OPTIONS…
-    vmferry failover live "$vm" --expect=READY --timeout=60 --shutdown-timeout=5s "$@"
-}
 source_power() {
     curl -sk "https://$server/control" | jq -r --arg path "/DC0/vm/$vm" '.vms[] | select(.path == $path) | .power'
-}
-target() {
-    virsh --quiet domstate "$vm" 2>/dev/null | head -n 1
-}
-vm_state() {
-    vmferry vm show "$vm" --json | jq -r .state
-}
-where() { # what runs where, and what vmferry says of it
-    echo "source $(source_power), target $(target), $(vm_state)"
-}
-said() { # the guest's last words; the BIOS puts dots of its own between them
-    tr -d '\r\n.' <"$(vmferry failover show "$uuid" --json | jq -r .evidence.console)" | grep -ao 'GUEST.*' | sed 's/.*GUEST/GUEST/'
-}
-booted() { # TIMES
-    [ "$(grep -ac READY "$(vmferry failover show "$uuid" --json | jq -r .evidence.console)")" -ge "$1" ]
 }
 open_failovers() {
     vmferry failover list "$vm" --json | jq '[.[] | select(.completed_ms == 0)] | length'
@@ -199,7 +168,7 @@ is "$(where)" "source poweredOn, target , ready_for_failover" "a source that is 
 record sixth
 ok eval 'live >/dev/null 2>"$tmp/err"' -- "over once more"
 ok eval 'vmferry failover commit "$vm" >"$tmp/out" 2>&1' -- "commit"
-is "$(source_power) $(target) $(vmferry vm show "$uuid" --json | jq -r .state)" \
+is "$(source_power) $(target) $(vm_state)" \
     " running committed" "the target runs, and no source has that name"
 like "$(curl -sk "https://$server/control" | jq -r '.vms[] | "\(.path) \(.power)"')" "/$vm-moved-by-vmferry poweredOff" \
     "the source is renamed, and off"
