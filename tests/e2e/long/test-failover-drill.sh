@@ -3,23 +3,8 @@
 # a real guest, a boot loader that finds nothing, an initramfs without its root.
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../../lib.sh"
-export VMFERRY_DEMO=$tmp/demo VMFERRY_VIRT_TYPE=qemu
-# shellcheck source=scripts/demo-lib.sh
-. "$top/scripts/demo-lib.sh"
-[ "$(id -u)" = 0 ] || skip_all "needs root, for libvirt's system daemon"
-[ -z "${SANITIZE:-}" ] || [ -x "$top/build/vmferry" ] || skip_all "needs a plain build beside this one"
-
-# As in test-failover.sh: an nbdkit could not load modules that need a sanitizer's library.
-replicate() { # VM
-    local vmferry=vmferry
-    [ -z "${SANITIZE:-}" ] || vmferry=$top/build/vmferry
-    "$vmferry" replicate "$1" --progress=none >/dev/null 2>&1
-}
-
-mkdir -p "$demo" "$tmp/vms"
-start_libvirt
-at_exit "stop_libvirt"
-at_exit "for vm in guest grub shell vga empty; do vmferry failover rollback \$vm; done"
+# shellcheck source=tests/e2e/failovers.sh
+. "$(dirname "$0")/../failovers.sh"
 
 ROOT_MIB=6 # of the system disk: where make-guest puts its root
 take_root() { # DISK
@@ -30,31 +15,21 @@ give_root() { # DISK
     dd if="$tmp/root" of="$1" bs=1M seek=$ROOT_MIB conv=notrunc status=none
 }
 
-vms=0
-add_vm() { # NAME FOLDER FIRMWARE DISK…
-    local name=$1 folder=$2 firmware=$3 disks='' key=2000
+add_guest() { # NAME FOLDER FIRMWARE DISK…
+    local name=$1 more
+    more=$(jq -n --arg path "/DC0/vm/$2/$1" --arg firmware "$3" '{$path, $firmware, memory: 268435456}')
     shift 3
-    vms=$((vms + 1))
-    for disk; do
-        disks+="${disks:+,}{ \"key\": $key, \"unit\": $((key - 2000)), \"capacity\": $(stat -c %s "$disk"),
-            \"backing_uuid\": \"$name-$key\", \"file\": \"$disk\" }"
-        key=$((key + 1))
-    done
-    cat >"$tmp/vms/$name.json" <<JSON
-{ "uuid": "$(printf '5c0ffee5-0000-4000-8000-%04d%08d' $vms $$)", "name": "$name", "path": "/DC0/vm/$folder/$name",
-  "firmware": "$firmware", "cpus": 1, "memory": 268435456,
-  "nics": [ { "mac": "52:54:00:78:66:0$vms", "network": "LAN" } ], "disks": [ $disks ] }
-JSON
+    add_vm "$name" 1 "$more" "$@"
 }
 
 make-guest "$tmp" --payload 8 --data-size 64
-add_vm guest web bios "$tmp/system.raw" "$tmp/data.raw"
+add_guest guest web bios "$tmp/system.raw" "$tmp/data.raw"
 
 # GRUB finds no configuration.
 take_root "$tmp/grub.raw"
 tune2fs -L other "$tmp/root" >/dev/null 2>&1
 give_root "$tmp/grub.raw"
-add_vm grub stuck uefi "$tmp/grub.raw"
+add_guest grub stuck uefi "$tmp/grub.raw"
 
 # The kernel's root is missing; once it says so on the serial console, once on the screen alone.
 for vm in shell vga; do
@@ -65,11 +40,11 @@ for vm in shell vga; do
     debugfs -w -R "rm /boot/grub/grub.cfg" "$tmp/root" >/dev/null 2>&1
     debugfs -w -R "write $tmp/grub.cfg /boot/grub/grub.cfg" "$tmp/root" >/dev/null 2>&1
     give_root "$tmp/$vm.raw"
-    add_vm $vm stuck bios "$tmp/$vm.raw"
+    add_guest $vm stuck bios "$tmp/$vm.raw"
 done
 truncate -s 64K "$tmp/empty.raw" "$tmp/never.raw"
-add_vm empty stuck bios "$tmp/empty.raw"
-add_vm never web bios "$tmp/never.raw"
+add_guest empty stuck bios "$tmp/empty.raw"
+add_guest never web bios "$tmp/never.raw"
 
 vmferry source add nbd test --file "$tmp/vms" >/dev/null
 for vm in guest grub shell vga empty; do
@@ -77,17 +52,9 @@ for vm in guest grub shell vga empty; do
 done
 is "$(vmferry vm list --json | jq '[.[] | select(.points == 1)] | length')" 5 "five VMs of six have a point"
 
-left_behind() {
-    local ids
-    ids=$(vmferry failover list --json | jq -r '[.[].domain_uuid[:8]] | join("|")')
-    find "$VMFERRY_STATE/failovers" -name '*.qcow2' -o -name lock
-    {
-        virsh --quiet list --all --name
-        virsh --quiet net-list --all --name
-        ip -brief link
-        compgen -G '/var/lib/libvirt/qemu/nvram/*'
-        pgrep -a qemu-system
-    } | grep -E "(vmferry-test|vft)-(${ids:-none})"
+# Of the whole drill; nobody else's may run.
+left_anywhere() {
+    left_behind
     ip -brief link | grep '^vfc-'
     vmferry vm list --json | jq -r '.[] | select(.state == "failed_over_test") | .name'
 }
@@ -141,7 +108,7 @@ for vm in guest grub shell vga empty; do
     is "$(head -c 8 "$(evidence $vm .screen)" | od -An -tx1 | tr -d ' ')" 89504e470d0a1a0a "the screen of '$vm' is kept"
 done
 ok test "$(evidence vga '.screens | length')" -ge 2 -- "also what it showed before"
-is "$(left_behind)" "" "all of them are rolled back by themselves"
+is "$(left_anywhere)" "" "all of them are rolled back by themselves"
 ok xmllint --noout "$tmp/drill.html" -- "the report is well-formed"
 ok test "$(grep -o 'src="data:image/png;base64,' "$tmp/drill.html" | wc -l)" -ge 4 -- "with the screens in it"
 like "$(vmferry report guest)" "tcp:8080 +yes" "a VM's report has its checks"
@@ -176,12 +143,12 @@ start_drill() {
 start_drill
 kill -TERM $drill # bash lets what is in the background ignore SIGINT
 wait $drill && status=0 || status=$?
-is "$status $(left_behind)" "1 " "an interrupted drill takes back the test that runs"
+is "$status $(left_anywhere)" "1 " "an interrupted drill takes back the test that runs"
 like "$(cat "$tmp/out")" "guest .*not tested +.*interrupted" "and says so in its report"
 start_drill
 kill -9 "$(pgrep -P $drill)"
 wait $drill && status=0 || status=$?
-is "$status $(left_behind)" "1 " "what a killed test left is rolled back"
+is "$status $(left_anywhere)" "1 " "what a killed test left is rolled back"
 like "$(cat "$tmp/out")" "guest .*failed .*137" "and it failed"
 start_drill
 kill -9 $drill
@@ -191,6 +158,6 @@ is_over() {
 }
 ok wait_for 60 is_over -- "the test of a killed drill is taken back"
 vmferry recover >/dev/null 2>&1
-is "$(left_behind)" "" "nothing is left"
+is "$(left_anywhere)" "" "nothing is left"
 
 done_testing
