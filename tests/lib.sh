@@ -26,14 +26,13 @@ PROGRESS=$BUILD/nbdkit-progress-filter.so
 # shellcheck disable=SC2034
 EXPORTMAP=$BUILD/nbdkit-exportmap-plugin.so
 
+# To stderr, which prove shows: what CI keeps of a failure has to say why.
 diag() {
-    printf '%s\n' "$@" | sed 's/^/# /'
+    printf '%s\n' "$@" | sed 's/^/# /' >&2
 }
 
-# To stderr, which prove shows: what CI keeps of a failure has to say why.
 explain() { # LINES…
-    echo "# ${0#"$top"/} $tests" >&2
-    diag "$@" >&2
+    diag "${0#"$top"/} $tests" "$@"
     return 1
 }
 
@@ -108,6 +107,14 @@ plan() {
 cleanup_hooks=()
 at_exit() { # COMMAND as one string, run last-in first-out
     cleanup_hooks=("$1" "${cleanup_hooks[@]}")
+}
+
+# A loop device of FILE, in $device, until the end. It is given back by its file: its number may be
+# another test's by then.
+# shellcheck disable=SC2034
+loop_device() { # FILE
+    device=$(losetup --find --show "$1") || return 1
+    at_exit "losetup --associated $(realpath "$1") --noheadings --output NAME | xargs -r -n 1 losetup -d"
 }
 
 finish() {

@@ -162,8 +162,7 @@ make-small-guest "$tmp/logical"
 ext4 logical.ext4 16 "$tmp/logical"
 if command -v vgcreate >/dev/null; then
     truncate -s 32M "$tmp/lvm"
-    loop=$(losetup --find --show "$tmp/lvm")
-    at_exit "losetup -d $loop"
+    loop_device "$tmp/lvm" && loop=$device
     lvm_() { # COMMAND OPTIONS…: without the kernel's device mapper
         "$1" --driverloaded n --config "devices { use_devicesfile=0 filter=[\"a|$loop|\",\"r|.*|\"] } backup { backup=0 archive=0 }
             activation { udev_sync=0 udev_rules=0 }" "${@:2}" >>"$tmp/lvm.log" 2>&1

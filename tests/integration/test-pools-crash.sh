@@ -50,8 +50,7 @@ vmferry pool add dir files files
 survive files qcow2
 
 device() { # FILE of random data: what is on a device is no zeroes
-    head -c 60M /dev/urandom >"$1" && device=$(losetup --find --show "$1") || return 1
-    at_exit "losetup -d $device"
+    head -c 60M /dev/urandom >"$1" && loop_device "$1"
 }
 if [ "$(id -u)" = 0 ] && device dev0 2>/dev/null; then
     first=$device

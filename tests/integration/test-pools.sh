@@ -118,13 +118,9 @@ fi
 
 # Block devices
 
-loop() { # FILE: a device of it, in $device
-    device=$(losetup --find --show "$1") || return 1
-    at_exit "losetup -d $device"
-}
-if [ "$(id -u)" = 0 ] && truncate -s 32M dev0 && loop dev0 2>/dev/null; then
+if [ "$(id -u)" = 0 ] && truncate -s 32M dev0 && loop_device dev0 2>/dev/null; then
     loop0=$device
-    head -c 20M /dev/urandom >dev1 && truncate -s 40M dev1 && loop dev1 && loop1=$device
+    head -c 20M /dev/urandom >dev1 && truncate -s 40M dev1 && loop_device dev1 && loop1=$device
     ok vmferry pool add block devs --device="$loop0" --force-device="$loop1" -- "devices of the operator's"
     like "$(vmferry pool show devs)" "$loop0 .*: free" "they are free"
     chain devs raw
@@ -174,8 +170,8 @@ if [ "$(id -u)" = 0 ] && truncate -s 32M dev0 && loop dev0 2>/dev/null; then
     ok vmferry replicate "$vm" -- "with one it goes on"
 
     # Larger than the disks, and chosen by the operator.
-    truncate -s 50M dev2 && loop dev2 && loop2=$device
-    truncate -s 60M dev3 && loop dev3 && loop3=$device
+    truncate -s 50M dev2 && loop_device dev2 && loop2=$device
+    truncate -s 60M dev3 && loop_device dev3 && loop3=$device
     ok vmferry pool add block big --device="$loop2" --device="$loop3" -- "larger devices"
     chain big raw --device=disk-2001="$loop2" --device=disk-2000="$loop3"
     is "$(readlink -f "$(image 3 2000)")" "$loop3" "the operator's choice"
@@ -205,7 +201,7 @@ if [ "$(id -u)" = 0 ] && truncate -s 32M dev0 && loop dev0 2>/dev/null; then
         shift 2
         truncate -s 40M "data-$name"
         "$@" >/dev/null 2>&1 || { skip "$1 is not here" "$name"; return; }
-        loop "data-$name"
+        loop_device "data-$name"
         run pool add block "data-$name" --device="$device"
         is "$status" 1 "a device that holds data is refused: $name"
         like "$out" "$device holds data[,:] $kind" "and why: $name"
@@ -215,12 +211,12 @@ if [ "$(id -u)" = 0 ] && truncate -s 32M dev0 && loop dev0 2>/dev/null; then
     holds swap swap mkswap data-swap
     holds lvm LVM2_member pvcreate -q data-lvm
     holds unknown "of a kind" dd if=/dev/urandom of=data-unknown bs=64k seek=3 count=1 conv=notrunc
-    mkdir mounted && truncate -s 40M data-mounted && mkfs.ext4 -q data-mounted && loop data-mounted
+    mkdir mounted && truncate -s 40M data-mounted && mkfs.ext4 -q data-mounted && loop_device data-mounted
     mount "$device" mounted && at_exit "umount '$tmp/mounted'"
     run pool add block mounted --force-device="$device"
     is "$status" 1 "a mounted one even by force"
     like "$out" "is in use: mounted" "and why"
-    truncate -s 40M used && loop used
+    truncate -s 40M used && loop_device used
     ok vmferry pool add block used --device="$device" -- "an empty device"
     mkfs.ext4 -q "$device"
     new_vm used
@@ -235,7 +231,7 @@ fi
 
 # LVM: volume groups also where the kernel can't make volumes of them
 
-if [ "$(id -u)" = 0 ] && command -v vgcreate >/dev/null && truncate -s 200M pv && loop pv &&
+if [ "$(id -u)" = 0 ] && command -v vgcreate >/dev/null && truncate -s 200M pv && loop_device pv &&
     vgcreate -qq "vmferry-test-$$" "$device" 2>/dev/null; then
     at_exit "vgremove -qq -y vmferry-test-$$"
     ok vmferry pool add lvm group "vmferry-test-$$" -- "a volume group"

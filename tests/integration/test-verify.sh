@@ -198,8 +198,7 @@ base=$(vmferry point show inqcow2 1 --json | jq -r '.disks[0].image')
 at=$(qemu-img map --output=json -f qcow2 "$base" | jq '[.[] | select(.data)][0].offset')
 mends inqcow2 "$base" $((at + 1000000))
 truncate -s 8M device.img
-if device=$(losetup --find --show device.img 2>/dev/null); then
-    at_exit "losetup -d $device"
+if loop_device device.img 2>/dev/null; then
     vmferry pool add block devices --device "$device" >/dev/null
     in_pool ondevice 2 --pool=devices
     mends ondevice "$device" 1000000
