@@ -29,6 +29,12 @@ unmount_volume() {
     umount "$tmp/mnt"
 }
 
+power_off() { # hard: what was written is in the journal, and nowhere else
+    sync -f "$tmp/mnt"
+    xfs_io -x -c 'shutdown -f' "$tmp/mnt"
+    unmount_volume
+}
+
 disk_of() { # NAME VOLUMES…: a disk of these partitions
     local name=$1 at=1 volume size table=
     shift
@@ -101,11 +107,9 @@ echo sd_mod >"$tmp/mnt/etc/initramfs-tools/modules"
 for n in $(seq 300); do
     echo "$n" >"$tmp/mnt/etc/late-$n"
 done
-sync -f "$tmp/mnt"
-cp --sparse=always "$tmp/dirty.ext4" "$tmp/cut.ext4"
-unmount_volume
-like "$(dumpe2fs -h "$tmp/cut.ext4" 2>&1)" "needs_recovery" "(an ext4 with a journal to be replayed)"
-disk_of cut cut.ext4
+power_off
+like "$(dumpe2fs -h "$tmp/dirty.ext4" 2>&1)" "needs_recovery" "(an ext4 with a journal to be replayed)"
+disk_of cut dirty.ext4
 ok inject "$tmp/cut.raw" -- "a guest that was powered off hard is converted"
 volume_of cut 32
 is "$(e2fsck -fn "$tmp/cut.volume" >/dev/null 2>&1; echo $?)" 0 "its file system is whole, the journal is empty"
@@ -192,10 +196,8 @@ if can_mount xfs; then
     for n in $(seq 300); do
         echo "$n" >"$tmp/mnt/etc/late-$n"
     done
-    sync -f "$tmp/mnt"
-    cp --sparse=always "$tmp/xfs" "$tmp/xfs-cut"
-    unmount_volume
-    disk_of xfs xfs-cut
+    power_off
+    disk_of xfs xfs
     like "$(check "$tmp/xfs.raw")" "has no virtio_pci driver" "XFS is looked into"
     ok inject "$tmp/xfs.raw" -- "and converted, its log replayed"
     ok check "$tmp/xfs.raw" -- "nothing more is to be done"
