@@ -114,7 +114,8 @@ int look_disks(const struct guest_files *files, const char *bus, struct look *lo
             return -1;
     }
     check_hibernation(files, look);
-    if (look->root.name[0] && !look->boot.name[0] && look_linux_bare(files, bus, look, err) < 0)
+    if (strcmp(look->os, "linux") == 0 && look->root.name[0] && !look->boot.name[0] &&
+        look_linux_bare(files, bus, look, err) < 0)
         return -1;
     if (look->why[0])
         return 0;
