@@ -2,6 +2,7 @@
 #include <json.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "failover/boot.h"
 #include "failover/guest.h"
@@ -9,6 +10,7 @@
 #include "progress.h"
 
 #define LIBVIRT_LATE_S 5 /* more than one look takes */
+#define RECONNECT_S    30
 
 static void look(void *opaque, double seconds)
 {
@@ -23,28 +25,73 @@ static double before_watch(const struct boot *boot)
     return (double)(store_now_ms() - boot->result->failover.created_ms) / 1000;
 }
 
-static void watch(struct boot *boot)
+static int find_again(struct boot *boot, struct error **err)
+{
+    const struct store_failover *failover = &boot->result->failover;
+
+    cleanup_domain(&boot->domain);
+    boot->domain = NULL;
+    cleanup_connection(&boot->connection);
+    boot->connection = NULL;
+    if (libvirt_connect(failover->uri, &boot->connection, err) < 0)
+        return -1;
+    boot->domain = virDomainLookupByUUIDString(boot->connection, failover->domain_uuid);
+    boot->pictures.domain = boot->domain;
+    return boot->domain ? 0 : libvirt_error(err, "looking for domain %s", failover->domain_name);
+}
+
+/* The guest runs on, whoever looks. */
+static int reconnect(struct boot *boot, struct error **err)
+{
+    const struct timespec pause = { .tv_sec = 1 };
+    int64_t until = progress_now_ns() + RECONNECT_S * INT64_C(1000000000);
+    atomic_int *cancel = boot->options->cancel;
+
+    boot_say(boot, "the connection to libvirt was lost: connecting again");
+    for (;;) {
+        CLEANUP_ERROR struct error *why = NULL;
+
+        if (find_again(boot, &why) == 0)
+            return 0;
+        if ((cancel && atomic_load(cancel)) || progress_now_ns() >= until) {
+            error_prefix(&why, "the connection to libvirt was lost");
+            return error_move(err, &why);
+        }
+        nanosleep(&pause, NULL);
+    }
+}
+
+static int watch(struct boot *boot, struct error **err)
 {
     const struct failover_options *options = boot->options;
     const struct evidence_options how = { .expect = boot->expects ? &boot->expect : NULL,
                                           .timeout_s = options->timeout_s,
+                                          .start_ns = progress_now_ns(),
                                           .tick = options->tick,
                                           .look = look,
                                           .opaque = &boot->pictures,
                                           .cancel = options->cancel };
     struct evidence *evidence = &boot->result->evidence;
     double before_s = before_watch(boot);
-    struct overdue late;
 
     boot_say(boot, "%s runs as domain %s (%s); waiting at most %u s for %s%s", boot->vm->name,
              boot->result->failover.domain_name, boot->result->virt_type, options->timeout_s,
              boot->expects ? "its console to say " : "its guest agent",
              boot->expects ? options->expect : "");
-    overdue_start(&late, options->timeout_s + LIBVIRT_LATE_S, options->say,
-                  "the time for the boot is over, but libvirt does not answer: waiting for it");
-    evidence_watch(boot->domain, boot->result->console, &how, evidence);
-    overdue_stop(&late);
+    for (;;) {
+        struct overdue late;
+
+        overdue_start(&late, options->timeout_s + LIBVIRT_LATE_S, options->say,
+                      "the time for the boot is over, but libvirt does not answer: waiting for it");
+        evidence_watch(boot->domain, boot->result->console, &how, evidence);
+        overdue_stop(&late);
+        if (strcmp(evidence->by, "lost") != 0)
+            break;
+        if (reconnect(boot, err) < 0)
+            return -1;
+    }
     boot->rto_s = before_s + evidence->seconds;
+    return 0;
 }
 
 /* Why a guest does not run that was started. */
@@ -90,7 +137,7 @@ static int run_checks(struct boot *boot, struct error **err)
     const struct failover_options *options = boot->options;
     struct failover_result *result = boot->result;
     const struct check_place place = { .domain = boot->domain,
-                                       .remote = boot->by_path,
+                                       .remote = boot->remote,
                                        .dhcp = options->dhcp,
                                        .isolated = result->failover.network,
                                        .nics = boot->plan.nics,
@@ -123,7 +170,8 @@ int boot_watch(struct boot *boot, struct error **err)
     atomic_int *cancel = boot->options->cancel;
 
     pictures_begin(&boot->pictures, boot->domain, boot->state_dir, result->failover.id);
-    watch(boot);
+    if (watch(boot, err) < 0)
+        return -1;
     explain(boot);
     if (strcmp(result->evidence.by, "stopped") != 0 &&
         strcmp(result->evidence.by, "cancelled") != 0) {

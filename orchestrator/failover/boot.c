@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "failover/host.h"
 #include "failover/job.h"
 #include "failover/network.h"
 #include "failover/overdue.h"
@@ -129,6 +130,20 @@ static int plan(struct boot *boot, struct error **err)
     return 0;
 }
 
+static int check_host(const struct boot *boot, const struct domain_plan *domain, struct error **err)
+{
+    char directory[PATH_MAX];
+
+    if (!boot->remote)
+        return domain_check(domain, err);
+    failover_root(boot->state_dir, directory);
+    if (host_check(boot->connection, domain, err) < 0)
+        return -1;
+    return storage_preview(boot->connection, domain, directory, err) < 0
+               ? error_prefix(err, FAILOVER_STORAGE)
+               : 0;
+}
+
 int boot_prepare(struct boot *boot, struct error **err)
 {
     CLEANUP_FREE char *xml = NULL;
@@ -143,7 +158,9 @@ int boot_prepare(struct boot *boot, struct error **err)
     if (check_network(boot, err) < 0)
         return -1;
     domain = domain_of(boot);
-    return domain_check(&domain, err) < 0 ? -1 : domain_xml(&domain, &xml, err);
+    return hardware_check(domain.hardware, err) < 0 || check_host(boot, &domain, err) < 0
+               ? -1
+               : domain_xml(&domain, &xml, err);
 }
 
 void boot_place(struct boot *boot)
@@ -213,8 +230,10 @@ int boot_make_overlays(struct boot *boot, struct error **err)
 int boot_check_storage(struct boot *boot, struct error **err)
 {
     struct domain_plan domain = domain_of(boot);
+    char directory[PATH_MAX];
 
-    return boot->remote ? storage_check(boot->connection, &domain, err) : 0;
+    failover_root(boot->state_dir, directory);
+    return boot->remote ? storage_check(boot->connection, &domain, directory, err) : 0;
 }
 
 int boot_make_network(struct boot *boot, struct error **err)

@@ -16,14 +16,18 @@ static bool is_kvm(const struct domain_plan *plan)
     return strcmp(plan->virt_type, "kvm") == 0;
 }
 
+const char *domain_firmware(const struct hardware *hardware)
+{
+    return hardware->secure_boot ? OVMF_CODE_SECURE : OVMF_CODE;
+}
+
 static void add_os(xmlNodePtr root, const struct hardware *hardware)
 {
     xmlNodePtr os = node_add(root, "os", NULL);
 
-    node_set(node_add_text(os, "type", "hvm"), "machine", "q35");
+    node_set(node_add_text(os, "type", "hvm"), "machine", DOMAIN_MACHINE);
     if (hardware->uefi) {
-        xmlNodePtr loader =
-            node_add_text(os, "loader", "%s", hardware->secure_boot ? OVMF_CODE_SECURE : OVMF_CODE);
+        xmlNodePtr loader = node_add_text(os, "loader", "%s", domain_firmware(hardware));
 
         node_set(loader, "readonly", "yes");
         if (hardware->secure_boot)
@@ -151,12 +155,7 @@ int domain_check(const struct domain_plan *plan, struct error **err)
 {
     const struct hardware *hardware = plan->hardware;
 
-    if (hardware_check(hardware, err) < 0)
-        return -1;
-    if (plan->by_path) /* of another host; libvirt tells */
-        return 0;
-    if (hardware->uefi &&
-        check_file(hardware->secure_boot ? OVMF_CODE_SECURE : OVMF_CODE, "ovmf", err) < 0)
+    if (hardware->uefi && check_file(domain_firmware(hardware), "ovmf", err) < 0)
         return -1;
     if (hardware->tpm && check_file("/usr/bin/swtpm", "swtpm", err) < 0)
         return error_prefix(err, "the source has a TPM (leave it out: --set='tpm = no')");

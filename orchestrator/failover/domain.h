@@ -59,7 +59,11 @@ int domain_guard(const struct domain_plan *plan, xmlDocPtr document, struct erro
 /* The devices of it. */
 void domain_add_devices(xmlNodePtr root, const struct domain_plan *plan);
 
-/* Whether what it needs is installed, as far as that can be known here. */
+#define DOMAIN_MACHINE "q35"
+/* With UEFI: the file with its code. */
+const char *domain_firmware(const struct hardware *hardware);
+
+/* Whether what it needs is installed on this host. */
 int domain_check(const struct domain_plan *plan, struct error **err);
 
 /* Define it and boot it. An error may leave the definition behind. */

@@ -29,6 +29,11 @@ static void join(char path[PATH_MAX], const char *state_dir, const char *fmt, ..
     va_end(args);
 }
 
+void failover_root(const char *state_dir, char path[PATH_MAX])
+{
+    join(path, state_dir, "%s", "");
+}
+
 void failover_directory(const char *state_dir, int64_t id, char path[PATH_MAX])
 {
     join(path, state_dir, "/%lld", (long long)id);
@@ -79,7 +84,7 @@ int failover_lock_vm(const char *state_dir, const struct store_vm *vm, struct er
     CLEANUP_CLOSE int fd = -1;
     char path[PATH_MAX];
 
-    join(path, state_dir, "%s", "");
+    failover_root(state_dir, path);
     if (make_directory(path, err) < 0)
         return -1;
     join(path, state_dir, "/%s.lock", vm->uuid);

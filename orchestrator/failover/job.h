@@ -22,6 +22,8 @@ bool failover_is_here(const struct store_failover *failover);
 /* The last act of whoever holds it. */
 void failover_lock_remove(const char *state_dir, int64_t id);
 
+/* Where their directories are. */
+void failover_root(const char *state_dir, char path[PATH_MAX]);
 void failover_directory(const char *state_dir, int64_t id, char path[PATH_MAX]);
 void failover_overlay(const char *state_dir, int64_t id, int key, char path[PATH_MAX]);
 /* …that was kept. */

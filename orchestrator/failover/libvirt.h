@@ -8,10 +8,12 @@
 #include "error.h"
 
 /* "" and NULL: LIBVIRT_DEFAULT_URI, else qemu:///system for root and qemu:///session for
- * others. */
+ * others. Another host has 20 s to answer; one that goes silent later is given up after 25 s:
+ * what was asked of it then fails, and libvirt_is_lost(). */
 int libvirt_connect(const char *uri, virConnectPtr *connection, struct error **err);
 /* It is another host's, or may be: no descriptor can be sent there. */
 bool libvirt_is_remote(virConnectPtr connection);
+bool libvirt_is_lost(virConnectPtr connection);
 
 /* As error_set, then ": " and what libvirt said last. */
 int libvirt_error(struct error **err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "failover/host.h"
 #include "failover/job.h"
 #include "progress.h"
 
@@ -25,17 +26,23 @@ const struct boot_kind live_kind = {
     .step_count = sizeof steps / sizeof steps[0],
 };
 
-/* Of another host only its libvirt could tell, which does not. */
+static int check_bridge(const struct boot *boot, const char *bridge, struct error **err)
+{
+    char path[PATH_MAX];
+
+    if (boot->remote)
+        return host_check_bridge(boot->connection, bridge, err);
+    snprintf(path, sizeof path, "/sys/class/net/%s/bridge", bridge);
+    return access(path, F_OK) == 0 ? 0 : error_set(err, "this host has no bridge '%s'", bridge);
+}
+
 static int check_bridges(const struct boot *boot, struct error **err)
 {
-    for (size_t i = 0; i < boot->plan.nic_count && !boot->remote; i++) {
+    for (size_t i = 0; i < boot->plan.nic_count; i++) {
         const struct domain_nic *nic = &boot->plan.nics[i];
-        char path[PATH_MAX];
 
-        snprintf(path, sizeof path, "/sys/class/net/%s/bridge", nic->network);
-        if (nic->bridge && access(path, F_OK) < 0)
-            return error_set(err, "this host has no bridge '%s', which NIC %s is mapped to",
-                             nic->network, nic->mac);
+        if (nic->bridge && check_bridge(boot, nic->network, err) < 0)
+            return error_append(err, "NIC %s is mapped to it", nic->mac);
     }
     return 0;
 }

@@ -10,6 +10,8 @@
 #include "failover/network.h"
 #include "failover/storage.h"
 
+#define LATE_MS (INT64_C(24) * 3600 * 1000)
+
 static bool ends_with(const char *name, const char *ending)
 {
     size_t length = strlen(name), tail = strlen(ending);
@@ -136,8 +138,42 @@ static bool was_rolled_back(const struct store_failover *failover)
            strcmp(failover->state, FAILOVER_KEPT) == 0;
 }
 
+static bool may_be_late(const struct store_failover *failover)
+{
+    return was_rolled_back(failover) && failover_is_here(failover) &&
+           store_now_ms() - failover->completed_ms < LATE_MS;
+}
+
+/* Of those by this libvirt, from `first` on. */
+static int remove_late_of(struct store_failover *list, size_t count, size_t first,
+                          struct error **err)
+{
+    CLEANUP_CONNECTION virConnectPtr connection = NULL;
+    CLEANUP_ERROR struct error *ignored = NULL;
+
+    /* Without libvirt there is nothing that could be removed. */
+    if (libvirt_connect(list[first].uri, &connection, &ignored) < 0)
+        return 0;
+    for (size_t i = first; i < count; i++) {
+        if (may_be_late(&list[i]) && strcmp(list[i].uri, list[first].uri) == 0 &&
+            remove_machine(connection, &list[i], err) < 0)
+            return error_prefix(err, "what is left of failover %" PRId64, list[i].id);
+    }
+    return 0;
+}
+
+static bool is_first(const struct store_failover *list, size_t index)
+{
+    for (size_t i = 0; i < index; i++) {
+        if (may_be_late(&list[i]) && strcmp(list[i].uri, list[index].uri) == 0)
+            return false;
+    }
+    return true;
+}
+
 /* libvirt goes on with what a dead vmferry asked of it, for minutes when it is slow: what it made
- * after the rollback is removed by the next one. */
+ * after the rollback is removed by the next one. Each libvirt is asked once, as a host that is
+ * gone takes its time. */
 static int remove_late(struct store *store, const struct store_vm *vm, struct error **err)
 {
     CLEANUP_FREE struct store_failover *all = NULL;
@@ -146,15 +182,8 @@ static int remove_late(struct store *store, const struct store_vm *vm, struct er
     if (store_failovers(store, vm->id, false, &all, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
-        CLEANUP_CONNECTION virConnectPtr connection = NULL;
-        CLEANUP_ERROR struct error *ignored = NULL;
-
-        /* Without libvirt there is nothing that could be removed. */
-        if (!was_rolled_back(&all[i]) || !failover_is_here(&all[i]) ||
-            libvirt_connect(all[i].uri, &connection, &ignored) < 0)
-            continue;
-        if (remove_machine(connection, &all[i], err) < 0)
-            return error_prefix(err, "what is left of failover %" PRId64, all[i].id);
+        if (may_be_late(&all[i]) && is_first(all, i) && remove_late_of(all, count, i, err) < 0)
+            return -1;
     }
     return 0;
 }

@@ -6,12 +6,19 @@
 
 #include "failover/domain.h"
 
+/* Before anything is made: the images that the plan's overlays will stand on, and a file that is
+ * made for this moment in `directory`, where the overlays will be. Images that somebody works on
+ * meanwhile need only be there. */
+int storage_preview(virConnectPtr connection, const struct domain_plan *plan, const char *directory,
+                    struct error **err);
+
 /* All images of the plan; the overlays are there. libvirt looks into a directory only as a
  * storage pool: for those that are in none it gets a transient one, named after the
- * domain, for this moment. */
-int storage_check(virConnectPtr connection, const struct domain_plan *plan, struct error **err);
+ * domain, for this moment. One process at a time looks: its lock is in `directory`. */
+int storage_check(virConnectPtr connection, const struct domain_plan *plan, const char *directory,
+                  struct error **err);
 
-/* The pools that a dead storage_check() left. */
+/* The pools that a dead process left. */
 int storage_remove_pools(virConnectPtr connection, const char *domain_uuid, struct error **err);
 
 #endif
