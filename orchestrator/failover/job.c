@@ -159,3 +159,19 @@ void failover_lock_remove(const char *state_dir, int64_t id)
     lock_path(state_dir, id, path);
     unlink(path);
 }
+
+int failover_take(struct store *store, const char *state_dir, const struct store_vm *vm, int64_t id,
+                  const char *what, struct store_failover *failover, struct error **err)
+{
+    CLEANUP_CLOSE int vm_lock = failover_lock_vm(state_dir, vm, err);
+    CLEANUP_CLOSE int lock = -1;
+
+    if (vm_lock < 0 || store_failover_get(store, id, failover, err) < 0)
+        return -1;
+    if (!failover_is_here(failover))
+        return error_set(err, "it was made on host %s; %s there", failover->host, what);
+    lock = failover_lock(state_dir, id, err);
+    if (lock < 0 || store_failover_get(store, id, failover, err) < 0)
+        return -1;
+    return steal_fd(lock);
+}

@@ -19,6 +19,11 @@ void failover_host(char host[STORE_NAME]);
 /* It was made on this host: its overlays and its libvirt are here. */
 bool failover_is_here(const struct store_failover *failover);
 
+/* The failover's lock, taken under the VM's, which is let go again; and in *failover the row as it
+ * is now. One of another host is an error that says to do `what` there: "run the rollback". */
+int failover_take(struct store *store, const char *state_dir, const struct store_vm *vm, int64_t id,
+                  const char *what, struct store_failover *failover, struct error **err);
+
 /* The last act of whoever holds it. */
 void failover_lock_remove(const char *state_dir, int64_t id);
 

@@ -192,18 +192,12 @@ static int remove_late(struct store *store, const struct store_vm *vm, struct er
 static int undo_locked(struct store *store, const char *state_dir, const struct store_vm *vm,
                        int64_t id, struct error **err)
 {
-    CLEANUP_CLOSE int vm_lock = failover_lock_vm(state_dir, vm, err);
-    CLEANUP_CLOSE int lock = -1;
     struct store_failover failover;
+    CLEANUP_CLOSE int lock =
+        failover_take(store, state_dir, vm, id, "run the rollback", &failover, err);
 
-    if (vm_lock < 0 || store_failover_get(store, id, &failover, err) < 0)
+    if (lock < 0)
         return -1;
-    if (!failover_is_here(&failover))
-        return error_set(err, "it was made on host %s; run the rollback there", failover.host);
-    lock = failover_lock(state_dir, id, err);
-    if (lock < 0 || store_failover_get(store, id, &failover, err) < 0)
-        return -1;
-    close(steal_fd(vm_lock));
     if (failover.completed_ms) {
         failover_lock_remove(state_dir, id);
         return 0;

@@ -345,18 +345,11 @@ int live_commit_locked(struct store *store, const char *state_dir, const struct 
 int job_live_commit(struct store *store, const char *state_dir, const struct store_vm *vm,
                     int64_t id, const struct live_committing *how, struct error **err)
 {
-    CLEANUP_CLOSE int vm_lock = failover_lock_vm(state_dir, vm, err);
-    CLEANUP_CLOSE int lock = -1;
     struct store_failover failover;
+    CLEANUP_CLOSE int lock = failover_take(store, state_dir, vm, id, "commit it", &failover, err);
 
-    if (vm_lock < 0 || store_failover_get(store, id, &failover, err) < 0)
+    if (lock < 0)
         return -1;
-    if (!failover_is_here(&failover))
-        return error_set(err, "it was made on host %s; commit it there", failover.host);
-    lock = failover_lock(state_dir, id, err);
-    if (lock < 0 || store_failover_get(store, id, &failover, err) < 0)
-        return -1;
-    close(steal_fd(vm_lock));
     if (strcmp(failover.state, LIVE_UP) != 0 && strcmp(failover.state, LIVE_COMMITTING) != 0)
         return error_set(err, "failover %" PRId64 " of %s is at: %s; `vmferry recover %s` first",
                          id, vm->name, failover.state, vm->name);
