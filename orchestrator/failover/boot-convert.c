@@ -6,10 +6,13 @@
 #include "convert/convert.h"
 #include "failover/boot.h"
 #include "failover/job.h"
+#include "say.h"
 
-static void say_line(void *opaque, const char *line)
+static void pass_on(void *opaque, const char *line)
 {
-    boot_say(opaque, "%s", line);
+    const struct boot *boot = opaque;
+
+    say_line(boot->options->say, "%s", line);
 }
 
 static int list_disks(const struct boot *boot, struct convert_disk **disks, struct error **err)
@@ -63,7 +66,7 @@ int boot_convert(struct boot *boot, struct error **err)
         .directory = directory,
         .log = log,
         .cancel = options->cancel,
-        .say = say_line,
+        .say = pass_on,
         .opaque = boot,
     };
     struct convert_result result;
@@ -78,8 +81,8 @@ int boot_convert(struct boot *boot, struct error **err)
                    ? -1
                    : error_append(err, "to boot it as it is: --conversion=none");
     if (result.needed)
-        boot_say(boot, "%s was converted by %s in %.1f s: %s", boot->vm->name, result.engine,
-                 result.seconds, result.why);
+        say_line(boot->options->say, "%s was converted by %s in %.1f s: %s", boot->vm->name,
+                 result.engine, result.seconds, result.why);
     keep(boot, &result, log);
     return 0;
 }

@@ -8,6 +8,7 @@
 #include "failover/guest.h"
 #include "failover/overdue.h"
 #include "progress.h"
+#include "say.h"
 
 #define LIBVIRT_LATE_S 5 /* more than one look takes */
 #define RECONNECT_S    30
@@ -74,9 +75,9 @@ static int watch(struct boot *boot, struct error **err)
     struct evidence *evidence = &boot->result->evidence;
     double before_s = before_watch(boot);
 
-    boot_say(boot, "%s runs as domain %s (%s); waiting at most %u s for %s%s", boot->vm->name,
-             boot->result->failover.domain_name, boot->result->virt_type, options->timeout_s,
-             boot->expects ? "its console to say " : "its guest agent",
+    say_line(boot->options->say, "%s runs as domain %s (%s); waiting at most %u s for %s%s",
+             boot->vm->name, boot->result->failover.domain_name, boot->result->virt_type,
+             options->timeout_s, boot->expects ? "its console to say " : "its guest agent",
              boot->expects ? options->expect : "");
     for (;;) {
         struct overdue late;
@@ -149,7 +150,7 @@ static int run_checks(struct boot *boot, struct error **err)
         return 0;
     if (boot_set_state(boot, FAILOVER_CHECKING, err) < 0)
         return -1;
-    boot_say(boot, "%s booted in %.1f s; %zu check%s, at most %u s", boot->vm->name,
+    say_line(boot->options->say, "%s booted in %.1f s; %zu check%s, at most %u s", boot->vm->name,
              result->evidence.seconds, options->checks->count,
              options->checks->count == 1 ? "" : "s", options->check_timeout_s);
     failed = checks_run(options->checks, &place, options->check_timeout_s, options->cancel,
@@ -178,7 +179,7 @@ int boot_watch(struct boot *boot, struct error **err)
         if (pictures_end(&boot->pictures, result->evidence.seconds, &none) == 0)
             failover_screen(boot->state_dir, result->failover.id, result->screen);
         else
-            boot_say(boot, "no picture of the screen: %s", error_message(none));
+            say_line(boot->options->say, "no picture of the screen: %s", error_message(none));
     }
     if (run_checks(boot, err) < 0)
         return -1;

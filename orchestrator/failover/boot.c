@@ -1,7 +1,6 @@
 /* Booting a restore point, step by step; see boot.h. */
 #include "failover/boot.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +11,7 @@
 #include "failover/storage.h"
 #include "process.h"
 #include "progress.h"
+#include "say.h"
 
 #define QEMU_IMG_TIMEOUT_MS 60000
 #define STEP_LATE_S         15 /* libvirt works, but nobody sees it */
@@ -26,19 +26,6 @@ void boot_free(struct boot *boot)
     pictures_free(&boot->pictures);
     json_object_put(boot->checks);
     json_object_put(boot->more);
-}
-
-void boot_say(const struct boot *boot, const char *fmt, ...)
-{
-    char line[512];
-    va_list args;
-
-    if (!boot->options->say)
-        return;
-    va_start(args, fmt);
-    vsnprintf(line, sizeof line, fmt, args);
-    va_end(args);
-    boot->options->say(line);
 }
 
 int boot_compile(struct boot *boot, struct error **err)
@@ -287,6 +274,7 @@ void boot_take_back(struct boot *boot, const struct error *why)
 
     snprintf(failover->error, sizeof failover->error, "%s", error_message(why));
     if (failover_undo(boot->store, boot->state_dir, failover, &err) < 0)
-        boot_say(boot, "could not remove all of it, `vmferry failover rollback` will: %s",
+        say_line(boot->options->say,
+                 "could not remove all of it, `vmferry failover rollback` will: %s",
                  error_message(err));
 }

@@ -92,6 +92,4 @@ int boot_watch(struct boot *boot, struct error **err);
 /* The verdict, pictures, and what the guest says, in the row's evidence. */
 int boot_keep_evidence(struct boot *boot, struct error **err);
 
-void boot_say(const struct boot *boot, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
 #endif

@@ -4,6 +4,7 @@
 
 #include "failover/boot.h"
 #include "failover/job.h"
+#include "say.h"
 
 static int audit(const struct boot *boot, struct error **err)
 {
@@ -85,8 +86,8 @@ int failover_test(struct store *store, const char *state_dir, const struct store
     if (lock < 0)
         return -1;
     if (boot.plan.hardware.tpm)
-        boot_say(
-            &boot,
+        say_line(
+            boot.options->say,
             "%s has a TPM: the test gets a new, empty one; the secrets in the source's do not move "
             "(BitLocker asks for its recovery key)",
             vm->name);

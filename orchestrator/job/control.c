@@ -2,28 +2,13 @@
 #include "job/control.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <string.h>
 
 #include "job/connect.h"
 #include "job/takeover.h"
+#include "say.h"
 
 #define LOOK_US 200000
-
-static void say(const struct control_options *options, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-static void say(const struct control_options *options, const char *fmt, ...)
-{
-    char text[2048];
-    va_list args;
-
-    if (!options->say)
-        return;
-    va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    options->say(options->opaque, text);
-}
 
 static int refuse_over(const struct store_job *job, struct error **err)
 {
@@ -64,7 +49,7 @@ int job_remove_snapshots(struct store *store, const char *state_dir, const struc
     from.settings.opaque = options->opaque;
     if (connection_open(store, vm->source_id, state_dir, &from, &unreachable) < 0) {
         *left += 1;
-        say(options, "'%s': %s", vm->name, error_message(unreachable));
+        say_with(options, "'%s': %s", vm->name, error_message(unreachable));
         return 0;
     }
     for (char *name = strtok_r(names, " ", &save); name; name = strtok_r(NULL, " ", &save)) {
@@ -73,8 +58,8 @@ int job_remove_snapshots(struct store *store, const char *state_dir, const struc
         if (from.source->kind->thaw &&
             from.source->kind->thaw(from.source, vm->uuid, name, &problem) < 0) {
             *left += 1;
-            say(options, "'%s': snapshot %s of job %" PRId64 ": %s", vm->name, name, job->id,
-                error_message(problem));
+            say_with(options, "'%s': snapshot %s of job %" PRId64 ": %s", vm->name, name, job->id,
+                     error_message(problem));
             continue;
         }
         strike(standing, name);
@@ -82,7 +67,7 @@ int job_remove_snapshots(struct store *store, const char *state_dir, const struc
             store_audit(store, "snapshot removed", vm->uuid, name, NULL, err) < 0)
             return -1;
         *removed += 1;
-        say(options, "'%s': snapshot %s of job %" PRId64 " is gone", vm->name, name, job->id);
+        say_with(options, "'%s': snapshot %s of job %" PRId64 " is gone", vm->name, name, job->id);
     }
     return 0;
 }
@@ -183,8 +168,8 @@ int job_lay_down(struct store *store, const char *state_dir, struct claim *claim
         job_remove_snapshots(store, state_dir, &vm, &claim->job, options, &removed, &left, err) < 0)
         return -1;
     if (left)
-        say(options, "%u snapshot%s of '%s' may still stand: `vmferry recover` tries again", left,
-            left == 1 ? "" : "s", vm.name);
+        say_with(options, "%u snapshot%s of '%s' may still stand: `vmferry recover` tries again",
+                 left, left == 1 ? "" : "s", vm.name);
     return claim_end_with(claim, store, status, paused_by, reason, lay_down, &end, err);
 }
 
@@ -240,7 +225,7 @@ static int ask_worker(struct store *store, int64_t job_id, const char *wanted,
         if (asking.asked && !said) {
             char owner[OWNER_TEXT];
 
-            say(options, "job %" PRId64 ": waiting for %s", job_id, owner_text(job, owner));
+            say_with(options, "job %" PRId64 ": waiting for %s", job_id, owner_text(job, owner));
             said = true;
         }
         if (is_cancelled(options))

@@ -1,30 +1,14 @@
 /* Undoing live failovers, and going on with those of dead processes; see live.h, live-parts.h. */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "failover/job.h"
 #include "job/live-commit.h"
 #include "job/live-parts.h"
+#include "say.h"
 
 #define SETTLE_MOST_S 60
-
-static void say(void (*listener)(const char *line), const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void say(void (*listener)(const char *line), const char *fmt, ...)
-{
-    char line[1024];
-    va_list args;
-
-    if (!listener)
-        return;
-    va_start(args, fmt);
-    vsnprintf(line, sizeof line, fmt, args);
-    va_end(args);
-    listener(line);
-}
 
 int live_wishes_write(struct store *store, int64_t id, const struct live_wishes *wishes,
                       struct error **err)
@@ -136,7 +120,7 @@ int live_undo(struct store *store, const char *state_dir, const struct store_vm 
         check_gone(failover, err) < 0)
         return -1;
     if (how->power_on) {
-        say(how->say, "powering the source on");
+        say_line(how->say, "powering the source on");
         if (live_source_power_on(&from, settle, err) < 0)
             return error_prefix(err, "the target is gone, but the source is not powered on");
     }
@@ -218,7 +202,7 @@ static int power_on_or_say(const struct live_source *from, const char *source_wa
         return error_prefix(&why, "the source can't be powered on, so the target stays "
                                   "(--leave-off goes back all the same)"),
                error_move(err, &why);
-    say(from->say, "the source has to be powered on by you: %s", error_message(why));
+    say_line(from->say, "the source has to be powered on by you: %s", error_message(why));
     *power_on = false;
     return 0;
 }
@@ -332,10 +316,10 @@ static void look_at_source(const struct recovering *r, const struct store_failov
     if (live_source_power(&from, &power, &ignored) < 0 || power == POWER_OFF)
         return;
     r->done->alarms++;
-    say(r->say,
-        "ALARM: '%s' runs here as domain %s (failover %" PRId64 "), and its source is powered on, "
-        "too: power one of them off at once",
-        r->vm->name, failover->domain_name, failover->id);
+    say_line(r->say,
+             "ALARM: '%s' runs here as domain %s (failover %" PRId64 "), and its source is powered "
+             "on, too: power one of them off at once",
+             r->vm->name, failover->domain_name, failover->id);
     snprintf(subject, sizeof subject, "failover %" PRId64, failover->id);
     store_audit_vm(r->store, r->vm->id, "failover alarm", subject, NULL,
                    "the source is powered on beside the target", &ignored);
@@ -391,8 +375,8 @@ static int recover_locked(const struct recovering *r, struct store_failover *fai
     }
     if (up) {
         r->done->finished++;
-        say(r->say, "'%s': live failover %" PRId64 " is finished: it runs as domain %s",
-            r->vm->name, failover->id, failover->domain_name);
+        say_line(r->say, "'%s': live failover %" PRId64 " is finished: it runs as domain %s",
+                 r->vm->name, failover->id, failover->domain_name);
         return 0;
     }
     if (is_at(failover, LIVE_SHUTTING))
@@ -403,8 +387,8 @@ static int recover_locked(const struct recovering *r, struct store_failover *fai
     if (live_undo(r->store, r->state_dir, r->vm, failover, &how, err) < 0)
         return -1;
     r->done->undone++;
-    say(r->say, "'%s': live failover %" PRId64 ", whose process died, is undone%s", r->vm->name,
-        failover->id, how.power_on ? "; the source is powered on" : "");
+    say_line(r->say, "'%s': live failover %" PRId64 ", whose process died, is undone%s",
+             r->vm->name, failover->id, how.power_on ? "; the source is powered on" : "");
     return 0;
 }
 
@@ -460,7 +444,7 @@ int job_live_recover(struct store *store, const char *state_dir, const struct st
         if (store_vm_get(store, open[i].vm_id, &vm, &one) < 0 ||
             recover_one(&r, &open[i], &one) < 0) {
             error_prefix(&one, "live failover %" PRId64, open[i].id);
-            say(listener, "%s", error_message(one));
+            say_line(listener, "%s", error_message(one));
             error_clear(&last);
             last = steal_ptr(one);
         }

@@ -15,6 +15,7 @@
 #include "json-writer.h"
 #include "replica/images-lock.h"
 #include "replica/volume.h"
+#include "say.h"
 
 struct committing {
     struct store *store;
@@ -30,16 +31,6 @@ static void free_committing(struct committing *c)
 {
     json_object_put(c->files);
     json_object_put(c->bases);
-}
-
-static void say(const struct committing *c, const char *text, const char *more)
-{
-    char line[1024];
-
-    if (!c->how->say)
-        return;
-    snprintf(line, sizeof line, "%s%s", text, more);
-    c->how->say(line);
 }
 
 /* ---- 1 ---- */
@@ -245,10 +236,11 @@ static void retire_source(const struct committing *c)
              c->failover->id, time_rfc3339(time, c->failover->created_ms), c->failover->domain_name,
              c->failover->host);
     if (strcmp(c->failover->source_was, LIVE_WAS_LOST) == 0)
-        say(c, "the source was lost: when it comes back, do not power it on", "");
+        say_line(c->how->say, "the source was lost: when it comes back, do not power it on");
     else if (live_source_retire(&from, name, note, &err) < 0)
-        say(c, "the source could not be renamed, do that by hand, and leave it off: ",
-            error_message(err));
+        say_line(c->how->say,
+                 "the source could not be renamed, do that by hand, and leave it off: %s",
+                 error_message(err));
 }
 
 static int end(struct store *store, void *opaque, struct error **err)

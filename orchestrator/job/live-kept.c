@@ -3,13 +3,13 @@
 
 #include <inttypes.h>
 #include <limits.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "failover/job.h"
 #include "process.h"
 #include "replica/images-lock.h"
+#include "say.h"
 
 /* qemu-img names the new backing file last, so that a crash leaves the image as it was. */
 static int part_image(const char *path, atomic_int *cancel, struct error **err)
@@ -48,7 +48,6 @@ int live_kept_part(struct store *store, const char *state_dir, const struct stor
 {
     CLEANUP_FREE struct store_failover *list = NULL;
     CLEANUP_CLOSE int images = -1;
-    char line[128];
     size_t count;
 
     if (store_failovers(store, vm->id, false, &list, &count, err) < 0)
@@ -56,10 +55,7 @@ int live_kept_part(struct store *store, const char *state_dir, const struct stor
     for (size_t i = 0; i < count; i++) {
         if (strcmp(list[i].state, FAILOVER_KEPT) != 0 || !list[i].point_id)
             continue;
-        snprintf(line, sizeof line, "what failover %" PRId64 " kept gets disks that stand alone",
-                 list[i].id);
-        if (say)
-            say(line);
+        say_line(say, "what failover %" PRId64 " kept gets disks that stand alone", list[i].id);
         if ((images < 0 && images_lock(state_dir, vm, IMAGES_READ, &images, err) < 0) ||
             part(store, state_dir, &list[i], cancel, err) < 0)
             return error_prefix(err,

@@ -2,11 +2,11 @@
 #include "job/live-source.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "job/connect.h"
+#include "say.h"
 
 #define POLL_MS    500
 #define PATIENCE_S 60 /* with a source that does not answer while it is waited for */
@@ -24,12 +24,6 @@ static void pause_ms(long ms)
     const struct timespec pause = { ms / 1000, ms % 1000 * 1000000 };
 
     nanosleep(&pause, NULL);
-}
-
-static void say(const struct live_source *from, const char *line)
-{
-    if (from->say)
-        from->say(line);
 }
 
 static bool is_cancelled(const struct live_source *from)
@@ -150,7 +144,7 @@ static int pull_plug(const struct live_source *from, struct error **err)
     CLEANUP(connection_close) struct connection connection = { .settings.cancel = from->cancel };
     bool off;
 
-    say(from, "powering the source off");
+    say_line(from->say, "powering the source off");
     if (open_source(from, &connection, err) < 0 ||
         connection.source->kind->power_off(connection.source, from->vm->uuid, err) < 0)
         return -1;
@@ -165,7 +159,6 @@ int live_source_shut_down(const struct live_source *from, unsigned timeout_s, bo
 {
     CLEANUP_ERROR struct error *why = NULL;
     bool asked, off = false;
-    char line[256];
 
     if (ask_guest(from, &asked, &why) < 0)
         return error_move(err, &why);
@@ -174,9 +167,8 @@ int live_source_shut_down(const struct live_source *from, unsigned timeout_s, bo
     if (off)
         return 0;
     if (may_power_off) {
-        snprintf(line, sizeof line, "the guest %s",
+        say_line(from->say, "the guest %s",
                  asked ? "has not shut down in time" : "can't be asked to shut down");
-        say(from, line);
         return pull_plug(from, err);
     }
     if (!asked) {

@@ -8,6 +8,7 @@
 #include "failover/job.h"
 #include "job/live-parts.h"
 #include "job/preflight.h"
+#include "say.h"
 
 #define ROUNDS_MOST 5 /* of syncs ahead: a guest that writes all the time never gets done */
 
@@ -40,7 +41,7 @@ static int check(struct live *live, struct error **err)
     if (live_check(live, &findings, err) < 0 || refuse_blockers(live, &findings, err) < 0)
         return -1;
     for (size_t i = 0; i < findings.count; i++)
-        boot_say(&live->boot, "%s: %s", findings.list[i].check, findings.list[i].text);
+        say_line(live->boot.options->say, "%s: %s", findings.list[i].check, findings.list[i].text);
     return live_estimate(live->boot.store, live->boot.vm->id, &live->estimate, err);
 }
 
@@ -117,7 +118,8 @@ static int sync_ahead(struct live *live, struct error **err)
         if (sync_once(live, err) < 0)
             return -1;
         downtime = live_estimate_downtime(&live->estimate, live->synced.seconds);
-        boot_say(&live->boot, "synced ahead in %.1f s: point %u; about %.0f s of downtime to come",
+        say_line(live->boot.options->say,
+                 "synced ahead in %.1f s: point %u; about %.0f s of downtime to come",
                  live->synced.seconds, live->synced.point, downtime);
         if (!most || downtime <= most)
             return 0;
@@ -149,7 +151,7 @@ static int shut_down(struct live *live, struct error **err)
     if (live_check_off(&live->from, live->source_was, err) < 0)
         return -1;
     live->off_ms = store_now_ms();
-    boot_say(&live->boot, "the source is off%s",
+    say_line(live->boot.options->say, "the source is off%s",
              strcmp(live->source_was, LIVE_WAS_VOUCHED) == 0 ? ", as you said" : ": confirmed");
     return 0;
 }
@@ -160,7 +162,7 @@ static int final_sync(struct live *live, struct error **err)
         return -1;
     live->synced_ms = store_now_ms();
     row_of(live)->replication_job_id = live->synced.job_id;
-    boot_say(&live->boot, "last sync in %.1f s: point %u", live->synced.seconds,
+    say_line(live->boot.options->say, "last sync in %.1f s: point %u", live->synced.seconds,
              live->synced.point);
     return 0;
 }
@@ -317,7 +319,7 @@ int job_live(struct store *store, const char *state_dir, const struct store_vm *
     if (lock < 0)
         return -1;
     if (live.boot.plan.hardware.tpm)
-        boot_say(&live.boot,
+        say_line(live.boot.options->say,
                  "%s has a TPM: it gets a new, empty one; the secrets in the source's do not move "
                  "(BitLocker asks for its recovery key)",
                  vm->name);

@@ -2,13 +2,13 @@
 #include "job/recover.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <string.h>
 
 #include "job/control.h"
 #include "job/retire-steps.h"
 #include "job/retire.h"
 #include "job/sweep.h"
+#include "say.h"
 
 struct recovery {
     struct store *store;
@@ -16,21 +16,6 @@ struct recovery {
     const struct recover_options *options;
     struct recover_result *result;
 };
-
-static void say(const struct recovery *recovery, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-static void say(const struct recovery *recovery, const char *fmt, ...)
-{
-    char text[2048];
-    va_list args;
-
-    if (!recovery->options->say)
-        return;
-    va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    recovery->options->say(recovery->options->opaque, text);
-}
 
 /* The operator paused a merge: it is not gone on with behind their back. */
 static int is_held(const struct recovery *recovery, const struct store_vm *vm, bool *held,
@@ -45,10 +30,10 @@ static int is_held(const struct recovery *recovery, const struct store_vm *vm, b
             strcmp(job.paused_by, "operator") == 0;
     if (*held) {
         recovery->result->paused++;
-        say(recovery,
-            "'%s': job %" PRId64 " (merge) was paused by the operator: `vmferry job resume "
-            "%" PRId64 "` goes on with it",
-            vm->name, job.id, job.id);
+        say_with(recovery->options,
+                 "'%s': job %" PRId64 " (merge) was paused by the operator: `vmferry job resume "
+                 "%" PRId64 "` goes on with it",
+                 vm->name, job.id, job.id);
     }
     return 0;
 }
@@ -62,13 +47,13 @@ static void finish_points(struct recovery *recovery, const struct store_vm *vm)
     if (job_retire_finish(recovery->store, recovery->state_dir, vm, recovery->options->cancel,
                           &count, &problem) < 0) {
         recovery->result->going++;
-        say(recovery, "'%s': %s", vm->name, error_message(problem));
+        say_with(recovery->options, "'%s': %s", vm->name, error_message(problem));
         return;
     }
     recovery->result->retired += (unsigned)count;
     if (count)
-        say(recovery, "'%s': %zu restore point%s deleted, as was begun", vm->name, count,
-            count == 1 ? "" : "s");
+        say_with(recovery->options, "'%s': %zu restore point%s deleted, as was begun", vm->name,
+                 count, count == 1 ? "" : "s");
 }
 
 /* Go on with the VM's job, in this process. */
@@ -78,22 +63,24 @@ static void run_on(struct recovery *recovery, const struct store_vm *vm,
     CLEANUP_REPLICATE_RESULT struct replicate_result run = { 0 };
     CLEANUP_ERROR struct error *problem = NULL;
 
-    say(recovery, "'%s': going on with job %" PRId64 ", whose worker has died", vm->name, job->id);
+    say_with(recovery->options, "'%s': going on with job %" PRId64 ", whose worker has died",
+             vm->name, job->id);
     if (job_resume(recovery->store, recovery->state_dir, job->id, recovery->options->run, &run,
                    &problem) == 0) {
         recovery->result->resumed++;
-        say(recovery, "'%s': job %" PRId64 " has completed, restore point %u", vm->name, job->id,
-            run.point);
+        say_with(recovery->options, "'%s': job %" PRId64 " has completed, restore point %u",
+                 vm->name, job->id, run.point);
     } else if (problem->errnum == EBUSY) {
         recovery->result->running++;
-        say(recovery, "%s", error_message(problem));
+        say_with(recovery->options, "%s", error_message(problem));
     } else if (problem->kind == ERROR_PAUSED) {
         recovery->result->paused++;
-        say(recovery, "'%s': job %" PRId64 " is paused: %s", vm->name, job->id,
-            error_message(problem));
+        say_with(recovery->options, "'%s': job %" PRId64 " is paused: %s", vm->name, job->id,
+                 error_message(problem));
     } else {
         recovery->result->unfinished++;
-        say(recovery, "'%s': job %" PRId64 ": %s", vm->name, job->id, error_message(problem));
+        say_with(recovery->options, "'%s': job %" PRId64 ": %s", vm->name, job->id,
+                 error_message(problem));
     }
 }
 
@@ -117,8 +104,8 @@ static int lay_down(struct recovery *recovery, const struct store_vm *vm,
         return -1;
     if (replication)
         recovery->result->paused++;
-    say(recovery, "'%s': job %" PRId64 " is %s: its worker died", vm->name, job->id,
-        replication ? "paused" : "ended");
+    say_with(recovery->options, "'%s': job %" PRId64 " is %s: its worker died", vm->name, job->id,
+             replication ? "paused" : "ended");
     return 0;
 }
 
@@ -136,7 +123,7 @@ static int recover_job(struct recovery *recovery, const struct store_vm *vm, boo
     *busy = found && claim_is_alive(&job, now);
     if (*busy) {
         recovery->result->running++;
-        say(recovery, "'%s' is being worked on by job %" PRId64, vm->name, job.id);
+        say_with(recovery->options, "'%s' is being worked on by job %" PRId64, vm->name, job.id);
         return 0;
     }
     if (!found)

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "say.h"
 #include "source/vsphere/pending.h"
 #include "source/vsphere/read.h"
 
@@ -81,12 +82,6 @@ int snapshot_find(const struct snapshot_vm *vm, const char *name, struct moref *
     return 0;
 }
 
-static void say(const struct snapshot_vm *vm, const char *text)
-{
-    if (vm->settings->say)
-        vm->settings->say(vm->settings->opaque, text);
-}
-
 static int run_task(const struct snapshot_vm *vm, const struct moref *self, const char *op,
                     const char *arguments, struct moref *result, struct error **err)
 {
@@ -148,15 +143,11 @@ static int remove_all(const struct snapshot_vm *vm, const char *name, bool *unkn
             return problem ? error_move(err, &problem)
                            : error_set(err, "vSphere says that it was removed, and still lists it");
     }
-    if (problem && !*unknown) {
-        char text[700];
-
-        snprintf(text, sizeof text,
+    if (problem && !*unknown)
+        say_with(vm->settings,
                  "snapshot '%s' of VM %s is gone, but vSphere could not merge its files: "
                  "consolidate the VM's disks (%.300s)",
                  name, vm->name, error_message(problem));
-        say(vm, text);
-    }
     return 0;
 }
 
@@ -233,15 +224,12 @@ static bool is_quiesce_failure(const struct snapshot_vm *vm, const struct error 
 static int fall_back(const struct snapshot_vm *vm, const struct freeze_wishes *wishes,
                      struct moref *snapshot, struct error **problem, struct error **err)
 {
-    char text[700];
-
     if (wishes->quiesce != QUIESCE_AUTO || !is_quiesce_failure(vm, *problem))
         return error_move(err, problem);
-    snprintf(text, sizeof text,
+    say_with(vm->settings,
              "the guest of VM %s could not be quiesced (%.400s): the snapshot is taken without, as "
              "after a power cut",
              vm->name, error_message(*problem));
-    say(vm, text);
     return snapshot_remove(vm, wishes->snapshot, err) < 0
                ? -1
                : start_create(vm, wishes, false, snapshot, err);

@@ -4,6 +4,7 @@
  * and the servers of its disks. */
 #include <string.h>
 
+#include "say.h"
 #include "source/vsphere/changes.h"
 #include "source/vsphere/inventory.h"
 #include "source/vsphere/pending.h"
@@ -32,12 +33,6 @@ struct vsphere {
 static struct vsphere *of(struct source *source)
 {
     return (struct vsphere *)source; /* its first member */
-}
-
-static void say(const struct vsphere *v, const char *text)
-{
-    if (v->settings->say)
-        v->settings->say(v->settings->opaque, text);
 }
 
 static void close_vsphere(struct source *source)
@@ -160,7 +155,7 @@ static int enable_tracking(struct source *source, const struct vm_spec *spec, co
         return 0;
     if (snapshot_enable_tracking(&vm, snapshot, err) < 0)
         return -1;
-    say(v, "change tracking is on");
+    say_with(v->settings, "change tracking is on");
     return 0;
 }
 
@@ -286,16 +281,14 @@ static int serve(struct source *source, const struct vm_spec *spec, struct spec_
                                  .frozen = devices_disk(&v->devices, disk->key),
                                  .vm = &v->vm.ref,
                                  .snapshot = &v->snapshot };
-    char said[1024], text[1100];
+    char said[1024];
 
     if (!wanted.frozen)
         return error_set(err, "the snapshot does not hold this disk");
     if (start_serving(v, &wanted, said, err) < 0)
         return -1;
-    if (said[0]) {
-        snprintf(text, sizeof text, "disk-%d: %s", disk->key, said);
-        say(v, text);
-    }
+    if (said[0])
+        say_with(v->settings, "disk-%d: %s", disk->key, said);
     return 0;
 }
 
