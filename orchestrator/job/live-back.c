@@ -227,8 +227,13 @@ int job_live_rollback(struct store *store, const char *state_dir, const struct s
         return error_set(err, "it was made on host %s; run the rollback there", failover.host);
     lock = failover_lock(state_dir, id, err);
     if (lock < 0 || store_failover_get(store, id, &failover, err) < 0 ||
-        refuse_committed(&failover, vm, err) < 0 ||
-        power_on_or_say(&from, failover.source_was, &how.power_on, err) < 0)
+        refuse_committed(&failover, vm, err) < 0)
+        return -1;
+    if (failover.completed_ms) { /* by another one, which was waited for */
+        failover_lock_remove(state_dir, id);
+        return 0;
+    }
+    if (power_on_or_say(&from, failover.source_was, &how.power_on, err) < 0)
         return -1;
     /* One that never came up has nothing that is worth to be kept. */
     if (strcmp(failover.state, LIVE_UP) != 0 && strcmp(failover.state, FAILOVER_ROLLING_BACK) != 0)

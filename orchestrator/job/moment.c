@@ -105,7 +105,7 @@ static int try_adopt(struct sync *sync, struct leftover *left, struct error **er
     if (!stands || !goes_on(sync))
         return 0;
     left->adopted = sync->adopted = true;
-    memcpy(sync->job.snapshot, left->name, sizeof sync->job.snapshot);
+    snprintf(sync->job.snapshot, sizeof sync->job.snapshot, "%s", left->name);
     log_notice("job", "going on with snapshot %s, which an earlier run left", left->name);
     return 0;
 }
