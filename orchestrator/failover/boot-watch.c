@@ -48,7 +48,7 @@ static int reconnect(struct boot *boot, struct error **err)
     int64_t until = progress_now_ns() + RECONNECT_S * INT64_C(1000000000);
     atomic_int *cancel = boot->options->cancel;
 
-    boot_say(boot, "the connection to libvirt was lost: connecting again");
+    say_line(boot->options->say, "the connection to libvirt was lost: connecting again");
     for (;;) {
         CLEANUP_ERROR struct error *why = NULL;
 
