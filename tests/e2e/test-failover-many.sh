@@ -4,44 +4,20 @@
 # whose process died.
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
-export VMFERRY_DEMO=$tmp/demo VMFERRY_VIRT_TYPE=qemu
-# shellcheck source=scripts/demo-lib.sh
-. "$top/scripts/demo-lib.sh"
-[ "$(id -u)" = 0 ] || skip_all "needs root, for libvirt's system daemon"
-[ -z "${SANITIZE:-}" ] || [ -x "$top/build/vmferry" ] || skip_all "needs a plain build beside this one"
+# shellcheck source=tests/e2e/failovers.sh
+. "$(dirname "$0")/failovers.sh"
 
-# As in test-failover.sh: an nbdkit could not load modules that need a sanitizer's library.
-replicate() { # VM
-    local vmferry=vmferry
-    [ -z "${SANITIZE:-}" ] || vmferry=$top/build/vmferry
-    "$vmferry" replicate "$1" --progress=none >/dev/null 2>&1
-}
-
-mkdir -p "$demo" "$tmp/vms"
-start_libvirt
-at_exit "stop_libvirt"
-at_exit "for vm in one two many; do vmferry failover rollback \$vm; done"
-
-vms=0
-add_vm() { # NAME DISKS NICS MORE
-    local name=$1 uuid disks='' nics='' i
-    vms=$((vms + 1))
-    uuid=$(printf '5c0ffee5-0000-4000-8000-%04d%08d' $vms $$)
+add_empty_vm() { # NAME DISKS NICS MORE
+    local files=() i
     for ((i = 0; i < $2; i++)); do
-        truncate -s 64K "$tmp/$name.$i"
-        disks+="${disks:+,}{ \"key\": $((2000 + i)), \"unit\": $i, \"capacity\": 65536,
-            \"backing_uuid\": \"$name-$i\", \"file\": \"$tmp/$name.$i\" }"
+        files+=("$tmp/$1.$i")
     done
-    for ((i = 0; i < $3; i++)); do
-        nics+="${nics:+,}{ \"mac\": \"52:54:00:77:$(printf %02x:%02x $vms "$i")\", \"network\": \"LAN\" }"
-    done
-    jq -n --arg name "$name" --arg uuid "$uuid" --argjson disks "[$disks]" --argjson nics "[$nics]" \
-        --argjson more "${4:-{\}}" '{$uuid, $name, firmware: "bios", cpus: 1, memory: 67108864,
-            $disks, $nics} + $more' >"$tmp/vms/$name.json"
+    truncate -s 64K "${files[@]}"
+    add_vm "$1" "$3" "${4:-{\}}" "${files[@]}"
 }
-add_vm one 1 1
-add_vm two 2 1
-add_vm many 60 10 '{ "firmware": "uefi", "secure_boot": true, "tpm": true, "os": "windows", "cpus": 8, "cores": 2 }'
+add_empty_vm one 1 1
+add_empty_vm two 2 1
+add_empty_vm many 60 10 '{ "firmware": "uefi", "secure_boot": true, "tpm": true, "os": "windows", "cpus": 8, "cores": 2 }'
 vmferry source add nbd test --file "$tmp/vms" >/dev/null
 for vm in one two many; do
     replicate $vm
@@ -54,24 +30,6 @@ start_test() { # VM OPTIONS…
 
 open_tests() {
     vmferry failover list --json | jq '[.[] | select(.completed_ms == 0)] | length'
-}
-
-left_behind() {
-    local ids
-    ids=$(vmferry failover list --json | jq -r '[.[].domain_uuid[:8]] | join("|")')
-    find "$VMFERRY_STATE/failovers" -name '*.qcow2' -o -name lock
-    {
-        virsh --quiet list --all --name
-        virsh --quiet net-list --all --name
-        ip -brief link
-        compgen -G '/var/lib/libvirt/qemu/nvram/*'
-        for domain in /var/lib/libvirt/swtpm/*; do
-            vmferry failover list --json | jq -e --arg uuid "${domain##*/}" 'any(.domain_uuid == $uuid)' \
-                >/dev/null && echo "vmferry-test-$(basename "$domain")"
-        done
-        pgrep -a qemu-system
-        pgrep -a dnsmasq
-    } | grep -E "(vmferry-test|vft)-(${ids:-none})"
 }
 
 # What libvirt's driver says of it, which knows more than the schema does.
@@ -200,7 +158,7 @@ domain=$(vmferry failover show two --json | jq -r .domain)
 is "$(virsh domstate "$domain" | head -n 1)" running "a test runs by another host's libvirt"
 is "$(virsh dumpxml "$domain" | grep -c fdgroup)" 0 "which opens the images by their paths"
 is "$(stat -c %u:%g "/proc/$(pgrep -f "guest=$domain,")")" "$(id -u):$(id -g)" "as the user whose they are"
-is "$(virsh --quiet pool-list --all --name | grep -c vmferry)" 0 "no storage pool is left"
+is "$(virsh --quiet pool-list --all --name | grep -c vmferry-look-)" 0 "no storage pool is left"
 ok vmferry failover rollback two -- "it is rolled back"
 is "$(images)" "$(cat "$tmp/before")" "no image has another owner or mode"
 is "$(left_behind)" "" "nothing is left"
@@ -226,6 +184,6 @@ with_other "$base" "$tmp/other" \
     status=0 || status=$?
 is "$status" 1 "an image that is another file there is refused"
 like "$(cat "$tmp/err")" "is another file" "which is said"
-is "$(virsh --quiet pool-list --all --name | grep -c vmferry) $(left_behind)" "0 " "nothing is left"
+is "$(virsh --quiet pool-list --all --name | grep -c vmferry-look-) $(left_behind)" "0 " "nothing is left"
 
 done_testing
