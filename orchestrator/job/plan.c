@@ -193,7 +193,8 @@ static bool same_changes(const struct disk_sync *disk)
     return changemap_load(disk->changes, &before, &missing) == 0 &&
            changemap_load(disk->offered->changes, &now, &missing) == 0 &&
            before.count == now.count &&
-           memcmp(before.ranges, now.ranges, now.count * sizeof *now.ranges) == 0;
+           (now.count == 0 || /* no ranges may be NULL */
+            memcmp(before.ranges, now.ranges, now.count * sizeof *now.ranges) == 0);
 }
 
 static bool can_go_on(const struct sync *sync, const struct disk_sync *disk)
