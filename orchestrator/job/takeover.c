@@ -195,6 +195,7 @@ int takeover_point(struct store *store, const char *state_dir, const struct stor
     takeover.anew = calloc(takeover.count ? takeover.count : 1, sizeof *takeover.anew);
     if (!takeover.anew)
         return error_set_errno(err, ENOMEM, "%s", vm->name);
-    memcpy(takeover.anew, takeover.disks, takeover.count * sizeof *takeover.anew);
+    if (takeover.count)
+        memcpy(takeover.anew, takeover.disks, takeover.count * sizeof *takeover.anew);
     return take(&takeover, err);
 }
