@@ -38,6 +38,7 @@ struct opening {
     char *uri;
     virConnectPtr connection;
     char why[1024]; /* libvirt keeps errors by thread */
+    pid_t thread;
     bool over, abandoned;
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -55,9 +56,13 @@ static void free_opening(struct opening *opening)
 static void *open_it(void *opaque)
 {
     struct opening *opening = opaque;
-    virConnectPtr connection = virConnectOpen(opening->uri);
+    virConnectPtr connection;
     bool abandoned;
 
+    pthread_mutex_lock(&opening->lock);
+    opening->thread = gettid();
+    pthread_mutex_unlock(&opening->lock);
+    connection = virConnectOpen(opening->uri);
     pthread_mutex_lock(&opening->lock);
     opening->connection = connection;
     if (!connection)
@@ -89,6 +94,19 @@ static struct opening *start_opening(const char *uri)
     return opening;
 }
 
+/* The ssh that libvirt started would wait for hours, also when vmferry is gone. */
+static void end_children(pid_t thread)
+{
+    char path[64];
+    CLEANUP_FCLOSE FILE *children = NULL;
+    int child;
+
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)thread);
+    children = fopen(path, "re");
+    while (children && fscanf(children, "%d", &child) == 1)
+        kill(child, SIGTERM);
+}
+
 /* True: it is over, and the caller's to free. */
 static bool wait_for(struct opening *opening, unsigned seconds)
 {
@@ -101,6 +119,8 @@ static bool wait_for(struct opening *opening, unsigned seconds)
     while (!opening->over && r == 0)
         r = pthread_cond_clockwait(&opening->wake, &opening->lock, CLOCK_MONOTONIC, &until);
     opening->abandoned = !opening->over;
+    if (opening->abandoned)
+        end_children(opening->thread);
     return opening->over;
 }
 
