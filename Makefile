@@ -4,7 +4,7 @@
 #   make demo       install what is needed, build, and move a real guest
 #   make check      install what is needed and run every test, but for those of the next ones
 #   make check-guests
-#                   what else boots guests: drills, checks, stuck ones, hooks, conversion
+#                   what else boots guests: drills, checks, stuck ones, hooks, other hosts, conversion
 #   make check-galera
 #                   the store on a cluster of three nodes, one of which is killed again and again
 #   make check-kill kill -9 and power cuts, as in check, but more; KILLS=all: at every call
