@@ -36,11 +36,19 @@ void watch_finish(struct watch *watch, enum progress_state state)
     bar_show(watch->bar, watch->row, &watch->meter.record, NULL);
 }
 
+/* timeout(1) and others send one signal to a process and to its group: that is not a second one. */
+#define ONE_SIGNAL_NS 250000000
+
 static atomic_int cancelled;
+static _Atomic int64_t cancelled_ns;
 
 static void on_signal(int number)
 {
-    if (atomic_exchange(&cancelled, number))
+    int64_t first = 0, now = progress_now_ns();
+
+    if (atomic_compare_exchange_strong(&cancelled_ns, &first, now))
+        atomic_store(&cancelled, number);
+    else if (now - first > ONE_SIGNAL_NS)
         _exit(128 + number);
 }
 

@@ -24,7 +24,8 @@ void watch_progress(void *opaque, const struct copy_progress *now);
 void watch_finish(struct watch *watch, enum progress_state state);
 
 /* From now on the first SIGINT, SIGTERM or SIGHUP sets the value behind the pointer,
- * for copy_options.cancel, and a second one ends the program at once. */
+ * for copy_options.cancel, and a second one, a quarter of a second later or more, ends the program
+ * at once. */
 atomic_int *cancel_on_signals(void);
 
 /* auto, json or none, of an option --progress. */

@@ -142,6 +142,24 @@ wait_for 60 test -s "$tmp/out2"
 kill -TERM "$pid"
 wait "$pid"
 is $? 1 "a signal without a journal: failed"
+# Reads that take two seconds are waited for, until somebody asks again.
+background nbdkit --exit-with-parent -f -U "$tmp/slow" --filter=delay pattern 1M rdelay=2
+wait_for 20 test -S "$tmp/slow"
+signals() { # SECONDS: between two of them
+    rm -f "$journal"*
+    vmferry copy --progress=none --resume="$journal" "nbd+unix:///?socket=$tmp/slow" "$tmp/out3" 2>/dev/null &
+    pid=$!
+    wait_for 60 test -s "$tmp/out3"
+    sleep 0.5
+    kill -TERM "$pid"
+    sleep "$1"
+    kill -TERM "$pid"
+    wait "$pid"
+}
+signals 0.01
+is $? 3 "one that comes twice, as from timeout(1), is one signal: paused"
+signals 0.6
+is $? 143 "a second one ends it at once"
 /usr/bin/python3 - "$tmp/stalled" <<'END' &
 import socket, sys, time
 s = socket.socket(socket.AF_UNIX)
