@@ -8,13 +8,18 @@
 
 void table_cell(struct table *table, const char *fmt, ...)
 {
-    char **bigger = reallocarray(table->cells, table->count + 1, sizeof *bigger);
     char *text = NULL;
     va_list args;
 
-    if (!bigger)
-        return;
-    table->cells = bigger;
+    if (table->count == table->room) {
+        size_t room = table->room ? 2 * table->room : 64;
+        char **bigger = reallocarray(table->cells, room, sizeof *bigger);
+
+        if (!bigger)
+            return;
+        table->cells = bigger;
+        table->room = room;
+    }
     va_start(args, fmt);
     if (vasprintf(&text, fmt, args) < 0)
         text = NULL;

@@ -18,7 +18,7 @@ struct table {
     const char *const *heads;
     size_t columns;
     char **cells; /* row after row */
-    size_t count;
+    size_t count, room;
 };
 
 #define TABLE(...)                                                                                 \

@@ -13,7 +13,7 @@
 
 #define READY_MS 30000 /* a chain of many images, on a busy machine */
 #define LOOK_NS  2000000L
-#define END_MS   60000 /* the caches go to the image */
+#define END_MS   600000 /* the caches go to the image, on a disk that may be busy */
 
 /* argv of a program, as it grows; all strings are its own. */
 struct words {
@@ -223,7 +223,7 @@ static int end_process(struct view *view, struct error **err)
     kill(pid, SIGTERM);
     if (process_wait(pid, END_MS, &status, err) < 0) {
         process_stop(pid, 0);
-        return -1;
+        return error_prefix(err, "writing to the disks: qemu-storage-daemon");
     }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         return error_set(err, "writing to the disks: qemu-storage-daemon ended with status %d",
