@@ -70,7 +70,7 @@ plugins:  $(PLUGINS:%=$(BUILD)/nbdkit-%-plugin.so)
 programs: $(BUILD)/vmferry $(foreach p,$(PLUGINS),$(if $(wildcard plugins/$(p)/server/*.c),$(BUILD)/nbdkit-$(p)-server))
 manuals:  $(MANUALS)
 tests:    $(TESTS) $(BUILD)/early.so $(BUILD)/killer.so benchmarks
-benchmarks: $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
+benchmarks: $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c)) $(BUILD)/orchestrator/replica/tests/export-grant
 
 $(BUILD)/version.h: FORCE
 	@mkdir -p $(@D)
