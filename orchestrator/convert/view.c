@@ -13,6 +13,7 @@
 
 #define READY_MS 30000 /* a chain of many images, on a busy machine */
 #define LOOK_NS  2000000L
+#define AGAIN_MS 500
 #define END_MS   600000 /* the caches go to the image, on a disk that may be busy */
 
 /* argv of a program, as it grows; all strings are its own. */
@@ -212,6 +213,24 @@ static void unmount(const char *path)
         process_run(argv, END_MS, NULL, &ignored);
 }
 
+/* Told again and again: a SIGTERM that comes right before qemu-storage-daemon's main loop waits
+ * (util/main-loop.c of QEMU 7.2) is seen at its next wakeup, of which there may be none. */
+static int tell_to_end(pid_t pid, int *status, struct error **err)
+{
+    for (int waited = 0;; waited += AGAIN_MS) {
+        CLEANUP_ERROR struct error *late = NULL;
+
+        kill(pid, SIGTERM);
+        if (process_wait(pid, AGAIN_MS, status, &late) == 0)
+            return 0;
+        if (waited >= END_MS || late->errnum != ETIMEDOUT) {
+            process_stop(pid, 0);
+            return error_prefix(&late, "writing to the disks: qemu-storage-daemon"),
+                   error_move(err, &late);
+        }
+    }
+}
+
 static int end_process(struct view *view, struct error **err)
 {
     pid_t pid = view->pid;
@@ -220,11 +239,8 @@ static int end_process(struct view *view, struct error **err)
     if (pid <= 0)
         return 0;
     view->pid = -1;
-    kill(pid, SIGTERM);
-    if (process_wait(pid, END_MS, &status, err) < 0) {
-        process_stop(pid, 0);
-        return error_prefix(err, "writing to the disks: qemu-storage-daemon");
-    }
+    if (tell_to_end(pid, &status, err) < 0)
+        return -1;
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         return error_set(err, "writing to the disks: qemu-storage-daemon ended with status %d",
                          status);

@@ -9,11 +9,21 @@
     "<soapenv:Envelope xmlns:soapenv=\"" NS_SOAP "\" xmlns:xsi=\"" NS_XSI "\"><soapenv:Body>"
 #define TAIL "</soapenv:Body></soapenv:Envelope>\n"
 
+static bool is_plain(const char *text)
+{
+    for (; *text; text++) {
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            return false;
+    }
+    return true;
+}
+
 int moref_read(const xmlNode *node, struct moref *moref)
 {
     *moref = (struct moref){ 0 };
     if (xml_attribute(node, "type", moref->type, sizeof moref->type) == 0 &&
-        xml_whole_text(node, "", moref->id, sizeof moref->id) == 0 && moref->id[0])
+        xml_whole_text(node, "", moref->id, sizeof moref->id) == 0 && moref->id[0] &&
+        is_plain(moref->type) && is_plain(moref->id))
         return 0;
     *moref = (struct moref){ 0 };
     return -1;

@@ -144,7 +144,8 @@ static void test_morefs(void **state)
     (void)state;
     snprintf(text, sizeof text,
              ENVELOPE("<OpResponse><a type='VirtualMachine'>vm-1</a><b>vm-1</b><c type='x'/>"
-                      "<d type='VirtualMachine'>%0*d</d></OpResponse>"),
+                      "<d type='VirtualMachine'>%0*d</d><e type='VirtualMachine'>vm\n1</e>"
+                      "</OpResponse>"),
              SOAP_MOREF, 1);
     read_ok(text, 200, &answer);
     assert_int_equal(moref_read(xml_child(answer.body, "a"), &moref), 0);
@@ -153,6 +154,8 @@ static void test_morefs(void **state)
     assert_int_equal(moref_read(xml_child(answer.body, "b"), &moref), -1);
     assert_int_equal(moref_read(xml_child(answer.body, "c"), &moref), -1);
     assert_int_equal(moref_read(xml_child(answer.body, "d"), &moref), -1); /* never cut */
+    assert_int_equal(moref_read(xml_child(answer.body, "e"), &moref),
+                     -1); /* a row could not hold it */
     assert_string_equal(moref.id, "");
     assert_int_equal(moref_read(NULL, &moref), -1);
 }
