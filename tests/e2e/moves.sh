@@ -19,7 +19,7 @@ start_libvirt
 at_exit stop_libvirt
 at_exit "virsh --quiet net-destroy $network"
 at_exit stop_source
-at_exit "virsh --quiet undefine $name-moved-by-vmferry" # what a commit makes of the source
+at_exit "virsh --quiet undefine $name-moved-by-vmferry --nvram --checkpoints-metadata" # the retired source
 at_exit stop_vsphere
 at_exit remove_targets
 
