@@ -207,6 +207,12 @@ static int parse_list(int argc, char *argv[], struct list_arguments *arguments, 
     return 0;
 }
 
+/* Cut, not rounded: 100 is what has ended. */
+static void put_percent(struct table *table, double percent)
+{
+    table_cell(table, "%d.%d%%", (int)percent, (int)(percent * 10) % 10);
+}
+
 static int add_row(struct store *store, struct table *table, const struct store_job *job,
                    int64_t now_ms, struct error **err)
 {
@@ -221,7 +227,7 @@ static int add_row(struct store *store, struct table *table, const struct store_
     table_cell(table, "%s", job->type);
     table_cell(table, "%s", job->sync_type);
     table_cell(table, "%s", job_state(job, now_ms));
-    table_cell(table, "%.1f%%", job->percent);
+    put_percent(table, job->percent);
     table_cell(table, "%s", human_bytes(bytes, job->bytes_done));
     table_cell(table, runs ? "%s/s" : "%s", runs ? human_bytes(rate, job->throughput) : "");
     table_cell(table, "%s",
@@ -332,7 +338,7 @@ static int print_disks(struct store *store, const struct store_job *job, struct 
 
         table_cell(&table, "disk-%d", disk->key);
         table_cell(&table, "%s", disk->sync_type);
-        table_cell(&table, "%.1f%%", disk->percent);
+        put_percent(&table, disk->percent);
         table_cell(&table, "%s", human_bytes(done, disk->bytes_done));
         table_cell(&table, "%s", human_bytes(total, disk->bytes_total));
         table_cell(&table, "%s/s", human_bytes(rate, disk->throughput));

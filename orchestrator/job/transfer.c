@@ -24,6 +24,7 @@ static const char *const phase_steps[] = { "", "copy", "flush", "verify" };
 /* One disk's figures; the lock of struct transfer protects them. */
 struct figures {
     struct progress_record record;
+    uint64_t done, total; /* of what has to move: the record counts what is verified, too */
     char operation[32];
     enum phase phase;
 };
@@ -129,6 +130,10 @@ static void on_progress(void *opaque, const struct copy_progress *now)
     show(watcher, operation);
     LOCK_SCOPE(&transfer->lock);
     figures->record = watcher->meter.record;
+    if (phase_of(now) != PHASE_VERIFY) {
+        figures->done = figures->record.bytes_done;
+        figures->total = figures->record.bytes_total;
+    }
     snprintf(figures->operation, sizeof figures->operation, "%s", operation ? operation : "");
     if (!watcher->reading && enter_phase(transfer, watcher->index, phase_of(now), &problem) < 0)
         note_error(transfer, &problem);
@@ -323,14 +328,16 @@ static void show_disk(struct sync *sync, struct disk_sync *disk, const struct fi
 
     *row = (struct store_job_disk){ .job_id = sync->job.id,
                                     .disk_id = disk->stored.id,
-                                    .bytes_done = record->bytes_done,
-                                    .bytes_total = record->bytes_total,
+                                    .bytes_done = figures->done,
+                                    .bytes_total = figures->total,
                                     .throughput = record->throughput,
                                     .eta_seconds = record->eta_seconds,
                                     .percent = record->percent };
     snprintf(row->sync_type, sizeof row->sync_type, "%s", sync_type_name(disk->type));
     snprintf(row->operation, sizeof row->operation, "%s", figures->operation);
     if (!sync_needs_copy(disk) || disk->row.complete) {
+        if (figures->total == 0) /* an earlier run copied it */
+            row->bytes_done = row->bytes_total = disk->row.bytes;
         row->percent = 100;
         row->eta_seconds = 0;
         row->throughput = 0;
@@ -356,16 +363,17 @@ static void update_row(struct transfer *transfer)
     CLEANUP_ERROR struct error *busy = NULL;
     uint64_t done = 0, total = 0;
 
+    job->bytes_done = job->bytes_total = 0;
     for (size_t i = 0; i < sync->count; i++) {
         done += transfer->figures[i].record.bytes_done;
         total += transfer->figures[i].record.bytes_total;
         if (transfer->figures[i].operation[0])
             strcpy(job->operation, transfer->figures[i].operation);
         show_disk(sync, &sync->disks[i], &transfer->figures[i]);
+        job->bytes_done += sync->disks[i].shown.bytes_done;
+        job->bytes_total += sync->disks[i].shown.bytes_total;
     }
     progress_meter_update(&transfer->meter, done, total, progress_now_ns());
-    job->bytes_done = done;
-    job->bytes_total = total;
     job->throughput = transfer->meter.record.throughput;
     job->eta_seconds = transfer->meter.record.eta_seconds;
     job->percent = transfer->meter.record.percent;

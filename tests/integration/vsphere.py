@@ -34,6 +34,7 @@ def ordinary():
         for disk in first.json()["disks"]:
             near(disk["bytes"], vm.bytes_read(disk["key"], True), "disk-%d" % disk["key"])
             tap.ok(disk["bytes"] < disk["capacity"] / 4, "no more than what is in use moved")
+        same_amounts(lab, first)
 
         vm.write(2000, 1 * MiB, b"a" * 100)
         vm.write(2000, 40 * MiB, rng.randbytes(300000))
@@ -47,6 +48,7 @@ def ordinary():
         for disk in second.json()["disks"]:
             near(disk["bytes"], vm.bytes_read(disk["key"], True), "disk-%d" % disk["key"])
             tap.ok(disk["bytes"] <= 48 * GRAIN, "only changed areas moved")
+        same_amounts(lab, second)
 
         third = lab.replicate(vm.instance_uuid)
         tap.is_(sync_types(third), {2000: "incremental", 2001: "incremental"}, "nothing changed")
@@ -56,6 +58,17 @@ def ordinary():
         history(lab, [d["change_id"] for d in third.json()["disks"]])
         tap.ok(lab.vmferry("verify", "app01").status == 0, "the replica verifies")
         tap.ok("app01" in lab.vmferry("vm", "list").out, "and is listed")
+
+
+def same_amounts(lab, result):
+    """Whatever was read again to verify it."""
+    job = result.json()["job"]
+    moved = [d["bytes"] for d in result.json()["disks"]]
+    rows = lab.query("SELECT bytes_done, bytes_total FROM job_disks WHERE job_id = ? "
+                     "ORDER BY disk_id", job)
+    tap.is_([tuple(r) for r in rows], [(b, b) for b in moved], "job_disks: the bytes that moved")
+    rows = lab.query("SELECT bytes_done, bytes_total FROM replication_jobs WHERE id = ?", job)
+    tap.is_(tuple(rows[0]), (sum(moved), sum(moved)), "replication_jobs: their sum")
 
 
 def near(job, seen, what):
