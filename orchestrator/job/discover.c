@@ -56,6 +56,8 @@ static int discover_disks(struct store *store, int64_t vm_id, const struct vm_sp
                                    .unit = offered->unit,
                                    .capacity = offered->capacity };
 
+        if (!offered->capacity) /* an RDM whose LUN is away: preflight's business */
+            continue;
         snprintf(disk.backing_uuid, sizeof disk.backing_uuid, "%s", offered->backing_uuid);
         if (store_disk_upsert(store, &disk, err) < 0)
             return -1;

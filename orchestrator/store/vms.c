@@ -281,7 +281,8 @@ int store_disk_upsert(struct store *store, struct store_disk *disk, struct error
     bind_int(&s, disk->vm_id);
     bind_int(&s, disk->key);
     bind_int(&s, disk->unit);
-    bind_text(&s, disk->backing_uuid);
+    /* A disk may have none: it is listed, and what would replicate it says so. */
+    bind_value(&s, &(struct value){ .kind = VALUE_TEXT, .text = disk->backing_uuid });
     bind_int(&s, (int64_t)disk->capacity);
     return run_insert(&s, &disk->id, err);
 }

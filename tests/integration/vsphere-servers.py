@@ -61,6 +61,15 @@ def refused():
         tap.ok("vddk" in result.err, "it says what could", result.err)
         tap.is_(lab.standing(other), ["by hand"], "somebody else's snapshot is left alone")
 
+        lab.sim.add_vm("raw", [dict(size=16 * MiB, uuid=""), dict(size=0), dict(size=MiB)])
+        ended(lab.vmferry("source", "refresh"), 0, "disks without uuid or size are listed")
+        flight = lab.vmferry("preflight", "raw", "--json").json()["findings"]
+        blocked = {f["check"]: f["text"] for f in flight if f["level"] == "blocker"}
+        tap.ok("no uuid" in blocked["disk-2000"], "the preflight says which", blocked)
+        tap.ok("no size" in blocked["disk-2001"], "and which", blocked)
+        tap.is_(len(lab.vmferry("vm", "show", "raw", "--json").json()["spec"]["disks"]), 3, "shown")
+        tap.is_(lab.replicate("raw").status, 1, "and not replicated")
+
         lab.sim.add_vm("/DC0/vm/a/twin", [MiB])
         lab.sim.add_vm("/DC0/vm/b/twin", [MiB])
         result = lab.vmferry("preflight", "twin")
