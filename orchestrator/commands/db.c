@@ -19,7 +19,7 @@ static const char help[] =
     "\n"
     "  status     which database, its schema, rows of each table, nodes of a cluster\n"
     "  migrate    bring the schema up to date; other commands do so by themselves\n"
-    "  dump       write all of it as JSON lines to FILE or to the terminal's output\n"
+    "  dump       write all of it as JSON lines to FILE, or (none, -) to the output\n"
     "  restore    read a dump (-: from the input) into a database that is empty\n"
     "\n"
     "  --json         for programs\n"
@@ -177,7 +177,7 @@ static int dump(struct context *context, bool json, int argc, char *argv[], stru
         return error_set_kind(err, ERROR_USAGE, "usage: vmferry db dump [FILE]");
     if (store_check_schema(context->store, err) < 0)
         return -1;
-    if (argc - optind < 2) /* it is JSON as it is */
+    if (argc - optind < 2 || strcmp(argv[optind + 1], "-") == 0) /* it is JSON as it is */
         return store_dump(context->store, stdout, err);
     if (dump_to_file(context->store, argv[optind + 1], err) < 0)
         return -1;
@@ -232,7 +232,7 @@ int command_db(int argc, char *argv[], struct error **err)
         expect_arguments(argc, 2, "vmferry db restore FILE", err) < 0)
         return -1;
     if ((strcmp(verb, "status") == 0 || strcmp(verb, "migrate") == 0) &&
-        expect_arguments(argc, 1, "vmferry db status|migrate", err) < 0)
+        expect_arguments(argc, 1, "vmferry db status|migrate [--json]", err) < 0)
         return -1;
     if (context_connect(common.state, &context, err) < 0)
         return -1;

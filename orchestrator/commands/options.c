@@ -68,7 +68,7 @@ bool is_written_in_place(const char *path)
 {
     struct stat st;
 
-    return stat(path, &st) == 0 && !S_ISREG(st.st_mode);
+    return lstat(path, &st) == 0 && !S_ISREG(st.st_mode);
 }
 
 bool is_one_of(const char *words, const char *text)

@@ -57,7 +57,7 @@ int check_word(const char *option, const char *text, const char *words, struct e
 int expect_arguments(int argc, int count, const char *usage, struct error **err);
 
 /* An output file is written beside its name and then renamed. Of what is no regular file,
- * /dev/null or a FIFO, nothing may take the place: it is written to as it is. */
+ * /dev/null, a FIFO or a link like /dev/stdout, nothing may take the place: it is written to. */
 bool is_written_in_place(const char *path);
 
 #endif

@@ -1,4 +1,5 @@
 /* Reading a dump; see dump.h. A reference to a row that comes later is written at the end. */
+#include <errno.h>
 #include <json.h>
 #include <string.h>
 
@@ -38,6 +39,10 @@ static json_object *read_line(struct restore *r, struct error **err)
     ssize_t length = getline(&text, &room, r->in);
 
     r->line++;
+    if (ferror(r->in)) {
+        error_set_errno(err, errno, "reading %s", r->what);
+        return NULL;
+    }
     if (length <= 0 || text[length - 1] != '\n') {
         wrong(r, err, "the dump ends here, but it is not complete");
         return NULL;

@@ -57,6 +57,11 @@ ok vmferry db dump "$tmp/a" -- 'a dump of SQLite'
 is "$(stat -c %a "$tmp/a")" 600 'only its owner can read it'
 like "$(tail -n 1 "$tmp/a")" "\"rows\":$rows" 'its end counts the rows'
 is "$(vmferry db dump | sha256sum)" "$(sha256sum <"$tmp/a")" 'the same on standard output'
+is "$(cd "$tmp" && vmferry db dump - | sha256sum; ls ./- 2>&1)" "$(sha256sum <"$tmp/a"; ls ./- 2>&1)" 'and with -'
+ln -s "$tmp/through" "$tmp/link"
+ok vmferry db dump "$tmp/link" -- 'a dump through a link, as /dev/stdout is one'
+ok test -L "$tmp/link" -- 'which stays one'
+ok cmp "$tmp/through" "$tmp/a" -- 'and is where it leads to'
 mkfifo "$tmp/fifo"
 sha256sum <"$tmp/fifo" >"$tmp/through" &
 reader=$!
@@ -98,6 +103,7 @@ refused 'line [0-9]+: ' 'a reference to nothing' < <(sed 's/"source_id":9/"sourc
 refused 'no table that this vmferry knows' 'a table that is not known' < <(sed 's/"table":"sources"/"table":"pigs"/' "$tmp/a")
 refused 'columns of its table' 'a column that is not known' < <(sed '/"table":"sources"/s/"kind"/"kin"/' "$tmp/a")
 is "$(with "$third" vmferry db status --json | jq '[.rows[]] | add')" 0 'none of them wrote anything'
+like "$(with "$third" vmferry db restore "$tmp" 2>&1)" "reading $tmp: Is a directory" 'a directory is no dump'
 out=$(with "$uri" vmferry db restore "$tmp/a" 2>&1)
 like "$out" 'is not empty: table .* has [0-9]+ rows' 'not into a database that is used'
 
