@@ -186,9 +186,12 @@ int job_recover(struct store *store, const char *state_dir, const struct store_v
     };
     CLEANUP_FREE struct store_vm *vms = NULL;
     size_t count;
+    unsigned paused;
 
     *result = (struct recover_result){ 0 };
-    sweep_at_start(store, state_dir);
+    paused = sweep_at_start(store, state_dir);
+    if (!options->run) /* else they are gone on with */
+        result->paused = paused;
     result->servers = sweep_servers(state_dir);
     if (vm)
         return recover_vm(&recovery, vm, err);

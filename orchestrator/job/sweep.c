@@ -35,8 +35,9 @@ static int pause_dead(struct store *store, const char *state_dir, const struct s
 
 /* One whose lease has run out on another host is not paused: who takes it has to know that its
  * worker may still be there. */
-static void pause_all(struct store *store, const char *state_dir)
+static unsigned pause_all(struct store *store, const char *state_dir)
 {
+    unsigned paused = 0;
     CLEANUP_FREE struct store_job *jobs = NULL;
     CLEANUP_ERROR struct error *err = NULL;
     size_t count = 0;
@@ -46,12 +47,15 @@ static void pause_all(struct store *store, const char *state_dir)
     for (size_t i = 0; i < count; i++) {
         CLEANUP_ERROR struct error *problem = NULL;
 
-        if (strcmp(jobs[i].status, "running") == 0 && owner_look(&jobs[i]) == OWNER_GONE &&
-            strcmp(jobs[i].type, JOB_REPLICATION) == 0 &&
-            pause_dead(store, state_dir, &jobs[i], &problem) < 0 && problem->errnum != EBUSY &&
-            problem->errnum != EALREADY)
+        if (strcmp(jobs[i].status, "running") != 0 || owner_look(&jobs[i]) != OWNER_GONE ||
+            strcmp(jobs[i].type, JOB_REPLICATION) != 0)
+            continue;
+        if (pause_dead(store, state_dir, &jobs[i], &problem) == 0)
+            paused++;
+        else if (problem->errnum != EBUSY && problem->errnum != EALREADY)
             log_problem(LEVEL_WARNING, "job", problem, "job %" PRId64, jobs[i].id);
     }
+    return paused;
 }
 
 static bool is_gone(long pid)
@@ -118,17 +122,18 @@ static void sweep_locks(const char *state_dir)
     closedir(dir);
 }
 
-void sweep_at_start(struct store *store, const char *state_dir)
+unsigned sweep_at_start(struct store *store, const char *state_dir)
 {
     static const char *const working[] = { ".changes",    ".changes.new", ".cookie",
                                            ".cookie.new", ".password",    ".password.new" };
+    unsigned paused = pause_all(store, state_dir);
 
-    pause_all(store, state_dir);
     run_socket_sweep(state_dir);
     for (size_t i = 0; i < sizeof working / sizeof working[0]; i++)
         sweep_working(state_dir, "run", working[i]);
     sweep_working(state_dir, "exports", ".tmp"); /* files of the map that got no name */
     sweep_locks(state_dir);
+    return paused;
 }
 
 /* ---- files of a VM ---- */
@@ -221,7 +226,7 @@ static bool is_ours(const char *name)
 
     if (sscanf(name, "base.f%u%n", &fence, &used) == 1)
         return strcmp(name + used, ".raw") == 0 || strcmp(name + used, ".qcow2") == 0;
-    if (!end || sscanf(name, "point-%4u%n", &number, &used) != 1)
+    if (!end || sscanf(name, "point-%9u%n", &number, &used) != 1)
         return false;
     name += used;
     if (sscanf(name, ".f%u%n", &fence, &used) == 1)

@@ -393,12 +393,14 @@ def recovering():
     worker.kill()
     worker.communicate()
     paused = lab.run("recover", "--pause")
-    assert "paused" in paused.stdout, paused.stdout
+    assert "1 paused" in paused.stdout, paused.stdout
+    assert "0 paused" in lab.run("recover", "--pause").stdout
     row = lab.job(1)
     assert row["status"] == "paused" and row["paused_by"] == "worker", row
     assert "died" in row["error"], row
     folder = os.path.join(lab.replica.state, "replicas", lab.vm.uuid, "disk-2000")
-    for name in ("point-0009.leaves", "point-0009.f4.journal", "point-0003.f4.qcow2", "point-0009.changes"):
+    for name in ("point-0009.leaves", "point-0009.f4.journal", "point-0003.f4.qcow2", "point-0009.changes",
+                 "point-10009.leaves"):
         open(os.path.join(folder, name), "w").close()
     for name in ("notes.txt", "point-0009.qcow2.mine"):
         open(os.path.join(folder, name), "w").close()
