@@ -9,31 +9,32 @@
 #include "version.h"
 
 static const struct command commands[] = {
-    { "copy", "copy a disk: in full, or what changed", command_copy, false },
-    { "digest", "the digest of a disk, or where two disks differ", command_digest, false },
-    { "source", "add, list or remove where VMs come from", command_source, false },
-    { "vm", "list VMs, show one with its disk map", command_vm, false },
-    { "preflight", "what stands in the way of replicating a VM", command_preflight, false },
-    { "replicate", "bring the replica of a VM up to date", command_replicate, true },
-    { "job", "jobs: list, show, watch, cancel, pause, resume, rate, log", command_job, true },
-    { "verify", "compare restore points with their digests, and repair them", command_verify,
+    { "copy", "copy a disk: in full, or what changed", command_copy, false, true },
+    { "digest", "the digest of a disk, or where two disks differ", command_digest, false, false },
+    { "source", "add, list or remove where VMs come from", command_source, false, false },
+    { "vm", "list VMs, show one with its disk map", command_vm, false, false },
+    { "preflight", "what stands in the way of replicating a VM", command_preflight, false, false },
+    { "replicate", "bring the replica of a VM up to date", command_replicate, true, true },
+    { "job", "jobs: list, show, watch, cancel, pause, resume, rate, log", command_job, true, true },
+    { "verify", "compare restore points with their digests, and repair them", command_verify, true,
       true },
     { "point", "list, verify, pin and delete restore points, and which of them stay", command_point,
-      false },
-    { "pool", "add, list or remove where replicas lie", command_pool, false },
+      false, true },
+    { "pool", "add, list or remove where replicas lie", command_pool, false, false },
     { "recover", "go on with the jobs of dead workers, and sweep behind them", command_recover,
+      true, false },
+    { "network", "where the NICs of a source's VMs go, or of one VM", command_network, false,
+      false },
+    { "failover", "boot a restore point in a test, or take the test back", command_failover, false,
       true },
-    { "network", "where the NICs of a source's VMs go, or of one VM", command_network, false },
-    { "failover", "boot a restore point in a test, or take the test back", command_failover,
-      false },
     { "virtio-inject", "make the guest on some disks boot from virtio", command_virtio_inject,
-      false },
-    { "report", "all that is known of a VM's migration", command_report, false },
-    { "db", "the database: its state and schema, dump and restore", command_db, false },
-    { "audit", "who did what to which VM", command_audit, false },
+      false, false },
+    { "report", "all that is known of a VM's migration", command_report, false, false },
+    { "db", "the database: its state and schema, dump and restore", command_db, false, false },
+    { "audit", "who did what to which VM", command_audit, false, false },
     { "export", "how disks are mapped to exports: list, check, repair; or map one by hand",
-      command_export, false },
-    { NULL, NULL, NULL, false },
+      command_export, false, false },
+    { NULL, NULL, NULL, false, false },
 };
 
 static void usage(FILE *out)
@@ -72,6 +73,8 @@ static int run(const struct command *command, int argc, char *argv[])
     if (command->run(argc, argv, &err) == 0 && flush_output(&err) == 0)
         return 0;
     log_end(command->name, err);
+    if (err && err->kind == ERROR_PAUSED && !command->pauses)
+        return ERROR_FAILED;
     if (err && err->kind == ERROR_PAUSED && strcmp(command->name, "job") != 0)
         log_notice("cli", "vmferry %s: paused; run the same command again, and it goes on",
                    command->name);

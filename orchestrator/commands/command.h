@@ -13,6 +13,7 @@ struct command {
      * set; its kind becomes the exit status. */
     int (*run)(int argc, char *argv[], struct error **err);
     bool finds_uris; /* connects to NBD URIs that are not among its arguments */
+    bool pauses;     /* the same command goes on where it stopped; else a pause is a failure */
 };
 
 int command_db(int argc, char *argv[], struct error **err);

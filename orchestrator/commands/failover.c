@@ -287,6 +287,17 @@ static int run_on_vm(const char *verb, const char *name, const struct failover_a
     return failover_show(&context, &vm, id, arguments->common.json, err);
 }
 
+/* Only a commit goes on where it stopped. */
+static int run_verb(const char *verb, const char *name, const struct failover_arguments *arguments,
+                    struct error **err)
+{
+    int r = run_on_vm(verb, name, arguments, err);
+
+    if (r < 0 && *err && (*err)->kind == ERROR_PAUSED && strcmp(verb, "commit") != 0)
+        (*err)->kind = ERROR_FAILED;
+    return r;
+}
+
 static int run_drill(struct failover_arguments *arguments, struct error **err)
 {
     CLEANUP_CONTEXT struct context context = { 0 };
@@ -404,7 +415,7 @@ int command_failover(int argc, char *argv[], struct error **err)
     if (strcmp(verb, "list") == 0 && given <= 1)
         return run_list(given ? argv[optind + 1] : NULL, &arguments, err);
     if (is_about_vm(verb) && given == 1)
-        return run_on_vm(verb, argv[optind + 1], &arguments, err);
+        return run_verb(verb, argv[optind + 1], &arguments, err);
     return error_set_kind(
         err, ERROR_USAGE,
         "usage: vmferry failover test|live|commit|rollback|show VM, list [VM], or "

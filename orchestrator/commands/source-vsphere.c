@@ -36,7 +36,9 @@ static int take_fingerprint(const char *value, char buf[96], struct error **err)
     if (strncasecmp(value, "SHA256:", 7) == 0)
         value += 7;
     for (const char *c = value; *c && digits <= 64; c++) {
-        if (isxdigit((unsigned char)*c)) {
+        if (isxdigit((unsigned char)*c) && digits == 64) {
+            digits++; /* too many: there is no room for it */
+        } else if (isxdigit((unsigned char)*c)) {
             if (digits && digits % 2 == 0)
                 buf[used++] = ':';
             buf[used++] = (char)toupper((unsigned char)*c);
@@ -64,6 +66,17 @@ static int take_compression(const char *value, char *buf, size_t size, struct er
     }
     return error_set_kind(err, ERROR_USAGE,
                           "--vddk-compression=%s: say none, zlib, fastlz or skipz", value);
+}
+
+static int take_port(const char *value, char *buf, size_t size, struct error **err)
+{
+    size_t digits = strspn(value, "0123456789");
+    long port = digits && digits <= 5 && !value[digits] ? strtol(value, NULL, 10) : 0;
+
+    if (port < 1 || port > 65535)
+        return error_set_kind(err, ERROR_USAGE, "--ssh-port=%s: say a number from 1 to 65535",
+                              value);
+    return take("ssh-port", value, buf, size, err);
 }
 
 static int take_one(int c, const char *value, struct vsphere_arguments *arguments,
@@ -96,7 +109,7 @@ static int take_one(int c, const char *value, struct vsphere_arguments *argument
     case OPTION_SSH_HOST:
         return take("ssh-host", value, transport->ssh_host, sizeof transport->ssh_host, err);
     case OPTION_SSH_PORT:
-        return take("ssh-port", value, transport->ssh_port, sizeof transport->ssh_port, err);
+        return take_port(value, transport->ssh_port, sizeof transport->ssh_port, err);
     case OPTION_SSH_USER:
         return take("ssh-user", value, transport->ssh_user, sizeof transport->ssh_user, err);
     case OPTION_SSH_IDENTITY:

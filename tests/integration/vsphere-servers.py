@@ -186,6 +186,21 @@ def poor():
         tap.ok(lab.all_same(vm), "the replica is right")
 
 
+def away():
+    """A server that does not answer: only what goes on when it is repeated is paused."""
+    with Lab() as lab:
+        lab.sim.add_vm("app01", [MiB])
+        lab.add_source()
+        lab.sim.process.terminate()
+        lab.sim.process.wait()
+        here = [("source", "check", "vc"), ("vm", "list", "--source=vc"), ("preflight", "app01")]
+        for words in here:
+            result = lab.vmferry(*words)
+            ended(result, 1, "%s: not reached, failed" % " ".join(words))
+            tap.ok("paused" not in result.err, "and nothing is said to be paused", result.err)
+        tap.is_(lab.replicate("app01").status, 3, "replicate can be run again")
+
+
 def trust():
     with Lab() as lab:
         words = ["source", "add", "vsphere", "vc", "--server", lab.sim.server]
@@ -197,6 +212,9 @@ def trust():
         tap.is_(wrong.status, 1, "another certificate than the pinned one: refused")
         tap.is_(lab.sim.state()["sessions"]["failed"], 0, "before a password is sent")
         tap.is_(lab.vmferry(*words, "--ca-file", lab.sim.ca_file).status, 0, "a CA file")
+        tap.is_(lab.vmferry(*words, "--fingerprint", "0" * 128).status, 2, "a fingerprint too long")
+        pinned = [*words, "--fingerprint", lab.sim.fingerprint]
+        tap.is_(lab.vmferry(*pinned, "--ssh-port=70000").status, 2, "a port that is none")
         vm = lab.sim.add_vm("app01", [4 * MiB])
         vm.write_randomly(2000, rng)
         ended(lab.replicate("app01"), 0, "disks are read with it, too")
@@ -212,7 +230,7 @@ def trust():
             tap.ok(secret.encode() not in f.read(), "no secret in the database")
 
 
-SECTIONS = (telling, refused, habits, poor, many, inventory, trust)
+SECTIONS = (telling, refused, habits, poor, many, inventory, away, trust)
 
 if __name__ == "__main__":
     tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])
