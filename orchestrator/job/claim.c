@@ -217,10 +217,9 @@ int claim_take(struct store *store, int64_t job_id, const struct claim_wants *wa
 }
 
 /* What was asked for when the job was made, and over that what is asked for now. */
-static int keep_wishes(struct store *store, struct claim *claim, const char *options, int64_t rate,
-                       const struct claim_wants *wants, struct error **err)
+static int write_wishes(struct store *store, struct store_job *job, const char *options,
+                        int64_t rate, struct error **err)
 {
-    struct store_job *job = &claim->job;
     char merged[STORE_TEXT];
 
     if (job_options_merge(job->options, options, merged, sizeof merged, err) < 0)
@@ -230,11 +229,29 @@ static int keep_wishes(struct store *store, struct claim *claim, const char *opt
         if (store_job_set_options(store, job->id, merged, err) < 0)
             return -1;
     }
-    if (rate >= 0) {
-        job->rate = rate;
-        if (store_job_set_rate(store, job->id, rate, err) < 0)
-            return -1;
-    }
+    if (rate < 0 || rate == job->rate)
+        return 0;
+    job->rate = rate;
+    return store_job_set_rate(store, job->id, rate, err);
+}
+
+/* Before the job is taken, too: its time window says when that may be, and whoever waits for
+ * that may be killed meanwhile. */
+static int write_early(struct store *store, struct store_job *job, const char *options,
+                       int64_t rate, struct error **err)
+{
+    int64_t now;
+
+    if (store_clock_ms(store, &now, err) < 0)
+        return -1;
+    return claim_is_alive(job, now) ? 0 : write_wishes(store, job, options, rate, err);
+}
+
+static int keep_wishes(struct store *store, struct claim *claim, const char *options, int64_t rate,
+                       const struct claim_wants *wants, struct error **err)
+{
+    if (write_wishes(store, &claim->job, options, rate, err) < 0)
+        return -1;
     set_rate(store, claim, wants);
     return 0;
 }
@@ -323,6 +340,8 @@ int claim_vm(struct store *store, const struct store_vm *vm, const char *type, c
             return -1;
         if (!found)
             continue;
+        if (write_early(store, &job, options, rate, err) < 0)
+            return -1;
         if (claim_take(store, job.id, wants, claim, err) == 0)
             return keep_wishes(store, *claim, options, rate, wants, err);
         if ((*err)->errnum != EALREADY)

@@ -410,6 +410,18 @@ def windows():
         tap.is_(jobs, [(1,)], "the same job")
         tap.is_([w for w in lab.wrong() if w[0] == "a00"], [], "the replica is right")
 
+        lab.write_all(13)
+        process = lab.start("replicate", "a01", "--window=08:00-09:00 0", "--rate=1G", TZ=zone("08:30:00"))
+        wait_for(lambda: lab.query(waits + " AND current_operation > ''") or process.poll() is not None)
+        tap.is_(process.poll(), None, "where its own window is closed no job begins")
+        tap.ok("08:00-09:00 0" in lab.query("SELECT options FROM replication_jobs WHERE status = 'queued'")[0][0],
+               "which is written down before")
+        process.kill()
+        process.communicate()
+        process = lab.start("replicate", "a01", "--window=08:00-09:00 unlimited", "--json", TZ=zone("08:30:00"))
+        out, err = process.communicate(timeout=20)
+        tap.is_(process.returncode, 0, "the next command has another window")
+
 
 def running(lab):
     return lab.query("SELECT count(*) FROM replication_jobs WHERE status = 'running' AND current_operation = 'copying'")[0][0]
