@@ -274,9 +274,14 @@ static int open_path(struct end_file *file, const char *path, const struct end_w
                      struct error **err)
 {
     int flags = O_CLOEXEC | O_NOCTTY | (wants->role == END_SOURCE ? O_RDONLY : O_RDWR);
+    bool exists;
     struct stat st;
 
-    if (wants->role == END_DESTINATION && stat(path, &st) == 0 && S_ISBLK(st.st_mode))
+    exists = stat(path, &st) == 0;
+    /* Not even opened: a FIFO waits for somebody at its other end. */
+    if (exists && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+        return error_set_kind(err, ERROR_USAGE, "%s is not a regular file or block device", path);
+    if (wants->role == END_DESTINATION && exists && S_ISBLK(st.st_mode))
         flags |= O_EXCL; /* refused when it is mounted or otherwise in use */
     file->direct = wants->direct;
     file->fd = open(path, flags | (file->direct ? O_DIRECT : 0));

@@ -57,6 +57,31 @@ static int check_leaves_size(const struct run *run, const char *path, struct err
         path, (intmax_t)st.st_size, wanted);
 }
 
+static bool is_end(const struct end *end, const struct stat *st)
+{
+    return end->identity[1] == st->st_ino && end->identity[0] == st->st_dev;
+}
+
+/* What is written beside the copy must not be written into one of its disks. */
+static int check_is_no_disk(const struct run *run, const char *path, struct error **err)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0 || !(is_end(run->src, &st) || is_end(run->dst, &st)))
+        return 0;
+    return error_set_kind(err, ERROR_USAGE, "%s is one of the disks; name another file", path);
+}
+
+/* Until the last leaf is there the file is a byte too long: see check_leaves_size(). */
+static int start_leaves(const struct run *run, const char *path, struct error **err)
+{
+    uint64_t size = run->options->leaves ? digest_leaves_size(run->src->size) + 1 : 0;
+
+    if (ftruncate(run->leaves_fd, 0) < 0 || ftruncate(run->leaves_fd, (off_t)size) < 0)
+        return error_set_errno(err, errno, "emptying the leaves file %s", path);
+    return 0;
+}
+
 int run_open_leaves(struct run *run, struct error **err)
 {
     const struct copy_options *options = run->options;
@@ -71,8 +96,12 @@ int run_open_leaves(struct run *run, struct error **err)
         run->leaves_fd = open_temporary(err);
         return run->leaves_fd < 0 ? -1 : 0;
     }
+    if (check_is_no_disk(run, path, err) < 0)
+        return error_prefix(err, "the leaves file");
+    if (options->journal && strcmp(path, options->journal) == 0)
+        return error_set_kind(err, ERROR_USAGE, "%s cannot be both journal and leaves file", path);
     run->leaves_fd = open(path, O_RDWR | O_CLOEXEC | (must_exist ? 0 : O_CREAT), 0666);
-    if (run->leaves_fd < 0 && errno == ENOENT && !describes_destination)
+    if (run->leaves_fd < 0 && errno == ENOENT && must_exist && !describes_destination)
         return error_set_kind(err, ERROR_USAGE,
                               "the leaves file %s is missing, which belongs to the journal %s; "
                               "remove the journal to start afresh",
@@ -81,9 +110,7 @@ int run_open_leaves(struct run *run, struct error **err)
         return error_set_errno(err, errno, "opening the leaves file %s", path);
     if (describes_destination && check_leaves_size(run, path, err) < 0)
         return -1;
-    if (!describes_destination && run->durable.count == 0 && ftruncate(run->leaves_fd, 0) < 0)
-        return error_set_errno(err, errno, "emptying the leaves file %s", path);
-    return 0;
+    return must_exist ? 0 : start_leaves(run, path, err);
 }
 
 static void hash_string(XXH3_state_t *state, const char *string)
@@ -129,6 +156,8 @@ int run_open_journal(struct run *run, struct error **err)
 
     if (!run->options->journal && !run->options->verify)
         return 0;
+    if (run->options->journal && check_is_no_disk(run, run->options->journal, err) < 0)
+        return error_prefix(err, "the journal");
     run->journal = journal_open(run->options->journal, &of, &run->durable, err);
     if (!run->journal)
         return -1;

@@ -186,6 +186,15 @@ truncate -s 1M "$tmp/holes"
 ok copy --leaves="$tmp/holes.leaves" "$tmp/holes" "$tmp/holes.copy" -- "a disk without data"
 is "$(stat -c %s "$tmp/holes.leaves")" 256 "has leaves of full length"
 ok copy --compare --leaves="$tmp/holes.leaves" "$tmp/holes" "$tmp/holes.copy" -- "which can be used"
+# A block that cannot be read fails the copy when the last one has long been there.
+copy --leaves="$tmp/failed.leaves" --retries=3 --flush=1M --connections=1 --requests=8 --request-size=1M \
+    [ nbdkit -r eval get_size='echo 8M' can_extents='exit 3' \
+    pread='[ $4 = 0 ] && echo EIO >&2 && exit 1; head -c $3 /dev/urandom' ] "$tmp/failed" 2>/dev/null
+is "$? $(stat -c %s "$tmp/failed.leaves")" "1 2049" "a full copy that fails leaves no leaves"
+truncate -s 8M "$tmp/failed"
+head -c 8M /dev/urandom >"$tmp/failed.old"
+like "$(message_of copy --compare --leaves="$tmp/failed.leaves" "$tmp/failed" "$tmp/failed.old")" \
+    "a copy that did not finish" "... that could be taken for those of the disk"
 
 # Deltas that are killed and resumed
 cp "$tmp/y" "$tmp/z"

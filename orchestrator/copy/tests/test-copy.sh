@@ -163,6 +163,20 @@ is "$(stat -c %s "$tmp/shorter")" 1000 "nor one made longer"
 is "$(status_of copy "$tmp/missing" "$tmp/k")" 1 "no such source"
 [ ! -e "$tmp/k" ]
 result $? "and the destination was not created"
+mkfifo "$tmp/fifo"
+is "$(status_of copy "$tmp/fifo" "$tmp/k") $(status_of copy "$disk" "$tmp/fifo")" "2 2" \
+    "a FIFO at either end, and nobody waits for its other end"
+like "$(message_of copy --leaves="$tmp/none/leaves" "$disk" "$tmp/k")" "none/leaves: No such file" \
+    "a leaves file that cannot be made"
+cp "$disk" "$tmp/precious"
+is "$(status_of copy --leaves="$tmp/precious" "$tmp/precious" "$tmp/k")$(
+    status_of copy --leaves="$tmp/k" "$tmp/precious" "$tmp/k")$(
+    status_of vmferry digest --leaves="$tmp/precious" "$tmp/precious")" 222 "a disk as leaves file"
+ok cmp "$disk" "$tmp/precious" -- "is left as it is"
+: >"$tmp/nothing"
+is "$(status_of copy --resume="$tmp/nothing" "$tmp/nothing" "$tmp/k")" 2 "a disk as journal"
+is "$(status_of copy --resume="$tmp/both" --leaves="$tmp/both" "$disk" "$tmp/k")" 2 \
+    "a journal as leaves file"
 truncate -s 20M "$tmp/large"
 like "$(message_of copy "$disk" "$tmp/large")" "20971520 bytes.*not cut off" "a longer file is kept"
 is "$(stat -c %s "$tmp/large")" 20971520 "as it is"
