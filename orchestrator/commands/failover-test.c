@@ -115,16 +115,28 @@ int failover_options(const struct failover_arguments *arguments, const struct co
     return 0;
 }
 
+#define POINT_TEXT 32
+/* As --point names it. */
+static const char *point_text(char text[POINT_TEXT], const struct failover_result *result)
+{
+    snprintf(text, POINT_TEXT, "%s%u", result->kept ? "live-" : "",
+             result->kept ? result->kept : result->point);
+    return text;
+}
+
 static int print_result(const struct failover_result *result, const struct store_vm *vm,
                         struct store *store, struct error **err)
 {
     CLEANUP_FREE char *evidence = NULL;
+    char point[POINT_TEXT];
     json_object *object;
 
     if (store_failover_get_evidence(store, result->failover.id, &evidence, err) < 0)
         return -1;
     object = failover_to_json(&result->failover, vm->name, evidence);
     json_object_object_add(object, "point", json_object_new_int64(result->point));
+    if (result->kept)
+        json_object_object_add(object, "kept", json_object_new_string(point_text(point, result)));
     return print_json(object, err);
 }
 
@@ -167,7 +179,9 @@ static int print_checks(const struct failover_result *result, struct store *stor
 static void print_passed(const struct failover_result *result, const struct store_vm *vm,
                          const char *keep, bool rolled_back)
 {
-    printf("point %u of %s booted in %.1f s: %s\n", result->point, vm->name,
+    char point[POINT_TEXT];
+
+    printf("point %s of %s booted in %.1f s: %s\n", point_text(point, result), vm->name,
            result->evidence.seconds,
            *result->evidence.line ? result->evidence.line : "the guest agent answers");
     printf("console log: %s\n", result->console);
@@ -188,13 +202,13 @@ static int not_passed(const struct failover_result *result, const struct store_v
                       bool rolled_back, struct error **err)
 {
     const struct evidence *evidence = &result->evidence;
-    char after[32] = "";
+    char after[32] = "", point[POINT_TEXT];
 
     if (!evidence->booted)
         snprintf(after, sizeof after, " after %.1f s", evidence->seconds);
-    error_set(err, "point %u of %s did not %s: %s%s; its console: %s%s%s", result->point, vm->name,
-              evidence->booted ? "pass" : "boot", result->why, after, result->console,
-              result->screen[0] ? ", its screen: " : "", result->screen);
+    error_set(err, "point %s of %s did not %s: %s%s; its console: %s%s%s",
+              point_text(point, result), vm->name, evidence->booted ? "pass" : "boot", result->why,
+              after, result->console, result->screen[0] ? ", its screen: " : "", result->screen);
     if (rolled_back)
         return error_append(err, "it is rolled back");
     return error_append(err,

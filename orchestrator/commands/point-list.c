@@ -6,6 +6,8 @@
 #include "commands/human.h"
 #include "commands/options.h"
 #include "commands/point.h"
+#include "failover/failover.h"
+#include "failover/job.h"
 #include "replica/volume.h"
 #include "table.h"
 
@@ -21,7 +23,7 @@ struct listed {
 struct listing {
     struct listed *points; /* the oldest first */
     size_t count;
-    struct store_failover *failovers; /* open ones */
+    struct store_failover *failovers; /* open ones, and what live ones left: "live-ID" */
     size_t failover_count;
 };
 
@@ -36,15 +38,19 @@ static void listing_free(struct listing *listing)
 }
 
 /* 0 when it can't be told. */
+static uint64_t allocated(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
+}
+
 static uint64_t own_bytes(const char *state_dir, const char *image)
 {
     CLEANUP_ERROR struct error *ignored = NULL;
     char path[PATH_MAX];
-    struct stat st;
 
-    if (volume_path(state_dir, image, path, &ignored) < 0 || stat(path, &st) < 0)
-        return 0;
-    return (uint64_t)st.st_blocks * 512;
+    return volume_path(state_dir, image, path, &ignored) < 0 ? 0 : allocated(path);
 }
 
 static int load_disks(struct context *context, struct listed *listed, struct error **err)
@@ -60,6 +66,25 @@ static int load_disks(struct context *context, struct listed *listed, struct err
     return 0;
 }
 
+static bool is_kept(const struct store_failover *failover)
+{
+    return strcmp(failover->state, FAILOVER_KEPT) == 0;
+}
+
+static int load_failovers(struct context *context, const struct store_vm *vm,
+                          struct listing *listing, struct error **err)
+{
+    size_t count;
+
+    if (store_failovers(context->store, vm->id, false, &listing->failovers, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        if (!listing->failovers[i].completed_ms || is_kept(&listing->failovers[i]))
+            listing->failovers[listing->failover_count++] = listing->failovers[i];
+    }
+    return 0;
+}
+
 static int load(struct context *context, const struct store_vm *vm, struct listing *listing,
                 struct error **err)
 {
@@ -67,8 +92,7 @@ static int load(struct context *context, const struct store_vm *vm, struct listi
     size_t count;
 
     if (store_points(context->store, vm->id, &points, &count, err) < 0 ||
-        store_failovers(context->store, vm->id, true, &listing->failovers, &listing->failover_count,
-                        err) < 0)
+        load_failovers(context, vm, listing, err) < 0)
         return -1;
     listing->points = calloc(count + 1, sizeof *listing->points);
     if (!listing->points)
@@ -107,8 +131,14 @@ static uint64_t own_of(const struct listed *listed)
     return sum;
 }
 
+/* After a commit what was kept stands on none. */
+static bool is_on(const struct store_failover *failover, const struct listed *listed)
+{
+    return failover->point == listed->point.number && (!is_kept(failover) || failover->point_id);
+}
+
 #define STANDS_TEXT 256
-/* "point 4, failover 2" */
+/* "point 4, failover 2, live-1" */
 static const char *stands_on(const struct listing *listing, const struct listed *listed,
                              char text[STANDS_TEXT])
 {
@@ -118,9 +148,12 @@ static const char *stands_on(const struct listing *listing, const struct listed 
     if (listed->above)
         used = (size_t)snprintf(text, STANDS_TEXT, "point %u", listed->above);
     for (size_t i = 0; i < listing->failover_count && used < STANDS_TEXT - 1; i++) {
-        if (listing->failovers[i].point == listed->point.number)
-            used += (size_t)snprintf(text + used, STANDS_TEXT - used, "%sfailover %lld",
-                                     used ? ", " : "", (long long)listing->failovers[i].id);
+        const struct store_failover *failover = &listing->failovers[i];
+
+        if (is_on(failover, listed))
+            used += (size_t)snprintf(text + used, STANDS_TEXT - used, "%s%s%lld", used ? ", " : "",
+                                     is_kept(failover) ? "live-" : "failover ",
+                                     (long long)failover->id);
     }
     return text;
 }
@@ -169,12 +202,21 @@ static json_object *disk_to_json(const struct store_point_disk *disk, uint64_t o
     return object;
 }
 
+static json_object *kept_name(const struct store_failover *failover)
+{
+    char name[32];
+
+    snprintf(name, sizeof name, "live-%lld", (long long)failover->id);
+    return json_object_new_string(name);
+}
+
 static json_object *to_json(const struct listing *listing, const struct listed *listed)
 {
     const struct store_point *point = &listed->point;
     json_object *object = json_object_new_object();
     json_object *disks = json_object_new_array();
     json_object *failovers = json_object_new_array();
+    json_object *kept = json_object_new_array();
 
     put_int(object, "point", point->number);
     put_int(object, "created_ms", point->created_ms);
@@ -191,10 +233,17 @@ static json_object *to_json(const struct listing *listing, const struct listed *
     json_object_object_add(object, "above",
                            listed->above ? json_object_new_int64(listed->above) : NULL);
     for (size_t i = 0; i < listing->failover_count; i++) {
-        if (listing->failovers[i].point == point->number)
-            json_object_array_add(failovers, json_object_new_int64(listing->failovers[i].id));
+        const struct store_failover *failover = &listing->failovers[i];
+
+        if (!is_on(failover, listed))
+            continue;
+        if (is_kept(failover))
+            json_object_array_add(kept, kept_name(failover));
+        else
+            json_object_array_add(failovers, json_object_new_int64(failover->id));
     }
     json_object_object_add(object, "failovers", failovers);
+    json_object_object_add(object, "kept", kept);
     for (size_t i = 0; i < listed->count; i++)
         json_object_array_add(disks, disk_to_json(&listed->disks[i], listed->own[i]));
     json_object_object_add(object, "disks", disks);
@@ -207,6 +256,33 @@ static void print_going(const struct store_point *going, size_t count, const str
         printf("restore point %u is being deleted; if nobody is at it, `vmferry recover %s` "
                "finishes that\n",
                going[i].number, vm->name);
+}
+
+/* What a rolled-back live failover left is a point of its own name. Its images may be on another
+ * host. */
+static int add_kept(struct context *context, const struct store_failover *failover,
+                    struct table *table, struct error **err)
+{
+    CLEANUP_FREE struct store_disk *disks = NULL;
+    char time[TIME_TEXT], age[HUMAN_MAX], bytes[HUMAN_MAX], path[PATH_MAX];
+    uint64_t own = 0;
+    size_t count;
+
+    if (store_disks(context->store, failover->vm_id, &disks, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        failover_kept(context->state_dir, failover->id, disks[i].key, path);
+        own += allocated(path);
+    }
+    table_cell(table, "live-%lld", (long long)failover->id);
+    table_cell(table, "%s", time_text(time, failover->completed_ms));
+    table_cell(table, "%s", human_seconds(age, (store_now_ms() - failover->completed_ms) / 1000));
+    table_cell(table, "live");
+    table_cell(table, "%s", "");
+    table_cell(table, "%s", human_bytes(bytes, own));
+    for (int i = 0; i < 3; i++)
+        table_cell(table, "%s", "");
+    return 0;
 }
 
 int point_list(struct context *context, const struct store_vm *vm, bool json, struct error **err)
@@ -245,6 +321,11 @@ int point_list(struct context *context, const struct store_vm *vm, bool json, st
     if (json)
         return print_json(array, err);
     json_object_put(array);
+    for (size_t i = listing.failover_count; i-- > 0;) {
+        if (is_kept(&listing.failovers[i]) &&
+            add_kept(context, &listing.failovers[i], &table, err) < 0)
+            return -1;
+    }
     table_print(&table, stdout);
     print_going(going, going_count, vm);
     return 0;

@@ -141,6 +141,12 @@ static int parse_number(const char *text, unsigned *number, struct error **err)
     *number = 0;
     if (!text)
         return 0;
+    if (strncmp(text, "live-", 5) == 0)
+        return error_set_kind(err, ERROR_USAGE,
+                              "'%s' is what a live failover left: `vmferry failover test VM "
+                              "--point=%s` boots it, `vmferry failover rollback VM --id=%s "
+                              "--discard` removes it",
+                              text, text, text + 5);
     if (text[strspn(text, "0123456789")] || parse_size(text, &value, err) < 0 || value < 1 ||
         value > UINT32_MAX) {
         error_clear(err);

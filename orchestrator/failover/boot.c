@@ -88,6 +88,7 @@ static int make_plan(struct boot *boot, struct error **err)
         return -1;
     boot->result->virt_type = boot->plan.virt_type;
     boot->result->point = boot->plan.point.number;
+    boot->result->kept = boot->plan.kept;
     snprintf(boot->title, sizeof boot->title, "%s %s, point %u", boot->kind->title, boot->vm->name,
              boot->plan.point.number);
     return 0;

@@ -63,6 +63,7 @@ struct failover_options {
 struct failover_result {
     struct store_failover failover;
     unsigned point;
+    unsigned kept;         /* on top of it what this live failover left; 0: nothing */
     const char *virt_type; /* what it ran under */
     char console[PATH_MAX];
     char screen[PATH_MAX]; /* PNG; "": there is none */

@@ -118,6 +118,10 @@ ok eval 'vmferry failover rollback "$vm" --shutdown-timeout=1s --json >"$tmp/bac
 is "$(where)" "source poweredOn, target , ready_for_failover" "the target is gone, the source runs"
 kept=$(jq -r .kept "$tmp/back.json")
 like "$kept" "^live-[0-9]+$" "what the guest wrote here is kept"
+like "$(vmferry point list "$vm")" "$kept.*$kept .* live " "... and listed, at its point and by its name"
+is "$(vmferry point list "$vm" --json | jq -r '.[-1] | "\(.kept[]) \(.failovers | length)"')" "$kept 0" "... also for programs"
+vmferry point delete "$vm" "$kept" 2>"$tmp/err" && status=0 || status=$?
+is "$status $(grep -c -- "--id=${kept#live-} --discard" "$tmp/err")" "2 1" "... and \`point delete\` says what removes it"
 ok vmferry failover test "$vm" --point="$kept" --expect='before=here READY' --timeout=60 -- "and boots in a test"
 vmferry failover rollback "$vm" >/dev/null
 record fifth
