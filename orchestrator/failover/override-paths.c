@@ -123,19 +123,21 @@ static int add_nodes(const struct override_line *line, const xmlNodeSet *nodes, 
     return 0;
 }
 
-/* From the last one on: what is within another one that goes is behind it. */
+/* From the last one on: what is within another one that goes is behind it. libxml2 looks once more
+ * at each that is left in the set when it frees the set. */
 static int delete_nodes(const struct override_line *line, const xmlNodeSet *nodes,
                         struct error **err)
 {
     for (int i = nodes->nodeNr - 1; i >= 0; i--) {
         xmlNodePtr node = nodes->nodeTab[i];
 
+        if (node == xmlDocGetRootElement(node->doc))
+            return error_set(err, "%s: the whole domain can't be deleted", line->where);
+        nodes->nodeTab[i] = NULL;
         if (node->type == XML_ATTRIBUTE_NODE) {
             xmlRemoveProp((xmlAttrPtr)node);
             continue;
         }
-        if (node == xmlDocGetRootElement(node->doc))
-            return error_set(err, "%s: the whole domain can't be deleted", line->where);
         xmlUnlinkNode(node);
         xmlFreeNode(node);
     }

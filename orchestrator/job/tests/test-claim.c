@@ -231,19 +231,25 @@ static void test_heartbeat(void **state)
 /* Many want the same job: one gets it. */
 static void test_race(void **state)
 {
-    CLEANUP_STORE struct store *store = database_open(*state);
+    struct store *store = database_open(*state);
     struct store_vm vm = new_vm(store);
     int got = 0;
 
+    store_close(store); /* not open in two processes */
+
     for (int i = 0; i < 6; i++) {
         if (fork() == 0) {
-            CLEANUP_ERROR struct error *err = NULL;
+            struct error *err = NULL;
             struct claim *claim = NULL;
             struct store *own = database_open(*state);
             int r = claim_vm(own, &vm, JOB_REPLICATION, NULL, -1, &wants, &claim, &err);
 
+            r = r == 0 ? 0 : err->errnum == EBUSY ? 1 : 2;
             sleep(2); /* the others meet a living worker */
-            _exit(r == 0 ? 0 : err->errnum == EBUSY ? 1 : 2);
+            claim_free(claim);
+            store_close(own);
+            error_clear(&err);
+            _exit(r);
         }
     }
     for (int i = 0; i < 6; i++) {
@@ -254,7 +260,9 @@ static void test_race(void **state)
         got += WEXITSTATUS(status) == 0;
     }
     assert_int_equal(got, 1);
+    store = database_open(*state);
     assert_int_equal(job_of(store, 1).fence, 1);
+    store_close(store);
 }
 
 int main(void)

@@ -100,16 +100,17 @@ static int enable_tracking(struct source *source, const struct vm_spec *spec, co
 /* ---- the hook ---- */
 
 /* A VM whose description is gone, or broken, still has a moment to end and a power state. */
-static int call(struct hooked *h, struct hook_call *wanted, char **out, struct error **err)
+static int call(struct hooked *h, const struct hook_call *wanted, char **out, struct error **err)
 {
+    struct hook_call whole = *wanted;
     CLEANUP_SPEC struct vm_spec spec = { 0 };
     CLEANUP_ERROR struct error *ignored = NULL;
     char path[PATH_MAX];
     bool known = descriptions_find(h->settings->location, wanted->uuid, &spec, path, &ignored) == 0;
 
-    wanted->vm_name = known ? spec.name : wanted->uuid;
-    wanted->file = known ? path : h->settings->location;
-    return hook_run(&h->options, h->settings, wanted, out, err);
+    whole.vm_name = known ? spec.name : wanted->uuid;
+    whole.file = known ? path : h->settings->location;
+    return hook_run(&h->options, h->settings, &whole, out, err);
 }
 
 /* ---- a moment ---- */
@@ -313,7 +314,7 @@ static int power(struct source *source, const char *uuid, enum power *now, struc
         }
     }
     return error_set(err, "hook %s, state of VM %s: it said '%.80s', not on, off or suspended",
-                     h->options.hook, state.vm_name, said);
+                     h->options.hook, uuid, said);
 }
 
 static int shut_down(struct source *source, const char *uuid, struct error **err)

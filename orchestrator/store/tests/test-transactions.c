@@ -170,7 +170,7 @@ static void test_sqlite_second_handle_keeps_locks(void **state)
 /* Somebody else has it for longer than SQLite itself waits. */
 static void test_sqlite_is_waited_for(void **state)
 {
-    CLEANUP_STORE struct store *store = database_open(*state);
+    CLEANUP_STORE struct store *store = NULL; /* not open in both processes */
     struct line line = { .text = "patient" };
     pid_t other = fork();
 
@@ -180,8 +180,10 @@ static void test_sqlite_is_waited_for(void **state)
 
         store_begin(held, &err);
         sleep(2);
+        store_close(held);
         _exit(0);
     }
+    store = database_open(*state);
     usleep(300000);
     write_once(store, &line);
     assert_int_equal(line.attempts, 1);
