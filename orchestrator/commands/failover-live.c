@@ -166,6 +166,7 @@ static void print_plan(const struct store_vm *vm, const struct live_options *opt
                        const struct live_preview *preview)
 {
     bool on = preview->power_known && preview->power == POWER_ON;
+    const char *as = preview->domain[0] ? " as domain " : ""; /* not known behind some blockers */
 
     printf("vm         %s of %s, powered %s\n", vm->name, preview->source, power_word(preview));
     for (size_t i = 0; i < preview->findings.count; i++) {
@@ -174,18 +175,20 @@ static void print_plan(const struct store_vm *vm, const struct live_options *opt
         printf("%s    %s: %s%s%s\n", finding->level == FINDING_BLOCKER ? "BLOCKER" : "warning",
                finding->check, finding->text, finding->remedy[0] ? "; do: " : "", finding->remedy);
     }
+    if (options->source_lost && !preview->point)
+        return; /* a blocker, which was said */
     printf("plan\n");
     if (options->source_lost) {
-        printf("  boot point %u as domain %s; what the source did in the last %.0f s is lost\n",
-               preview->point, preview->domain,
-               preview->point_ms ? (double)(store_now_ms() - preview->point_ms) / 1000 : 0);
+        printf("  boot point %u%s%s; what the source did in the last %.0f s is lost\n",
+               preview->point, as, preview->domain,
+               (double)(store_now_ms() - preview->point_ms) / 1000);
         return;
     }
     if (on)
         printf("  sync ahead, while it runs\n  shut the guest down, %u s at most, then %s\n",
                options->shutdown_timeout_s,
                options->allow_power_off ? "power it off" : "give up (no --allow-power-off)");
-    printf("  final sync of all disks, verified\n  boot as domain %s, on the mapped networks\n",
+    printf("  final sync of all disks, verified\n  boot%s%s, on the mapped networks\n", as,
            preview->domain);
     print_estimate(preview);
 }

@@ -39,8 +39,8 @@ static const struct key {
 
 static int refuse(const struct override_line *line, const struct key *key, struct error **err)
 {
-    return error_set(err, "%s: %s = %s: it takes %s", line->where, line->left, line->right,
-                     key->choices);
+    return error_set_kind(err, ERROR_USAGE, "%s: %s = %s: it takes %s", line->where, line->left,
+                          line->right, key->choices);
 }
 
 /* Whether `value` is one of the words in "a, b, c". */
@@ -100,7 +100,7 @@ static int set_text(const struct override_line *line, const struct key *key, cha
         return refuse(line, key, err);
     if (key->kind == NAME) {
         hardware_domain_name(line->right, fitting);
-        if (strcmp(fitting, line->right) != 0)
+        if (strcmp(fitting, line->right) != 0 || !xmlCheckUTF8((const xmlChar *)line->right))
             return refuse(line, key, err);
     } else if (key->kind == WORD ? !is_word(line->right) : !is_choice(key->choices, line->right)) {
         return refuse(line, key, err);
@@ -155,10 +155,10 @@ static int no_such_key(const struct override_line *line, struct error **err)
         strcat(names, i ? ", " : "");
         strcat(names, keys[i].name);
     }
-    return error_set(err,
-                     "%s: there is no key '%s'; the keys are: %s; anything else is said by a "
-                     "path: /domain/... = VALUE",
-                     line->where, line->left, names);
+    return error_set_kind(err, ERROR_USAGE,
+                          "%s: there is no key '%s'; the keys are: %s; anything else is said by a "
+                          "path: /domain/... = VALUE",
+                          line->where, line->left, names);
 }
 
 int override_choose(const struct override *override, struct hardware *hardware, struct error **err)
@@ -184,6 +184,6 @@ int override_choose(const struct override *override, struct hardware *hardware, 
     if (!secure_given && !hardware->uefi)
         hardware->secure_boot = false;
     if (hardware->secure_boot && !hardware->uefi)
-        return error_set(err, "secure-boot = yes needs firmware = uefi");
+        return error_set_kind(err, ERROR_USAGE, "secure-boot = yes needs firmware = uefi");
     return hardware_check(hardware, err);
 }

@@ -83,21 +83,22 @@ static int parse_line(const char *where, const char *text, struct override_line 
         line->verb = OVERRIDE_DELETE;
         line->left = trimmed(text + 6, end);
         if (line->left && line->left[0] != '/')
-            return error_set(err, "%s: `delete` takes a path that starts with /", where);
+            return error_set_kind(err, ERROR_USAGE, "%s: `delete` takes a path that starts with /",
+                                  where);
         return 0;
     }
     if (!sign)
-        return error_set(err,
-                         "%s: there is no '=' in it; it is KEY = VALUE, /PATH = TEXT, "
-                         "/PATH += <ELEMENT>, or delete /PATH",
-                         where);
+        return error_set_kind(err, ERROR_USAGE,
+                              "%s: there is no '=' in it; it is KEY = VALUE, /PATH = TEXT, "
+                              "/PATH += <ELEMENT>, or delete /PATH",
+                              where);
     line->verb = text[0] != '/' ? OVERRIDE_KEY : *sign == '+' ? OVERRIDE_ADD : OVERRIDE_SET;
     line->left = trimmed(text, sign);
     line->right = trimmed(sign + (*sign == '+' ? 2 : 1), end);
     if (line->left && !line->left[0])
-        return error_set(err, "%s: there is nothing before the '='", where);
+        return error_set_kind(err, ERROR_USAGE, "%s: there is nothing before the '='", where);
     if (*sign == '+' && line->verb == OVERRIDE_KEY)
-        return error_set(err, "%s: += is for a path that starts with /", where);
+        return error_set_kind(err, ERROR_USAGE, "%s: += is for a path that starts with /", where);
     return 0;
 }
 

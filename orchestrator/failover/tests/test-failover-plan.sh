@@ -89,6 +89,10 @@ echo 'vcpu = 4' >>"$tmp/override"
 like "$(print app01 --override="$tmp/override" 2>&1)" "$tmp/override: line 11: there is no key 'vcpu'" \
     "a mistake is told with its line"
 like "$(print app01 --set='boot = disk-7' 2>&1)" "point 1 has no such disk" "so is a disk that is not there"
+for wrong in vcpu=4 vcpus=none vcpus '= 4' name=a/b $'name=\xff'; do
+    print app01 --set="$wrong" >/dev/null 2>&1 && status=0 || status=$?
+    is "$status" 2 "--set='$wrong' is wrong use"
+done
 is "$(xpath 'count(//interface)' app01 --network=none)" 0 "--network=none: no NIC"
 is "$(xpath 'count(//interface[source/@network = "prod"])' app01 --network=net:prod)" 2 "--network=net:prod"
 is "$(xpath 'count(//interface[source/@bridge = "br0"])' app01 --network=bridge:br0)" 2 "--network=bridge:br0"
