@@ -1,6 +1,7 @@
 /* vmferry copy: one disk from one place to another. */
 #include <inttypes.h>
 #include <json-c/json.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -310,6 +311,7 @@ static int copy(struct arguments *args, struct error **err)
     args->copy.progress = on_progress;
     args->copy.opaque = &show;
     args->copy.cancel = cancel_on_signals();
+    signal(SIGPIPE, SIG_IGN); /* who follows the progress may go; the copy goes on */
     r = copy_disk(args->src, args->dst, &args->copy, &result, err);
     watch_finish(&show.watch, r == 0                         ? PROGRESS_COMPLETED
                               : (*err)->kind == ERROR_PAUSED ? PROGRESS_PAUSED

@@ -315,6 +315,7 @@ static int compare_disks(char *names[2], const struct arguments *args, struct er
         watch_init(&sides[i].watch, bar, i, names[i], "");
     r = digest_both(sides, err);
     bar_close(bar);
+    signal(SIGPIPE, SIG_DFL); /* many lines, of which somebody may want the first */
     if (r == 0) {
         guess_size(&sides[0], &sides[1]);
         guess_size(&sides[1], &sides[0]);
@@ -362,6 +363,7 @@ int command_digest(int argc, char *argv[], struct error **err)
 
     if (r == 0) {
         args.copy.cancel = cancel_on_signals();
+        signal(SIGPIPE, SIG_IGN); /* as in copy.c */
         r = args.compare ? compare_disks(args.disks, &args, err)
                          : digest_disk(args.disks[0], &args, err);
     }

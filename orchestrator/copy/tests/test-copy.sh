@@ -196,6 +196,12 @@ for _ in {1..100}; do # a race, once
     [[ $last == *"9.54 MiB of 9.54 MiB"* && $last != *" 0 B/s"* ]] || break
 done
 like "$last" "9.54 MiB of 9.54 MiB +[1-9].*/s  done" "a copy that is over at once says all of it, and a rate"
+{
+    vmferry copy --rate=8M --progress=json "$disk" "$tmp/followed"
+    echo $? >"$tmp/status"
+} 2>&1 | head -n 1 >"$tmp/line"
+is "$(jq -r .state "$tmp/line") $(cat "$tmp/status")" "running 0" "who follows the progress may go"
+ok cmp "$disk" "$tmp/followed" -- "the copy goes on"
 cp "$disk" "$tmp/shrinks"
 (sleep 0.5 && truncate -s 1M "$tmp/shrinks") &
 like "$(message_of copy --rate=4M "$tmp/shrinks" "$tmp/shrunk")" "the source became shorter" \
