@@ -55,6 +55,14 @@ static int open_pool(struct store *store, const char *state_dir, int64_t vm_id, 
                : pool_open(store, state_dir, pool_id, pool, err);
 }
 
+int retire_check_pool(struct store *store, const char *state_dir, const struct store_vm *vm,
+                      struct error **err)
+{
+    struct pool pool;
+
+    return open_pool(store, state_dir, vm->id, &pool, err);
+}
+
 int retire_check_images(struct store *store, const char *state_dir, const struct store_point *point,
                         struct error **err)
 {

@@ -5,6 +5,10 @@
 
 #include "job/merging.h"
 
+/* That the VM's pool is there. */
+int retire_check_pool(struct store *store, const char *state_dir, const struct store_vm *vm,
+                      struct error **err);
+
 /* That the images which going would change can be changed now. */
 int retire_check_images(struct store *store, const char *state_dir, const struct store_point *point,
                         struct error **err);

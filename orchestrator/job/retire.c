@@ -297,6 +297,7 @@ static int retire_all(struct merging *merging, const char *state_dir, const stru
 
     if (images_lock(state_dir, vm, IMAGES_REWRITE, &images, err) < 0 ||
         retire_unfinished(merging, state_dir, vm, &count, err) < 0 ||
+        retire_check_pool(merging->store, state_dir, vm, err) < 0 ||
         claim_transaction(merging->claim, merging->store, begin_all, &copy, err) < 0)
         return -1;
     merging->begun = true;

@@ -57,6 +57,10 @@ run verify "$vm"
 is "$status" 1 "nor taken for a replica"
 is "$(vmferry pool list --json | jq -r '.[1].problem' | grep -c 'not the directory')" 1 \
     "pool list says it"
+points=$(vmferry point list "$vm" --json | jq length)
+run point delete "$vm" --all
+like "$status $out" "^1 .*is not the directory that was added" "nor can its points be deleted"
+is "$(vmferry point list "$vm" --json | jq length)" "$points" "... and that is not begun"
 rmdir files && mv away files
 ok vmferry replicate "$vm" -- "back again it goes on"
 mkdir brief
