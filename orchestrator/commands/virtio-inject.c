@@ -1,5 +1,6 @@
 /* vmferry virtio-inject: give a guest's disks what they need to boot from virtio. Arguments in,
  * a result out; the work is convert/'s. The images change only when all went well. */
+#include <fcntl.h>
 #include <getopt.h>
 #include <json.h>
 #include <signal.h>
@@ -134,6 +135,30 @@ static int find_format(const char *path, const char *given, char format[8], stru
     return 0;
 }
 
+/* What qemu would refuse later in words of its own, and what would be written twice. */
+static int check_image(const struct session *session, size_t n, struct error **err)
+{
+    const struct convert_disk *image = &session->images[n];
+    CLEANUP_CLOSE int fd = open(image->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    char magic[4] = "";
+    struct stat st, other;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return error_set_errno(err, errno, "%s", image->path);
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+        return error_set_kind(err, ERROR_USAGE, "%s: no image, and no block device", image->path);
+    if (strcmp(image->format, "qcow2") == 0 &&
+        (pread(fd, magic, sizeof magic, 0) != sizeof magic || memcmp(magic, "QFI\xfb", 4) != 0))
+        return error_set_kind(err, ERROR_USAGE, "%s: no qcow2 image; --format says what it is",
+                              image->path);
+    for (size_t i = 0; i < n; i++) {
+        if (stat(session->images[i].path, &other) == 0 && other.st_dev == st.st_dev &&
+            other.st_ino == st.st_ino)
+            return error_set_kind(err, ERROR_USAGE, "%s: the same disk twice", image->path);
+    }
+    return 0;
+}
+
 static int open_session(char *paths[], size_t count, const struct arguments *arguments,
                         struct session *session, struct error **err)
 {
@@ -145,7 +170,8 @@ static int open_session(char *paths[], size_t count, const struct arguments *arg
     for (size_t i = 0; i < count; i++) {
         if (!realpath(paths[i], session->images[i].path))
             return error_set_errno(err, errno, "%s", paths[i]);
-        if (find_format(paths[i], arguments->format, session->images[i].format, err) < 0)
+        if (find_format(paths[i], arguments->format, session->images[i].format, err) < 0 ||
+            check_image(session, i, err) < 0)
             return -1;
     }
     strcpy(session->directory, session->images[0].path);

@@ -61,6 +61,12 @@ is "$(inject --check "$tmp/missing.raw" >/dev/null; echo $?)" 1 "an image that i
 is "$(inject --check --conversion=hope "$tmp/empty.raw" >/dev/null; echo $?)" 2 "an unknown engine is wrong use"
 cp "$tmp/empty.raw" "$tmp/noname"
 like "$(inject --check "$tmp/noname")" "say its format" "a format is not guessed from what is in the image"
+cp "$tmp/empty.raw" "$tmp/false.qcow2"
+like "$(inject "$tmp/false.qcow2"; echo "$?")" "false.qcow2: no qcow2 image.*2$" "nor called by its name alone"
+like "$(inject "$tmp/system.raw" "$tmp/../${tmp##*/}/system.raw"; echo "$?")" "system.raw: the same disk twice.2$" \
+    "the same disk twice is wrong use"
+mkdir "$tmp/directory.raw"
+like "$(inject "$tmp/directory.raw"; echo "$?")" "no image, and no block device.2$" "so is a directory"
 
 # What can't be looked into is not guessed at either.
 truncate -s 8M "$tmp/lvm.raw"
