@@ -77,6 +77,12 @@ static int load_changes(struct run *run, struct error **err)
         return 0;
     }
     if (strncmp(changes, "qemu:", 5) == 0) {
+        /* qemu:allocation-depth has numbers, not a bit for what changed. */
+        if (strncmp(changes, "qemu:dirty-bitmap:", 18) != 0)
+            return error_set_kind(err, ERROR_USAGE,
+                                  "%s does not say what changed: of QEMU's metadata contexts "
+                                  "only qemu:dirty-bitmap:NAME does",
+                                  changes);
         run->changes_context = true;
         return 0;
     }

@@ -77,8 +77,10 @@ if qemu-img create -q -f qcow2 "$tmp/q.qcow2" 64M; then
     qemu-io -f qcow2 -c 'write -P 2 1M 100k' -c 'write -z 4M 1M' -c 'write -P 3 63M 1M' \
         "$tmp/q.qcow2" >/dev/null
     qemu-img convert -O raw "$tmp/q.qcow2" "$tmp/q.new"
-    background qemu-nbd -r -t -e 8 -f qcow2 -B b0 -k "$tmp/q.sock" "$tmp/q.qcow2"
+    background qemu-nbd -r -t -e 8 -f qcow2 -A -B b0 -k "$tmp/q.sock" "$tmp/q.qcow2"
     wait_for 10 nbdinfo "nbd+unix:///?socket=$tmp/q.sock"
+    like "$(message_of copy --changes=qemu:allocation-depth "nbd+unix:///?socket=$tmp/q.sock" "$tmp/q.old")" \
+        "allocation-depth does not say what changed" "another of QEMU's contexts"
     result=$(copy --changes=qemu:dirty-bitmap:b0 --json --verify "nbd+unix:///?socket=$tmp/q.sock" "$tmp/q.old")
     ok cmp "$tmp/q.old" "$tmp/q.new" -- "a dirty bitmap of QEMU: the delta is right"
     moved=$(jq '.bytes_written + .bytes_zeroed' <<<"$result")
