@@ -2,8 +2,12 @@
 """Servers and their VMs, of all kinds: what they have and lack, what they refuse and whom vmferry
 trusts, many of them at once, and what the operator is told of it."""
 
+import os
+import pty
 import random
+import select
 import sys
+import termios
 
 from vsphere_lab import Lab, MiB, ended, sync_types
 
@@ -201,6 +205,42 @@ def away():
         tap.is_(lab.replicate("app01").status, 3, "replicate can be run again")
 
 
+def typed(argv, prompt, keys):
+    """On a terminal: the exit status, what was shown, and whether the terminal echoes afterwards."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.pop("VMFERRY_PASSWORD", None)
+        os.execv(argv[0], argv)
+    shown = b""
+    while select.select([terminal], [], [], 60)[0]:
+        try:
+            shown += os.read(terminal, 4096)
+        except OSError:  # it has ended
+            break
+        if prompt in shown and keys:
+            os.write(terminal, keys)
+            keys = b""
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    echoes = bool(termios.tcgetattr(terminal)[3] & termios.ECHO)
+    os.close(terminal)
+    return status, shown.decode(), echoes
+
+
+def prompt():
+    with Lab() as lab:
+        lab.sim.add_vm("app01", [MiB])
+        words = ["source", "add", "vsphere", "vc", "--server", lab.sim.server]
+        argv = lab.argv(*words, "--user", lab.sim.user, "--fingerprint", lab.sim.fingerprint)
+        status, shown, echoes = typed(argv, b"Password", b"wrong\x03")
+        tap.ok(status == 1 and "no password was given" in shown, "^C at a password", status, shown)
+        tap.ok(echoes, "leaves a terminal that shows what is typed")
+        tap.is_(lab.sim.state()["sessions"]["failed"], 0, "nobody was asked")
+        secret = lab.sim.password.encode()
+        status, shown, echoes = typed(argv, b"Password", b"wrong\x15" + secret + b"\xc3\xa9\x7f\n")
+        tap.ok(status == 0 and "1 VM" in shown, "one that is typed, and mended", status, shown)
+        tap.ok(lab.sim.password not in shown and echoes, "is not shown", shown)
+
+
 def trust():
     with Lab() as lab:
         words = ["source", "add", "vsphere", "vc", "--server", lab.sim.server]
@@ -230,7 +270,7 @@ def trust():
             tap.ok(secret.encode() not in f.read(), "no secret in the database")
 
 
-SECTIONS = (telling, refused, habits, poor, many, inventory, away, trust)
+SECTIONS = (telling, refused, habits, poor, many, inventory, away, prompt, trust)
 
 if __name__ == "__main__":
     tap.run(lambda: [f() for f in SECTIONS if not sys.argv[1:] or f.__name__ in sys.argv[1:]])

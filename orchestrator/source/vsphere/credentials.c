@@ -8,6 +8,39 @@
 
 #define VARIABLE "VMFERRY_PASSWORD"
 
+/* The last character, of one byte or more. */
+static size_t without_last(const char *text, size_t length)
+{
+    while (length > 0 && ((unsigned char)text[--length] & 0xc0) == 0x80)
+        ;
+    return length;
+}
+
+/* A line that is typed, byte by byte: the terminal itself edits nothing and sends no signals, so
+ * that nobody who stops us is left with a terminal that shows nothing. -1: stopped. */
+static ssize_t read_line(int tty, const struct termios *keys, char *text, size_t size)
+{
+    size_t length = 0;
+
+    for (;;) {
+        char c;
+        ssize_t n = read(tty, &c, 1);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n > 0 && ((cc_t)c == keys->c_cc[VINTR] || (cc_t)c == keys->c_cc[VQUIT]))
+            return -1;
+        if (n <= 0 || c == '\n' || c == '\r' || (cc_t)c == keys->c_cc[VEOF])
+            return (ssize_t)length;
+        if ((cc_t)c == keys->c_cc[VKILL])
+            length = 0;
+        else if ((cc_t)c == keys->c_cc[VERASE] || c == '\b')
+            length = without_last(text, length);
+        else if (length < size)
+            text[length++] = c;
+    }
+}
+
 static int ask(const struct vsphere_options *options, const char *server, char *password,
                size_t size, struct error **err)
 {
@@ -24,14 +57,17 @@ static int ask(const struct vsphere_options *options, const char *server, char *
                          options->user, server, VARIABLE);
     dprintf(tty, "Password for %s at %s: ", options->user, server);
     silent = old;
-    silent.c_lflag &= ~(tcflag_t)ECHO;
+    silent.c_lflag &= ~(tcflag_t)(ECHO | ICANON | ISIG);
+    silent.c_cc[VMIN] = 1;
+    silent.c_cc[VTIME] = 0;
     tcsetattr(tty, TCSAFLUSH, &silent);
-    do
-        n = read(tty, text, sizeof text - 1);
-    while (n < 0 && errno == EINTR);
+    n = read_line(tty, &old, text, sizeof text - 1);
     tcsetattr(tty, TCSAFLUSH, &old);
     dprintf(tty, "\n");
-    r = password_take(text, n > 0 ? (size_t)n : 0, password, size, "the terminal", err);
+    if (n < 0)
+        r = error_set(err, "stopped: no password was given");
+    else
+        r = password_take(text, (size_t)n, password, size, "the terminal", err);
     explicit_bzero(text, sizeof text);
     return r;
 }
