@@ -54,10 +54,51 @@ static const struct key {
 };
 
 struct parsing {
-    const char *path;
+    FILE *file;
+    char *line; /* as it is in the file */
+    size_t room;
+    char *value; /* of a line that is too long for inih, else NULL */
     struct config *config;
     struct error **err;
 };
+
+/* As inih does it: blanks around it go, and a comment, a semicolon behind a blank. */
+static char *trim(char *value)
+{
+    size_t length;
+
+    for (char *c = value; *c; c++) {
+        if (*c == ';' && c > value && strchr(" \t", c[-1]))
+            *c = '\0';
+    }
+    value += strspn(value, " \t");
+    length = strlen(value);
+    while (length && strchr(" \t\r\n", value[length - 1]))
+        value[--length] = '\0';
+    return value;
+}
+
+/* inih's lines have 200 bytes. Of a longer one it gets the name, and handle() the value. */
+static char *read_line(char *text, int size, void *stream)
+{
+    struct parsing *p = stream;
+    size_t name;
+    char *start;
+
+    p->value = NULL;
+    if (getline(&p->line, &p->room, p->file) < 0)
+        return NULL;
+    if (strlen(p->line) < (size_t)size)
+        return strcpy(text, p->line);
+    start = p->line + strspn(p->line, " \t");
+    name = start > p->line ? 0 : strcspn(p->line, "=");
+    if (*start == '#' || *start == ';')
+        return strcpy(text, "\n");
+    if (p->line[name] && name + sizeof "= -\n" < (size_t)size)
+        p->value = trim(p->line + name + (p->line[name] == '='));
+    snprintf(text, (size_t)size, name ? "%.*s= -\n" : "%.*s -\n", (int)name, p->line);
+    return text;
+}
 
 int parse_size(const char *text, uint64_t *bytes, struct error **err)
 {
@@ -137,6 +178,8 @@ static int handle(void *user, const char *section, const char *name, const char 
 
     if (*p->err)
         return 0; /* inih goes on after an error; the first one is the one to tell */
+    if (p->value)
+        value = p->value;
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         if (strcmp(keys[i].section, section) || strcmp(keys[i].name, name))
             continue;
@@ -171,6 +214,7 @@ int config_load(const char *path, struct config *config, struct error **err)
 {
     struct parsing p = { .config = config, .err = err };
     CLEANUP_FCLOSE FILE *file = NULL;
+    bool unreadable;
     char found[PATH_MAX];
     bool required = true;
     int line;
@@ -194,7 +238,10 @@ int config_load(const char *path, struct config *config, struct error **err)
         return errno == ENOENT && !required
                    ? 0
                    : error_set_errno(err, errno, "configuration file %s", path);
-    line = ini_parse_file(file, handle, &p);
+    p.file = file;
+    line = ini_parse_stream(read_line, &p, handle, &p);
+    free(p.line);
+    unreadable = ferror(file);
     if (*err) {
         (*err)->kind = ERROR_USAGE;
         return error_prefix(err, "%s: line %d", path, line);
@@ -202,5 +249,6 @@ int config_load(const char *path, struct config *config, struct error **err)
     if (line > 0)
         return error_set_kind(err, ERROR_USAGE,
                               "%s: line %d: neither a [section] nor a name = value", path, line);
-    return line < 0 ? error_set(err, "%s: can't be read", path) : 0;
+    return line < 0 || unreadable ? error_set(err, "configuration file %s: can't be read", path)
+                                  : 0;
 }

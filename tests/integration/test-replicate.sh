@@ -417,6 +417,15 @@ like "$out" "line 2: there is no key 'speed' in section \[replicate\]" "so is an
 printf '[general]\nstate = %s\n' "$tmp/elsewhere" >good.conf
 (unset VMFERRY_STATE && VMFERRY_CONFIG=$tmp/good.conf vmferry vm list) >/dev/null
 ok test -f elsewhere/vmferry.db -- "the state directory from vmferry.conf"
+long=$tmp/$(printf 'x%.0s' {1..240})
+printf '# %s state = /nowhere\n[general]\nstate = %s ; a comment\n' "$long" "$long" >long.conf
+(unset VMFERRY_STATE && VMFERRY_CONFIG=$tmp/long.conf vmferry vm list) >/dev/null
+ok test -f "$long/vmferry.db" -- "lines longer than the parser's, which are comments or values"
+printf '[throttle]\nwindow = mon 1M\n  %s\n  * fast\n' "$(printf 'tue 0%d:00-24:00 5000000;' {1..9})* 0" >long.conf
+VMFERRY_CONFIG=$tmp/long.conf run vm list
+like "$out" "line 4: window: '\* fast'" "or go on from the line before"
+VMFERRY_CONFIG=$tmp run vm list
+like "$status $out" "^1 .*configuration file $tmp: can't be read" "a directory is no configuration"
 deep=$tmp/$(printf 'deep-%.0s' {1..30})/"with space & more"
 mkdir -p "$deep"
 ok vmferry source add nbd lab --file vm.json --state "$deep" -- "a deep state directory"
