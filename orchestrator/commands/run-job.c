@@ -2,6 +2,7 @@
 #include "commands/run-job.h"
 
 #include <json.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 
@@ -11,6 +12,8 @@
 #include "commands/watch.h"
 #include "job/sweep.h"
 #include "table.h"
+
+#define ASK_LOOK_MS 100
 
 struct output {
     struct bar *bar;
@@ -27,10 +30,17 @@ static void show_task(void *opaque, const char *what, unsigned percent)
 
 static bool ask(void *opaque, const char *question)
 {
+    struct pollfd terminal = { .fd = STDIN_FILENO, .events = POLLIN };
+    const atomic_int *cancel = cancel_on_signals();
     char answer[16] = "";
 
     (void)opaque;
     fprintf(stderr, "%s [y/N] ", question);
+    /* A signal is noted, and a read would go on. */
+    while (!atomic_load(cancel) && poll(&terminal, 1, ASK_LOOK_MS) <= 0)
+        ;
+    if (atomic_load(cancel))
+        return fputc('\n', stderr), false;
     return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }
 

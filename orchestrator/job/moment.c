@@ -260,10 +260,15 @@ static int take_snapshot(struct sync *sync, struct error **err)
                                     .description = description,
                                     .quiesce = sync->options->quiesce,
                                     .change_ids = change_ids };
+    const atomic_int *cancel = sync->options->cancel;
+    bool tracking;
 
     snprintf(description, sizeof description, "vmferry, job %" PRId64 ": replication of %.200s",
              sync->job.id, sync->vm->name);
-    if (wants_tracking(sync)) {
+    tracking = wants_tracking(sync);
+    if (cancel && atomic_load(cancel)) /* while it was asked */
+        return error_set_kind(err, ERROR_PAUSED, "stopped on request");
+    if (tracking) {
         sync_show(sync, "enabling change tracking");
         if (kind_of(sync)->enable_tracking(sync->from.source, &sync->spec, sync->job.snapshot,
                                            err) < 0)

@@ -239,6 +239,9 @@ def prompt():
         status, shown, echoes = typed(argv, b"Password", b"wrong\x15" + secret + b"\xc3\xa9\x7f\n")
         tap.ok(status == 0 and "1 VM" in shown, "one that is typed, and mended", status, shown)
         tap.ok(lab.sim.password not in shown and echoes, "is not shown", shown)
+        lab.add_source()
+        status, shown, echoes = typed(lab.argv("replicate", "app01"), b"[y/N]", b"\x03")
+        tap.ok(status == 3, "^C at a question stops a replication", status, shown)
 
 
 def trust():
