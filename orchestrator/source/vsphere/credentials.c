@@ -55,12 +55,12 @@ static int ask(const struct vsphere_options *options, const char *server, char *
                          "no password for %s at %s: give the source a --password-file, set "
                          "%s, or run this in a terminal",
                          options->user, server, VARIABLE);
-    dprintf(tty, "Password for %s at %s: ", options->user, server);
     silent = old;
     silent.c_lflag &= ~(tcflag_t)(ECHO | ICANON | ISIG);
     silent.c_cc[VMIN] = 1;
     silent.c_cc[VTIME] = 0;
-    tcsetattr(tty, TCSAFLUSH, &silent);
+    tcsetattr(tty, TCSAFLUSH, &silent); /* first: what is typed at the sight of the prompt counts */
+    dprintf(tty, "Password for %s at %s: ", options->user, server);
     n = read_line(tty, &old, text, sizeof text - 1);
     tcsetattr(tty, TCSAFLUSH, &old);
     dprintf(tty, "\n");
