@@ -156,7 +156,7 @@ static int open_leaves(struct side *side, const char *path, struct error **err)
 {
     struct stat st;
 
-    side->leaves_fd = open(path, O_RDONLY | O_CLOEXEC);
+    side->leaves_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* it may be a FIFO */
     if (side->leaves_fd < 0 || fstat(side->leaves_fd, &st) < 0)
         return error_set_errno(err, errno, "%s", path);
     if (!S_ISREG(st.st_mode) || st.st_size % sizeof(struct digest))
@@ -273,7 +273,10 @@ static void print_side_text(const struct side *side)
 
     if (side->is_disk)
         digest_to_text(&side->result.digest, text);
-    printf("# %s %" PRIu64 " %s\n", text, side->size, side->name);
+    printf("# %s %" PRIu64 " ", text, side->size);
+    for (const char *p = side->name; *p; p++) /* a new line would begin a range */
+        putchar(*p == '\n' || *p == '\r' ? '?' : *p);
+    putchar('\n');
 }
 
 static int print_difference(struct side sides[2], bool json, struct error **err)

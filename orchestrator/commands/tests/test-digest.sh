@@ -122,6 +122,9 @@ false
 ok vmferry copy --progress=none --changes=changes islands other -- "the ranges are a change map"
 ok vmferry digest --progress=none --compare islands other -- "which makes the disks equal"
 
+cp other $'two\n0 64K'
+is "$(vmferry digest --progress=none --compare $'two\n0 64K' islands 2>/dev/null | grep -vc '^#')" 0 \
+    "a disk's name is no range"
 head -c 200000 islands >short
 is "$(vmferry digest --progress=none --compare short islands 2>/dev/null | grep -v '^#' | head -n 1 |
     cut -d' ' -f1)" 196608 "a shorter disk lacks the rest"
@@ -130,7 +133,7 @@ head -c 1001 islands >odd
 wrong() { # STATUS REGEX NAME ARGUMENT…
     local status=0 expected=$1 regex=$2 name=$3 out
     shift 3
-    out=$(vmferry digest "$@" 2>&1) || status=$?
+    out=$(timeout -s KILL 60 vmferry digest "$@" 2>&1) || status=$?
     like "$status" "^$expected\$" "$name: exit status"
     like "$out" "$regex" "$name"
 }
@@ -141,6 +144,8 @@ wrong 2 "1 to 1024" "--connections=-1" --connections=-1 disk
 wrong 2 "request-size" "--request-size=x" --request-size=x disk
 wrong 2 "does not go with" "--leaves with --compare" --compare --leaves=x disk disk
 wrong 2 "not a leaves file" "leaves that are none" --compare leaves:odd islands
+mkfifo fifo
+wrong 2 "not a leaves file" "a FIFO as leaves" --compare leaves:fifo islands
 wrong '[12]' "No such file" "a disk that is not there" /nonexistent/disk
 wrong '[12]' "No such file" "--compare with one" --compare /nonexistent/disk islands
 wrong 0 "usage:" "--help" --help
