@@ -24,7 +24,6 @@ static const char *const phase_steps[] = { "", "copy", "flush", "verify" };
 /* One disk's figures; the lock of struct transfer protects them. */
 struct figures {
     struct progress_record record;
-    uint64_t done, total; /* of what has to move: the record counts what is verified, too */
     char operation[32];
     enum phase phase;
 };
@@ -48,9 +47,10 @@ struct transfer {
 struct watcher {
     struct transfer *transfer;
     size_t index;
-    bool reading; /* the replica, before the copy */
-    struct progress_meter meter;
-    char trouble[400]; /* that was said last */
+    bool reading;                    /* the replica, before the copy */
+    struct progress_meter meter;     /* of what has to move */
+    struct progress_meter verifying; /* of what is read again */
+    char trouble[400];               /* that was said last */
 };
 
 static void show(struct watcher *watcher, const char *operation)
@@ -115,6 +115,24 @@ static enum phase phase_of(const struct copy_progress *now)
     return now->total_known && now->bytes_done == now->bytes_total ? PHASE_FLUSH : PHASE_COPY;
 }
 
+/* What is read again moves no more: it has a rate and an end of its own. */
+static void meter(struct watcher *watcher, const struct copy_progress *now, bool verifying)
+{
+    struct progress_record *record = &watcher->meter.record;
+    int64_t now_ns = progress_now_ns();
+
+    if (!verifying) {
+        progress_meter_update(&watcher->meter, now->bytes_done, now->bytes_total, now_ns);
+        return;
+    }
+    if (watcher->verifying.start_ns == 0)
+        progress_meter_update(&watcher->verifying, 0, 0, now_ns);
+    progress_meter_update(&watcher->verifying, now->bytes_done, now->bytes_total, now_ns);
+    record->throughput = watcher->verifying.record.throughput;
+    record->eta_seconds = watcher->verifying.record.eta_seconds;
+    record->time_ms = watcher->verifying.record.time_ms;
+}
+
 static void on_progress(void *opaque, const struct copy_progress *now)
 {
     struct watcher *watcher = opaque;
@@ -125,15 +143,11 @@ static void on_progress(void *opaque, const struct copy_progress *now)
 
     if (watcher->reading)
         operation = "reading the replica";
-    progress_meter_update(&watcher->meter, now->bytes_done, now->bytes_total, progress_now_ns());
+    meter(watcher, now, phase_of(now) == PHASE_VERIFY);
     say_trouble(watcher, now->trouble);
     show(watcher, operation);
     LOCK_SCOPE(&transfer->lock);
     figures->record = watcher->meter.record;
-    if (phase_of(now) != PHASE_VERIFY) {
-        figures->done = figures->record.bytes_done;
-        figures->total = figures->record.bytes_total;
-    }
     snprintf(figures->operation, sizeof figures->operation, "%s", operation ? operation : "");
     if (!watcher->reading && enter_phase(transfer, watcher->index, phase_of(now), &problem) < 0)
         note_error(transfer, &problem);
@@ -147,6 +161,7 @@ static void watcher_init(struct watcher *watcher, struct transfer *transfer, siz
     *watcher = (struct watcher){ .transfer = transfer, .index = index };
     snprintf(label, sizeof label, "%s disk-%d", transfer->sync->vm->name, disk->stored.key);
     progress_meter_init(&watcher->meter, label, sync_type_name(disk->type));
+    progress_meter_init(&watcher->verifying, "", "");
     progress_meter_update(&watcher->meter, 0, 0, progress_now_ns()); /* its clock starts */
 }
 
@@ -328,15 +343,15 @@ static void show_disk(struct sync *sync, struct disk_sync *disk, const struct fi
 
     *row = (struct store_job_disk){ .job_id = sync->job.id,
                                     .disk_id = disk->stored.id,
-                                    .bytes_done = figures->done,
-                                    .bytes_total = figures->total,
+                                    .bytes_done = record->bytes_done,
+                                    .bytes_total = record->bytes_total,
                                     .throughput = record->throughput,
                                     .eta_seconds = record->eta_seconds,
                                     .percent = record->percent };
     snprintf(row->sync_type, sizeof row->sync_type, "%s", sync_type_name(disk->type));
     snprintf(row->operation, sizeof row->operation, "%s", figures->operation);
     if (!sync_needs_copy(disk) || disk->row.complete) {
-        if (figures->total == 0) /* an earlier run copied it */
+        if (record->bytes_total == 0) /* an earlier run copied it */
             row->bytes_done = row->bytes_total = disk->row.bytes;
         row->percent = 100;
         row->eta_seconds = 0;
@@ -354,6 +369,16 @@ static int write_rows(struct store *store, void *opaque, struct error **err)
             return -1;
     }
     return store_job_update(store, &sync->job, err);
+}
+
+/* Its bytes are not among those of the job's meter any more. */
+static void add_verifying(struct store_job *job, const struct store_job_disk *disk)
+{
+    if (strcmp(disk->operation, "verifying") != 0)
+        return;
+    job->throughput += disk->throughput;
+    if (job->eta_seconds < disk->eta_seconds)
+        job->eta_seconds = disk->eta_seconds;
 }
 
 static void update_row(struct transfer *transfer)
@@ -377,6 +402,8 @@ static void update_row(struct transfer *transfer)
     job->throughput = transfer->meter.record.throughput;
     job->eta_seconds = transfer->meter.record.eta_seconds;
     job->percent = transfer->meter.record.percent;
+    for (size_t i = 0; i < sync->count; i++)
+        add_verifying(job, &sync->disks[i].shown);
     /* The next time tries again; a job that is lost is noticed by its claim. */
     claim_transaction(sync->claim, sync->store, write_rows, sync, &busy);
 }

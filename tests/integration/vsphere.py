@@ -2,6 +2,7 @@
 """vmferry against the simulator, from the command line: what is replicated is what the
 snapshot held, and only what changed moves, whatever became of the disks and of their tracking."""
 
+import json
 import random
 import sys
 
@@ -58,6 +59,12 @@ def ordinary():
         history(lab, [d["change_id"] for d in third.json()["disks"]])
         tap.ok(lab.vmferry("verify", "app01").status == 0, "the replica verifies")
         tap.ok("app01" in lab.vmferry("vm", "list").out, "and is listed")
+        full = lab.vmferry("replicate", "app01", "--full", "--progress=json", "--json")
+        totals(full, [d["capacity"] for d in full.json()["disks"]], "a comparison looks at all")
+        lab.vmferry("point", "delete", "app01", "--all")
+        anew = lab.vmferry("replicate", "app01", "--progress=json", "--json")
+        totals(anew, [d["bytes"] for d in anew.json()["disks"]], "a first copy moves what is in use")
+        same_amounts(lab, anew)
 
 
 def same_amounts(lab, result):
@@ -69,6 +76,12 @@ def same_amounts(lab, result):
     tap.is_([tuple(r) for r in rows], [(b, b) for b in moved], "job_disks: the bytes that moved")
     rows = lab.query("SELECT bytes_done, bytes_total FROM replication_jobs WHERE id = ?", job)
     tap.is_(tuple(rows[0]), (sum(moved), sum(moved)), "replication_jobs: their sum")
+
+
+def totals(result, expected, what):
+    records = [json.loads(line) for line in result.err.splitlines() if '"label"' in line]
+    last = {r["label"]: r["bytes_total"] for r in records}
+    tap.is_([last[k] for k in sorted(last)], expected, "progress: %s" % what)
 
 
 def near(job, seen, what):
