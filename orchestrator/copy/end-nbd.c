@@ -41,11 +41,25 @@ static void goodbye(struct nbd_handle *h, bool drained)
     nbd_close(h);
 }
 
+/* libnbd names an export as it asked for it: with the lease, see end_open(). */
+static void hide_lease(char *text)
+{
+    char *name = strstr(text, "export named '");
+    char *end = name ? strrchr(name, '\'') : NULL;
+    char *lease = end ? memrchr(name, '@', (size_t)(end - name)) : NULL;
+
+    if (lease)
+        memmove(lease, end, strlen(end) + 1);
+}
+
 static int libnbd_error(struct error **err, const char *doing)
 {
-    const char *text = nbd_get_error();
     int errnum = nbd_get_errno();
+    const char *said = nbd_get_error();
+    CLEANUP_FREE char *text = said ? strdup(said) : NULL;
 
+    if (text)
+        hide_lease(text);
     error_set(err, "%s: %s", doing, text ? text : "unknown error");
     if (*err)
         (*err)->errnum = errnum;

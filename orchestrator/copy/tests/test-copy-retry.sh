@@ -112,4 +112,9 @@ is "$(message_of copy "$disk" "nbd+unix:///vm1-disk0@0123abcd?socket=$tmp/small"
 message=$(message_of copy "$disk" "nbd+unix:///vm1-disk0@0123abcd?socket=$tmp/nobody")
 case $message in *0123abcd*) false ;; *vm1-disk0*) true ;; *) false ;; esac
 result $? "one that is not there" || diag "$message"
+background nbdkit -f -U "$tmp/strict" --filter=exportname memory 1M exportname=other exportname-strict=true
+wait_for 10 test -S "$tmp/strict"
+message=$(message_of copy "$disk" "nbd+unix:///vm1-disk0@0123abcd?socket=$tmp/strict")
+case $message in *0123abcd*) false ;; *"no export named 'vm1-disk0'"*) true ;; *) false ;; esac
+result $? "one that the server refuses" || diag "$message"
 done_testing
