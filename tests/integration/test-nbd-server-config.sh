@@ -33,6 +33,11 @@ run --dry-run
 is "$status" 0 "--dry-run"
 like "$out" "exportname = $tmp/a" "shows what would be written"
 ok test ! -e "$conf" -- "and writes nothing"
+dry=$out
+run --map nowhere --port
+is "$status" 2 "an option without its value"
+run --dry-run --map map --output "$conf"
+is "$status $out" "0 $dry" "values may be words of their own"
 
 run --standalone --port=$port
 is "$status" 0 "the first time"
