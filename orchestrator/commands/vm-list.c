@@ -153,7 +153,7 @@ static int add_offered(struct store *store, const char *source, const struct vm_
     struct vm_summary summary = { 0 };
     struct store_vm vm = { 0 };
 
-    if (!spec->uuid[0] || store_vm_find(store, spec->uuid, &vm, &unknown) < 0) {
+    if (!spec->uuid[0] || store_vm_by_uuid(store, spec->uuid, &vm, &unknown) < 0) {
         if (unknown && unknown->errnum != ENOENT)
             return error_move(err, &unknown);
         snprintf(vm.uuid, sizeof vm.uuid, "%s", spec->uuid);

@@ -11,7 +11,7 @@ static int check_source(struct store *store, int64_t source_id, const char *uuid
     CLEANUP_ERROR struct error *unknown = NULL;
     struct store_vm vm;
 
-    if (store_vm_find(store, uuid, &vm, &unknown) < 0)
+    if (store_vm_by_uuid(store, uuid, &vm, &unknown) < 0)
         return unknown->errnum == ENOENT ? 0 : error_move(err, &unknown);
     if (vm.source_id == source_id)
         return 0;
@@ -103,5 +103,5 @@ int job_discover(struct store *store, int64_t source_id, const struct vm_spec *s
         store_vm_set_host(store, row.id, host, err) < 0 ||
         discover_disks(store, row.id, spec, err) < 0)
         return -1;
-    return store_vm_find(store, row.uuid, vm, err);
+    return store_vm_by_uuid(store, row.uuid, vm, err);
 }

@@ -115,7 +115,7 @@ int job_find_vm(struct store *store, const char *state_dir, const char *referenc
     if (ask_all(&search, err) < 0)
         return -1;
     if (search.uuid[0])
-        return store_vm_find(store, search.uuid, vm, err);
+        return store_vm_by_uuid(store, search.uuid, vm, err);
     if (search.unanswered) /* it may be there */
         return error_move(err, &search.unanswered);
     error_clear(&unknown);

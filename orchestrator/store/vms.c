@@ -202,6 +202,18 @@ int store_vm_find(struct store *store, const char *name_or_uuid, struct store_vm
     return 0;
 }
 
+int store_vm_by_uuid(struct store *store, const char *uuid, struct store_vm *vm, struct error **err)
+{
+    CLEANUP_STATEMENT struct statement s =
+        statement(store, "SELECT " VM_COLUMNS "WHERE uuid = lower(?)");
+    bool found;
+
+    bind_text(&s, uuid);
+    if (read_first(&s, read_vm, vm, &found, err) < 0)
+        return -1;
+    return found ? 0 : not_found(err, "no VM has the uuid %s", uuid);
+}
+
 int store_vm_get(struct store *store, int64_t id, struct store_vm *vm, struct error **err)
 {
     CLEANUP_STATEMENT struct statement s =

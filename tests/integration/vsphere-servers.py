@@ -127,6 +127,11 @@ def inventory():
         tap.is_(names(), ["db01", "web01", "web02"], "a refresh writes all of them down")
         listed = lab.vmferry("vm", "list", "--json").json()[1]
         tap.is_((listed["power"], listed["tracking"], listed["disks"]), ("on", "off", 2), "facts")
+        lab.sim.add_vm("/DC0/vm/" + web.instance_uuid, [MiB])
+        lab.vmferry("source", "refresh")
+        ended(lab.vmferry("source", "refresh"), 0, "a VM may be called by another one's uuid")
+        tap.ok(web.instance_uuid in names() and "web01" in names(), "both are listed")
+        tap.ok(web.instance_uuid in names("--source=vc"), "also of the source")
         shown = lab.vmferry("vm", "show", "/DC0/vm/web/web01", "--json").json()
         disk = shown["disks"][1]
         wanted = web.disk(2001)
