@@ -9,8 +9,8 @@
 
 /* At the start of every command that runs jobs: those whose worker was a process of this host and
  * has ended are paused, with that as the reason; of the files in STATE/run that name a process,
- * those of processes that have ended are removed. Takes milliseconds; problems go to the log. Returns
- * how many jobs it paused. */
+ * those of processes that have ended are removed. Takes milliseconds; problems go to the log.
+ * Returns how many jobs it paused. */
 unsigned sweep_at_start(struct store *store, const char *state_dir);
 
 /* For who holds the VM: files in its folders that belong to no point, like those of a worker
