@@ -78,15 +78,14 @@ static int parse_bytes(const char *option, const char *text, uint64_t *value, st
 static int read_rate(struct rate *rate, struct error **err)
 {
     CLEANUP_FCLOSE FILE *file = fopen(rate->path, "re");
-    char text[64] = "";
+    char word[64] = "";
     uint64_t bytes;
     struct stat st;
 
-    if (!file || fstat(fileno(file), &st) < 0 || (!fgets(text, sizeof text, file) && ferror(file)))
+    if (!file || fstat(fileno(file), &st) < 0 || (fscanf(file, "%63s", word) != 1 && ferror(file)))
         return error_set_errno(err, errno, "--rate=@%s", rate->path);
     rate->read_at = st.st_mtim;
-    text[strcspn(text, " \t\r\n")] = '\0';
-    if (parse_bytes("rate", text, &bytes, err) < 0)
+    if (parse_bytes("rate", word, &bytes, err) < 0)
         return error_prefix(err, "%s", rate->path);
     atomic_store(&rate->bytes, bytes);
     return 0;

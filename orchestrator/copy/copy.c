@@ -261,6 +261,7 @@ static int move_data(struct run *run, struct error **err)
     bool has_journal = options->journal != NULL;
     struct durable_config durable_config = {
         .leaves_fd = run->leaves_fd,
+        .leaves_name = run->leaves_name,
         .sync_leaves = has_journal,
         .journal = run->journal,
         .flush_bytes = has_journal ? FLUSH_BYTES_JOURNAL : FLUSH_BYTES,
@@ -375,6 +376,7 @@ static void close_run(struct run *run)
     changemap_free(&run->durable);
     if (run->leaves_fd >= 0)
         close(run->leaves_fd);
+    free(run->leaves_name);
 }
 
 /* Everything up to the first byte. */

@@ -257,12 +257,12 @@ static int save_leaves(const struct durable_config *config, struct batch *batch,
         return 0;
     for (size_t i = 0; i < batch->count; i++) {
         if (batch->ranges[i].kind == JOURNAL_ZERO && punch_leaves(fd, &batch->ranges[i]) < 0)
-            return error_set_errno(err, errno, "clearing leaves of the digest");
+            return error_set_errno(err, errno, "writing %s", config->leaves_name);
     }
     if (write_leaves(fd, batch) < 0)
-        return error_set_errno(err, errno, "writing leaves of the digest");
+        return error_set_errno(err, errno, "writing %s", config->leaves_name);
     if (config->sync_leaves && fdatasync(fd) < 0)
-        return error_set_errno(err, errno, "writing leaves of the digest");
+        return error_set_errno(err, errno, "writing %s", config->leaves_name);
     return 0;
 }
 

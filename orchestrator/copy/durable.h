@@ -18,6 +18,7 @@
 
 struct durable_config {
     int leaves_fd;           /* -1: none. The caller's */
+    const char *leaves_name; /* for messages */
     bool sync_leaves;        /* they have to be as durable as the journal */
     struct journal *journal; /* NULL: none. The caller's */
     uint64_t flush_bytes;    /* a flush is due after so many bytes… */

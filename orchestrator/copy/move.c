@@ -142,6 +142,8 @@ static void flush_completed(struct lane *lane)
     lane->flushing = false;
     if (lane->flush.errnum == 0) {
         if (durable_flushed(durable, &err) < 0) {
+            if (err && (err->errnum == ENOSPC || err->errnum == EDQUOT))
+                err->kind = ERROR_PAUSED; /* as with the destination */
             atomic_store(&mover->no_flush, true);
             mover_fail(mover, &err);
         }

@@ -10,7 +10,7 @@
 
 #include "copy/run.h"
 
-static int open_temporary(struct error **err)
+static int open_temporary(struct run *run, struct error **err)
 {
     const char *directory = getenv("TMPDIR");
     int fd;
@@ -20,6 +20,8 @@ static int open_temporary(struct error **err)
     fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0)
         return error_set_errno(err, errno, "a temporary file in %s", directory);
+    if (asprintf(&run->leaves_name, "a temporary file in %s", directory) < 0)
+        run->leaves_name = NULL;
     return fd;
 }
 
@@ -93,9 +95,11 @@ int run_open_leaves(struct run *run, struct error **err)
     if (!run->make_leaves)
         return 0;
     if (!path) {
-        run->leaves_fd = open_temporary(err);
+        run->leaves_fd = open_temporary(run, err);
         return run->leaves_fd < 0 ? -1 : 0;
     }
+    if (asprintf(&run->leaves_name, "the leaves file %s", path) < 0)
+        run->leaves_name = NULL;
     if (check_is_no_disk(run, path, err) < 0)
         return error_prefix(err, "the leaves file");
     if (options->journal && strcmp(path, options->journal) == 0)

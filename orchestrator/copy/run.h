@@ -25,6 +25,7 @@ struct run {
     struct journal *journal;
     struct changemap durable; /* what an earlier run did */
     int leaves_fd;
+    char *leaves_name; /* for messages */
     bool make_leaves;
     uint64_t align; /* of what is read */
     uint64_t request_size;

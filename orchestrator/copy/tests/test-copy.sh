@@ -233,7 +233,12 @@ if [ "$(id -u)" = 0 ] && mkdir "$tmp/full" && mount -t tmpfs -o size=4m tmpfs "$
     like "$message" "writing.*No space left" "a full file system"
     is "$(status_of copy --resume="$tmp/full.journal" [ nbdkit -r pattern 10M ] "$tmp/full/out")" 3 \
         "with a journal: paused"
+    [ -s "$tmp/full/out" ] && fallocate -l 4M "$tmp/full/fill" 2>/dev/null
+    message=$(message_of copy --leaves="$tmp/full/leaves" --resume="$tmp/full2.journal" "$disk" null:)
+    like "$message" "writing the leaves file $tmp/full/leaves: No space left.*paused" "a full file system for the leaves"
     mount -o remount,size=40m "$tmp/full"
+    ok copy --leaves="$tmp/full/leaves" --resume="$tmp/full2.journal" "$disk" null: -- \
+        "with a journal: paused, too"
     ok copy --resume="$tmp/full.journal" --verify [ nbdkit -r pattern 10M ] "$tmp/full/out" -- \
         "and resumed with more space"
 else
