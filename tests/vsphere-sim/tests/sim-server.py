@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from xml.etree import ElementTree as ET
@@ -431,6 +432,7 @@ def slips():
     for argv, wanted in (
         (["--style", "moon"], "invalid choice"),
         (["--listen", "here"], "--listen HOST:PORT"),
+        (["--listen", "127.0.0.1:99999"], "port must be"),
         (["--gzip", "perhaps"], "on or off"),
         (["--vm", "/nonexistent"], "No such file"),
         (["--cert", "/nonexistent"], "No such file"),
@@ -441,6 +443,26 @@ def slips():
         )
         said = result.stderr.splitlines()[-1]
         ok(result.returncode in (1, 2) and wanted in said, "sim %s" % " ".join(argv), result.stderr)
+
+
+def making():
+    """A directory that is made for it, and not made over."""
+    make = os.path.join(os.path.dirname(HERE), "make-vm")
+    with tempfile.TemporaryDirectory() as directory:
+        vm = os.path.join(directory, "a vm")
+
+        def made(*sizes):
+            words = [make, vm, "/DC0/vm/it's", *sizes]
+            return subprocess.run(words, capture_output=True, text=True)
+
+        ok("whole sectors" in made("513").stderr, "make-vm: no disk of 513 bytes")
+        is_(made("64K", "512").returncode, 0, "two disks")
+        image = os.path.join(vm, "disk0.raw")
+        with open(image, "r+b") as f:
+            f.write(b"mine")
+        ok("a VM already" in made("1M").stderr, "one that is there is not made over")
+        with open(image, "rb") as f:
+            is_(f.read(4), b"mine", "its disk is as it was")
 
 
 def ending():
@@ -474,6 +496,7 @@ def main():
     esxi()
     strangers()
     slips()
+    making()
     ending()
 
 
