@@ -132,6 +132,9 @@ def inventory():
         ended(lab.vmferry("source", "refresh"), 0, "a VM may be called by another one's uuid")
         tap.ok(web.instance_uuid in names() and "web01" in names(), "both are listed")
         tap.ok(web.instance_uuid in names("--source=vc"), "also of the source")
+        lab.sim.control("remove-vm", vm="/DC0/vm/db01")
+        gone = lab.replicate("db01")
+        tap.ok(gone.status == 1 and "it was deleted, or" in gone.err, "one that is gone", gone.err)
         shown = lab.vmferry("vm", "show", "/DC0/vm/web/web01", "--json").json()
         disk = shown["disks"][1]
         wanted = web.disk(2001)

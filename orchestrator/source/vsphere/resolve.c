@@ -245,6 +245,15 @@ int inventory_find(struct session *session, const char *uuid, struct moref *vm, 
             "no VM says that its uuid is %s, and %zu can't tell theirs now ('%s'%s): "
             "reconnect their hosts, and see that this user may read them",
             uuid, search.silent, search.silent_name, search.silent > 1 ? " …" : "");
+    if (search.count == 0) { /* one that was known: its uuid is no name to look up */
+        error_set(
+            err,
+            "vSphere shows no VM whose uuid is %s: it was deleted, or this user may not see it "
+            "any more",
+            uuid);
+        (*err)->errnum = ENOENT;
+        return -1;
+    }
     return take_only(uuid, &search, vm, same, err);
 }
 
