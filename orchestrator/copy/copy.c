@@ -402,9 +402,13 @@ static int execute(struct run *run, struct error **err)
         end_discard(run->dst);
         return -1;
     }
-    if (move_data(run, err) < 0 || finish_leaves(run, err) < 0)
+    if (move_data(run, err) < 0)
         return -1;
-    return verify(run, err);
+    if (verify(run, err) < 0) {
+        run_spoil_leaves(run, *err);
+        return -1;
+    }
+    return finish_leaves(run, err);
 }
 
 int copy_disk(const char *src, const char *dst, const struct copy_options *options,

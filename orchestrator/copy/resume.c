@@ -117,6 +117,17 @@ int run_open_leaves(struct run *run, struct error **err)
     return must_exist ? 0 : start_leaves(run, path, err);
 }
 
+void run_spoil_leaves(struct run *run, const struct error *why)
+{
+    off_t size = (off_t)digest_leaves_size(run->src->size) + 1;
+
+    /* Who goes on after a pause verifies again. */
+    if (!run->options->leaves || run->options->journal_key || (why && why->kind == ERROR_PAUSED))
+        return;
+    if (ftruncate(run->leaves_fd, size) < 0)
+        return; /* the copy has failed anyway */
+}
+
 static void hash_string(XXH3_state_t *state, const char *string)
 {
     XXH3_128bits_update(state, string ? string : "", string ? strlen(string) + 1 : 1);

@@ -53,5 +53,7 @@ int run_open_ends(struct run *run, struct error **err);
 /* resume.c, in this order. */
 int run_open_journal(struct run *run, struct error **err);
 int run_open_leaves(struct run *run, struct error **err);
+/* Verifying failed: what they say is not what the destination holds. */
+void run_spoil_leaves(struct run *run, const struct error *why);
 
 #endif

@@ -75,6 +75,13 @@ is "$(awk '/pwrite/ {n += $3} END {print n}' "$tmp/log")" 1048576 "and all was w
 ok copy --verify "$src" "$tmp/f" -- "--verify of a good copy"
 message=$(message_of copy --verify [ nbdkit pattern 1M ] "nbd+unix:///?socket=$tmp/flush")
 like "$message" "verifying.*block at offset [0-9]+ differs" "--verify finds what was not kept"
+echo 0 64K >"$tmp/first"
+for way in --changes="$tmp/first" --verify; do
+    copy --leaves="$tmp/unkept" [ nbdkit pattern 1M ] null: >/dev/null
+    message_of copy "$way" --verify --leaves="$tmp/unkept" [ nbdkit pattern 1M ] "nbd+unix:///?socket=$tmp/flush" >/dev/null
+    like "$(message_of copy --compare --leaves="$tmp/unkept" [ nbdkit pattern 1M ] "nbd+unix:///?socket=$tmp/flush")" \
+        "did not finish" "and nobody takes the leaves for what it holds"
+done
 head -c 10000001 /dev/urandom >"$tmp/g"
 message=$(message_of copy --target-zero --verify "$disk" "$tmp/g")
 like "$message" "verifying.*differs" "--verify finds that --target-zero was not true"
