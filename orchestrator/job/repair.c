@@ -217,6 +217,25 @@ static int note_left(const struct blocks *blocks, struct repair_disk *result, st
     return 0;
 }
 
+/* An image that somebody made longer: there is no right data for what is beyond the disk. Room for
+ * one more range is there. */
+static void note_beyond(const struct check_disk *damage, uint64_t capacity,
+                        struct repair_disk *result)
+{
+    for (size_t i = 0; i < damage->named; i++) {
+        const struct check_range *range = &damage->ranges[i];
+        uint64_t end = range->offset + range->length;
+        uint64_t from = range->offset > capacity ? range->offset : capacity;
+
+        if (end <= capacity)
+            continue;
+        result->left[result->left_count++] = (struct check_range){ from, end - from };
+        snprintf(result->why, sizeof result->why,
+                 "its image is longer than the disk: shorten it to %" PRIu64 " bytes", capacity);
+        return;
+    }
+}
+
 /* The data is right, and its leaves are made from it again. A crash leaves them missing or
  * unfinished, which is damaged as before. */
 static int rebuild_leaves(const struct repair *repair, const struct replica_disk *disk,
@@ -297,6 +316,8 @@ int repair_disk(const struct repair *repair, const struct replica_disk *disk,
         result->blocks = blocks.count;
         if (r == 0)
             r = repair_blocks(repair, disk, &blocks, place, size, no_source, result, err);
+        if (r == 0)
+            note_beyond(damage, disk->capacity, result);
     }
     return r < 0 ? error_prefix(err, "disk-%d", disk->key) : 0;
 }

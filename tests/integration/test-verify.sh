@@ -62,6 +62,13 @@ is "$status $(verified 3) $(verified 1)" "0 ok null" "a clean point is written d
 run verify app01 --point=1
 is "$(verified 1)" ok "each on its own"
 
+chmod 600 "$folder/base.raw"
+truncate -s +65536 "$folder/base.raw"
+run verify app01 --point=1 --repair
+like "$status $out" "1 .*offset 4194304 length 65536.*longer than the disk: shorten it to 4194304 bytes" "what somebody put behind a disk is no data to repair"
+truncate -s -65536 "$folder/base.raw"
+chmod 400 "$folder/base.raw"
+
 # Blocks 2 and 3, one range; block 30, another one; block 8 is point 1's alone.
 for at in 131073 200000 1966080 524288; do
     damage "$folder/base.raw" $at
