@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "source/vsphere/inventory.h"
 #include "source/vsphere/privileges.h"
 #include "source/vsphere/read.h"
 
@@ -116,7 +117,7 @@ int facts_gather(struct session *session, const struct moref *ref, struct vm_fac
     facts->vm.ref = *ref;
     if (roles_read(session, &roles, err) < 0 ||
         session_properties(session, ref, FACT_PATHS, vm_property, &gathering, err) < 0 ||
-        vm_finish(&facts->vm, err) < 0)
+        vm_finish(&facts->vm, err) < 0 || inventory_networks(session, &facts->vm.devices, err) < 0)
         return -1;
     if (facts->vm.host.id[0] && read_beside(session, &facts->vm.host, "name summary.config.product",
                                             host_property, facts, err) < 0)

@@ -7,6 +7,9 @@
 #include "source/vsphere/read.h"
 #include "source/vsphere/tree.h"
 
+#define PORTGROUP      "DistributedVirtualPortgroup"
+#define PORTGROUP_NAME 128
+
 bool inventory_fits(const struct source_filter *filter, const struct vm_spec *spec)
 {
     size_t length;
@@ -30,6 +33,7 @@ struct listing {
     struct vsphere_vm now; /* ref.id "" : none yet */
     struct spec_list list;
     struct moref *parents; /* of each in the list */
+    bool has_portgroups;   /* whose keys stand for their names so far */
 };
 
 static void listing_free(struct listing *listing)
@@ -82,6 +86,8 @@ static int end_vm(struct listing *listing, struct error **err)
     int r = 0;
 
     if (vm->ref.id[0] && !vm->is_template && inventory_fits(&by_name, &vm->spec)) {
+        for (size_t i = 0; i < vm->devices.nic_count; i++)
+            listing->has_portgroups |= vm->devices.nics[i].portgroup[0] != '\0';
         if (vm_finish(vm, &senseless) < 0)
             r = forgive(vm, &senseless, err);
         if (r == 0)
@@ -140,6 +146,38 @@ static int place(struct session *session, struct listing *listing, struct error 
     return 0;
 }
 
+/* A portgroup by its key, in each NIC that is on it. */
+static int portgroup_name(void *opaque, const struct moref *object, const char *name, xmlNode *val,
+                          struct error **err)
+{
+    const struct spec_list *list = opaque;
+    char text[PORTGROUP_NAME];
+
+    (void)name, (void)err;
+    read_text(val, "", text, sizeof text);
+    for (size_t i = 0; text[0] && i < list->count; i++) {
+        for (size_t j = 0; j < list->specs[i].nic_count; j++) {
+            char *network = list->specs[i].nics[j].network;
+
+            if (strcmp(network, object->id) == 0)
+                strcpy(network, text);
+        }
+    }
+    return 0;
+}
+
+/* As of one VM, see add_names(): networks are mapped by their names. */
+static int name_networks(struct session *session, struct listing *listing, struct error **err)
+{
+    CLEANUP_ERROR struct error *problem = NULL;
+
+    if (!listing->has_portgroups ||
+        session_all(session, PORTGROUP, "name", portgroup_name, &listing->list, &problem) >= 0 ||
+        problem->kind != ERROR_PAUSED)
+        return 0;
+    return error_move(err, &problem);
+}
+
 int inventory_list(struct session *session, const struct source_filter *filter,
                    struct spec_list *list, struct error **err)
 {
@@ -148,7 +186,8 @@ int inventory_list(struct session *session, const struct source_filter *filter,
     tree_init(session, &listing.tree);
     if (tree_load(session, &listing.tree, err) < 0 ||
         session_all(session, "VirtualMachine", VM_PATHS, list_property, &listing, err) < 0 ||
-        end_vm(&listing, err) < 0 || place(session, &listing, err) < 0)
+        end_vm(&listing, err) < 0 || place(session, &listing, err) < 0 ||
+        name_networks(session, &listing, err) < 0)
         return -1;
     *list = listing.list;
     listing.list = (struct spec_list){ 0 };
@@ -163,7 +202,7 @@ static int vm_property(void *opaque, const struct moref *object, const char *nam
 }
 
 struct named {
-    char name[128];
+    char name[PORTGROUP_NAME];
     char product[128];
 };
 
@@ -193,6 +232,24 @@ static int read_names(struct session *session, const struct moref *object, const
     return error_move(err, &problem);
 }
 
+int inventory_networks(struct session *session, struct vsphere_devices *devices, struct error **err)
+{
+    struct named named;
+
+    for (size_t i = 0; i < devices->nic_count; i++) {
+        struct vsphere_nic *nic = &devices->nics[i];
+        struct moref group = { .type = PORTGROUP };
+
+        if (!nic->portgroup[0] || strlen(nic->portgroup) >= sizeof group.id)
+            continue;
+        strcpy(group.id, nic->portgroup); /* its key is the object's id, too */
+        if (read_names(session, &group, "name", &named, err) < 0)
+            return -1;
+        strcpy(nic->network, named.name);
+    }
+    return 0;
+}
+
 static int add_names(struct session *session, struct vsphere_vm *vm, struct error **err)
 {
     struct spec_inventory *inventory = &vm->spec.inventory;
@@ -204,18 +261,7 @@ static int add_names(struct session *session, struct vsphere_vm *vm, struct erro
         snprintf(inventory->host, sizeof inventory->host, "%.60s%s%.60s%s", named.name,
                  named.product[0] ? " (" : "", named.product, named.product[0] ? ")" : "");
     }
-    for (size_t i = 0; i < vm->devices.nic_count; i++) {
-        struct vsphere_nic *nic = &vm->devices.nics[i];
-        struct moref group = { .type = "DistributedVirtualPortgroup" };
-
-        if (!nic->portgroup[0] || strlen(nic->portgroup) >= sizeof group.id)
-            continue;
-        strcpy(group.id, nic->portgroup); /* its key is the object's id, too */
-        if (read_names(session, &group, "name", &named, err) < 0)
-            return -1;
-        strcpy(nic->network, named.name);
-    }
-    return 0;
+    return inventory_networks(session, &vm->devices, err);
 }
 
 int inventory_vm(struct session *session, const struct moref *ref, struct vsphere_vm *vm,

@@ -24,6 +24,10 @@ int inventory_find(struct session *session, const char *uuid, struct moref *vm, 
 int inventory_vm(struct session *session, const struct moref *ref, struct vsphere_vm *vm,
                  struct error **err);
 
+/* The names of the portgroups that its NICs are on, where the server tells them. */
+int inventory_networks(struct session *session, struct vsphere_devices *devices,
+                       struct error **err);
+
 /* The filter of a list on one VM; a VM whose path is not known is in no folder. */
 bool inventory_fits(const struct source_filter *filter, const struct vm_spec *spec);
 

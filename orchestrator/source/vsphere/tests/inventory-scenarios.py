@@ -172,6 +172,17 @@ def portgroup(sim):
     nics = json.loads(run(sim, "show", "app01"))["nics"]
     assert nics[0]["network"] == "VM Network" and nics[0]["model"] == "vmxnet3"
     assert nics[1]["network"] == "dvportgroup-3" and nics[1]["model"] == "e1000e"
+    told = ('<returnval><objects><obj type="DistributedVirtualPortgroup">dvportgroup-3</obj><propSet>'
+            '<name>name</name><val>prod</val></propSet></objects></returnval>')
+
+    def networks(skipped):  # answers that are none about portgroups
+        sim.fault("RetrievePropertiesEx", "answer", xml=told, after=skipped)
+        nics = listed(sim)[0]["nics"]
+        sim.control("clear-faults")
+        return [n["network"] for n in nics]
+
+    assert networks(99) == ["VM Network", "dvportgroup-3"]
+    assert networks(3) == ["VM Network", "prod"]  # folders, datacenters, VMs
 
 
 # Snapshots
