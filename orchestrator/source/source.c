@@ -41,6 +41,7 @@ void source_close(struct source *source)
 
 bool source_filter_fits(const struct source_filter *filter, const char *name, const char *path)
 {
+    const char *folder;
     size_t length;
 
     if (!filter)
@@ -49,10 +50,14 @@ bool source_filter_fits(const struct source_filter *filter, const char *name, co
         return false;
     if (!filter->folder)
         return true;
-    length = strlen(filter->folder);
-    while (length > 0 && filter->folder[length - 1] == '/')
+    if (path[0] != '/')
+        return false;                                      /* of a kind without folders */
+    folder = filter->folder + strspn(filter->folder, "/"); /* "DC0/vm/" is "/DC0/vm" */
+    length = strlen(folder);
+    while (length > 0 && folder[length - 1] == '/')
         length--;
-    return strncmp(path, filter->folder, length) == 0 && path[length] == '/';
+    path++;
+    return length == 0 || (strncmp(path, folder, length) == 0 && path[length] == '/');
 }
 
 int source_quiesce_parse(const char *text, enum quiesce *quiesce, struct error **err)

@@ -123,6 +123,8 @@ def inventory():
         tap.is_(names("--source=vc", "--folder=/DC0/vm/web"), ["web01", "web02"], "in a folder")
         tap.is_(names("--source=vc", "--name=*01"), ["db01", "web01"], "of a name")
         tap.is_(names("--folder=/DC0/vm/web/"), ["web01"], "also of those written down")
+        tap.is_(names("--source=vc", "--folder=DC0/vm/web"), ["web01", "web02"], "without the slash before it, too")
+        tap.is_(names("--folder=DC0/vm/we"), [], "and not by a part of its name")
         lab.vmferry("source", "refresh")
         tap.is_(names(), ["db01", "web01", "web02"], "a refresh writes all of them down")
         listed = lab.vmferry("vm", "list", "--json").json()[1]

@@ -1,7 +1,6 @@
 /* Which VMs there are; see inventory.h. */
 #include "source/vsphere/inventory.h"
 
-#include <fnmatch.h>
 #include <string.h>
 
 #include "source/vsphere/read.h"
@@ -9,22 +8,6 @@
 
 #define PORTGROUP      "DistributedVirtualPortgroup"
 #define PORTGROUP_NAME 128
-
-bool inventory_fits(const struct source_filter *filter, const struct vm_spec *spec)
-{
-    size_t length;
-
-    if (!filter)
-        return true;
-    if (filter->name && fnmatch(filter->name, spec->name, 0) != 0)
-        return false;
-    if (!filter->folder)
-        return true;
-    length = strlen(filter->folder);
-    while (length > 0 && filter->folder[length - 1] == '/')
-        length--;
-    return strncmp(spec->path, filter->folder, length) == 0 && spec->path[length] == '/';
-}
 
 /* A list being made: the VM whose properties are coming in, and those before it. */
 struct listing {
@@ -85,7 +68,8 @@ static int end_vm(struct listing *listing, struct error **err)
     struct vsphere_vm *vm = &listing->now;
     int r = 0;
 
-    if (vm->ref.id[0] && !vm->is_template && inventory_fits(&by_name, &vm->spec)) {
+    if (vm->ref.id[0] && !vm->is_template &&
+        source_filter_fits(&by_name, vm->spec.name, vm->spec.path)) {
         for (size_t i = 0; i < vm->devices.nic_count; i++)
             listing->has_portgroups |= vm->devices.nics[i].portgroup[0] != '\0';
         if (vm_finish(vm, &senseless) < 0)
@@ -135,7 +119,7 @@ static int place(struct session *session, struct listing *listing, struct error 
             return -1;
     }
     for (size_t i = 0; i < list->count; i++) {
-        if (inventory_fits(listing->filter, &list->specs[i]))
+        if (source_filter_fits(listing->filter, list->specs[i].name, list->specs[i].path))
             list->specs[kept++] = list->specs[i];
         else
             spec_free(&list->specs[i]);

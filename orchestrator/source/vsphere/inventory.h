@@ -28,7 +28,4 @@ int inventory_vm(struct session *session, const struct moref *ref, struct vspher
 int inventory_networks(struct session *session, struct vsphere_devices *devices,
                        struct error **err);
 
-/* The filter of a list on one VM; a VM whose path is not known is in no folder. */
-bool inventory_fits(const struct source_filter *filter, const struct vm_spec *spec);
-
 #endif
