@@ -4,6 +4,10 @@
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../../../tests/lib.sh"
 
+# Where vmferry puts the servers that it starts: nobody else's are there.
+export TMPDIR=$tmp/servers
+mkdir "$TMPDIR"
+
 copy() { timeout -s KILL 60 vmferry copy --progress=none "$@"; }
 status_of() { "$@" >/dev/null 2>&1; echo $?; }
 message_of() { "$@" 2>&1 >/dev/null; }
@@ -49,8 +53,7 @@ mkdir "$tmp/with blank"
 cp "$disk" "$tmp/with blank/it's"
 ok copy [ nbdkit -r file "$tmp/with blank/it's" ] "$tmp/e" -- "a command with a blank and a quote"
 ok cmp "$disk" "$tmp/e" -- "is started as it was written"
-is "$(find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'vmferry.??????' -newer "$disk" -user "$(id -u)" \
-    -exec fuser {}/sock \; 2>/dev/null)" "" "no server is left behind"
+is "$(find "$TMPDIR" -name sock -exec fuser {} \; 2>/dev/null)" "" "no server is left behind"
 
 # Writes are flushed before success.
 cat >"$tmp/flush.sh" <<'SCRIPT'
