@@ -31,13 +31,13 @@ zero-extent|length 0 in the answer
 endless-tiny|length 0 in the answer
 no-extents|block status.*at offset 0
 past-end|outside the disk of 1048576 bytes
-short-read|reading 786432 bytes at offset [0-9]+: the answer is not as long
+short-read|reading 393216 bytes at offset [0-9]+: the answer is not as long
 twice-read|the answer is not as long
 long-read|reading.*out of bounds
 hole-chunk-lie|reading.*out of bounds
 garbage|reading.*magic
 read-error|reading.*tried again.*Input/output error
-einval|reading 786432 bytes at offset [0-9]+: Invalid argument
+einval|reading 393216 bytes at offset [0-9]+: Invalid argument
 shrink|another disk than before: 983040 bytes, not 1048576
 END
 
@@ -50,8 +50,8 @@ while IFS='|' read -r lie expected; do
 done <<'END'
 flush-error|flushing failed.*Input/output error
 flush-error-once|flushing failed.*Input/output error
-enospc|writing 786432 bytes at offset [0-9]+: No space left
-eperm|writing 786432 bytes at offset [0-9]+: Operation not permitted
+enospc|writing 393216 bytes at offset [0-9]+: No space left
+eperm|writing 393216 bytes at offset [0-9]+: Operation not permitted
 END
 
 # What passes is survived, and the bytes are right.
