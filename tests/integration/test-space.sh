@@ -242,7 +242,7 @@ broken() { # FOLDER
 }
 
 again() { # FOLDER: mended
-    umount "$1"
+    wait_for 20 umount "$1" 2>/dev/null # servers end a moment after their client
     e2fsck -fy "$1.img" >/dev/null 2>&1
     wait_for 10 mount -o loop,errors=remount-ro "$1.img" "$1" 2>/dev/null # its loop device ends a little later
 }
