@@ -369,9 +369,9 @@ static int roll_back_live(struct context *context, const struct store_vm *vm, in
 static int print_rollback(const struct store_vm *vm, size_t tests, size_t discarded, int64_t live,
                           bool kept, bool json, struct error **err)
 {
-    char name[48];
+    char name[FAILOVER_KEPT_NAME];
 
-    snprintf(name, sizeof name, "live-%lld", (long long)live);
+    failover_kept_name(live, name);
     if (json) {
         json_object *object = json_object_new_object();
 

@@ -115,12 +115,13 @@ int failover_options(const struct failover_arguments *arguments, const struct co
     return 0;
 }
 
-#define POINT_TEXT 32
+#define POINT_TEXT FAILOVER_KEPT_NAME
 /* As --point names it. */
 static const char *point_text(char text[POINT_TEXT], const struct failover_result *result)
 {
-    snprintf(text, POINT_TEXT, "%s%u", result->kept ? "live-" : "",
-             result->kept ? result->kept : result->point);
+    if (result->kept)
+        return failover_kept_name(result->kept, text);
+    snprintf(text, POINT_TEXT, "%u", result->point);
     return text;
 }
 

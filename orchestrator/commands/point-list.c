@@ -202,14 +202,6 @@ static json_object *disk_to_json(const struct store_point_disk *disk, uint64_t o
     return object;
 }
 
-static json_object *kept_name(const struct store_failover *failover)
-{
-    char name[32];
-
-    snprintf(name, sizeof name, "live-%lld", (long long)failover->id);
-    return json_object_new_string(name);
-}
-
 static json_object *to_json(const struct listing *listing, const struct listed *listed)
 {
     const struct store_point *point = &listed->point;
@@ -234,11 +226,13 @@ static json_object *to_json(const struct listing *listing, const struct listed *
                            listed->above ? json_object_new_int64(listed->above) : NULL);
     for (size_t i = 0; i < listing->failover_count; i++) {
         const struct store_failover *failover = &listing->failovers[i];
+        char name[FAILOVER_KEPT_NAME];
 
         if (!is_on(failover, listed))
             continue;
         if (is_kept(failover))
-            json_object_array_add(kept, kept_name(failover));
+            json_object_array_add(kept,
+                                  json_object_new_string(failover_kept_name(failover->id, name)));
         else
             json_object_array_add(failovers, json_object_new_int64(failover->id));
     }
@@ -264,7 +258,8 @@ static int add_kept(struct context *context, const struct store_failover *failov
                     struct table *table, struct error **err)
 {
     CLEANUP_FREE struct store_disk *disks = NULL;
-    char time[TIME_TEXT], age[HUMAN_MAX], bytes[HUMAN_MAX], path[PATH_MAX];
+    char name[FAILOVER_KEPT_NAME], time[TIME_TEXT], age[HUMAN_MAX], bytes[HUMAN_MAX];
+    char path[PATH_MAX];
     uint64_t own = 0;
     size_t count;
 
@@ -274,7 +269,7 @@ static int add_kept(struct context *context, const struct store_failover *failov
         failover_kept(context->state_dir, failover->id, disks[i].key, path);
         own += allocated(path);
     }
-    table_cell(table, "live-%lld", (long long)failover->id);
+    table_cell(table, "%s", failover_kept_name(failover->id, name));
     table_cell(table, "%s", time_text(time, failover->completed_ms));
     table_cell(table, "%s", human_seconds(age, (store_now_ms() - failover->completed_ms) / 1000));
     table_cell(table, "live");

@@ -97,6 +97,10 @@ int failover_recover(struct store *store, const char *state_dir, const struct st
 /* It was not rolled back on this host yet. */
 bool failover_is_standing(const char *state_dir, int64_t id);
 
+/* "live-7": how --point and `point list` name what live failover `id` left. Returns `name`. */
+#define FAILOVER_KEPT_NAME 32
+const char *failover_kept_name(int64_t id, char name[FAILOVER_KEPT_NAME]);
+
 /* The picture of its screen at the verdict. */
 void failover_screen(const char *state_dir, int64_t id, char path[PATH_MAX]);
 /* What a conversion said. */

@@ -44,6 +44,12 @@ void failover_overlay(const char *state_dir, int64_t id, int key, char path[PATH
     join(path, state_dir, "/%lld/disk-%d" FAILOVER_OVERLAY_ENDING, (long long)id, key);
 }
 
+const char *failover_kept_name(int64_t id, char name[FAILOVER_KEPT_NAME])
+{
+    snprintf(name, FAILOVER_KEPT_NAME, "live-%lld", (long long)id);
+    return name;
+}
+
 void failover_kept(const char *state_dir, int64_t id, int key, char path[PATH_MAX])
 {
     join(path, state_dir, "/%lld/disk-%d" FAILOVER_KEPT_ENDING, (long long)id, key);
