@@ -47,16 +47,28 @@ static bool is_idle(const struct convert_request *request, struct convert_result
 }
 
 /* As root, the worker is the first process of its own namespaces: when it ends, the kernel
- * kills what is left in them and drops the mounts. It gets SIGTERM when unshare dies, and that
- * dies with us. */
+ * kills what is left in them and drops the mounts. What the host unmounts goes there, too, so
+ * that nothing is held. It gets SIGTERM when unshare dies, and that dies with us. */
 static pid_t start_process(struct process_options *options, struct error **err)
 {
     char self[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
     const char *const isolated[] = {
-        "setpriv", "--pdeathsig=KILL",  "unshare",      "--mount", "--pid",
-        "--fork",  "--kill-child=TERM", "--mount-proc", "--net",   "--ipc",
-        self,      "virtio-inject",     "inside",       NULL,
+        "setpriv",
+        "--pdeathsig=KILL",
+        "unshare",
+        "--mount",
+        "--propagation=slave",
+        "--pid",
+        "--fork",
+        "--kill-child=TERM",
+        "--net",
+        "--ipc",
+        "--mount-proc",
+        self,
+        "virtio-inject",
+        "inside",
+        NULL,
     };
     const char *const plain[] = { self, "virtio-inject", "inside", NULL };
 
