@@ -117,6 +117,14 @@ static int open_beneath(int dirfd, const char *name)
     return (int)fd;
 }
 
+int exportmap_mode_check(const struct stat *st, struct error **err)
+{
+    if (!(st->st_mode & (S_IWGRP | S_IWOTH)))
+        return 0;
+    return error_set(err, "may be written by others (mode %03o); chmod go-w it",
+                     st->st_mode & 0777);
+}
+
 static int check_status(const struct stat *st, struct error **err)
 {
     if (!S_ISREG(st->st_mode))
@@ -124,10 +132,7 @@ static int check_status(const struct stat *st, struct error **err)
     if (st->st_uid != 0 && st->st_uid != geteuid())
         return error_set(err, "is owned by user %u, not by root or the server's own user",
                          st->st_uid);
-    if (st->st_mode & (S_IWGRP | S_IWOTH))
-        return error_set(err, "may be written by others (mode %03o); chmod go-w it",
-                         st->st_mode & 0777);
-    return 0;
+    return exportmap_mode_check(st, err);
 }
 
 /* The whole file, one byte more than allowed at most. */

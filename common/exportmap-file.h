@@ -67,6 +67,10 @@ char *exportmap_file_terms(const struct exportmap_file *map);
 int exportmap_file_read(int dirfd, const char *name, struct exportmap_file *map, struct stat *st,
                         struct error **err);
 
+/* Whoever may write to a map file or its directory can serve any disk of this machine: nobody but
+ * the owner may. */
+int exportmap_mode_check(const struct stat *st, struct error **err);
+
 /* Fill path (made absolute), format, size and identity from the disk itself. */
 int exportmap_file_probe(const char *path, enum exportmap_format format, struct exportmap_file *map,
                          struct error **err);

@@ -163,6 +163,7 @@ run_child(const char *const argv[], const char **environment, const struct proce
         sigaddset(&blocked, SIGTERM);
     sigprocmask(SIG_SETMASK, &blocked, NULL);
     signal(SIGPIPE, SIG_DFL);
+    signal(SIGXFSZ, SIG_DFL);
     execvpe(argv[0], (char *const *)argv, (char *const *)environment);
 failed:
     errnum = errno;

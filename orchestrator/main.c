@@ -1,5 +1,6 @@
 /* vmferry: the command table, nothing else. */
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -87,6 +88,7 @@ int main(int argc, char *argv[])
     CLEANUP_FREE char **words = NULL; /* argv, without the log's options */
     int count;
 
+    signal(SIGXFSZ, SIG_IGN); /* a write beyond `ulimit -f` fails as any other */
     if (log_options_take(argc, argv, &count, &words, &err) < 0) {
         log_end("", err);
         return ERROR_USAGE;

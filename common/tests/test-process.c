@@ -138,6 +138,22 @@ static void test_socket_activation(void **state)
     }
 }
 
+/* What we ignore for ourselves is no inheritance. */
+static void test_signals_are_the_default(void **state)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP_FREE char *out = NULL;
+    const char *argv[] = { "sed", "-n", "s/^SigIgn:\t//p", "/proc/self/status", NULL };
+
+    (void)state;
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(process_run(argv, 5000, &out, &err), 0);
+    signal(SIGPIPE, SIG_DFL);
+    signal(SIGXFSZ, SIG_DFL);
+    assert_int_equal(strtoull(out, NULL, 16) & (1ULL << (SIGPIPE - 1) | 1ULL << (SIGXFSZ - 1)), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -148,6 +164,7 @@ int main(void)
         cmocka_unit_test(test_large_output),
         cmocka_unit_test(test_descriptors_and_environment),
         cmocka_unit_test(test_socket_activation),
+        cmocka_unit_test(test_signals_are_the_default),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

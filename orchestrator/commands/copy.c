@@ -216,13 +216,20 @@ static int parse_arguments(int argc, char *argv[], struct arguments *args, struc
     return 0;
 }
 
+static void add_name(struct json_object *json, const char *key, const char *name)
+{
+    CLEANUP_FREE char *shown = copy_shown_name(name);
+
+    json_object_object_add(json, key, shown ? json_object_new_string(shown) : NULL);
+}
+
 static void print_json_result(const struct arguments *args, const struct copy_result *result)
 {
     struct json_object *json = json_object_new_object();
     char text[DIGEST_TEXT];
 
-    json_object_object_add(json, "source", json_object_new_string(args->src));
-    json_object_object_add(json, "destination", json_object_new_string(args->dst));
+    add_name(json, "source", args->src);
+    add_name(json, "destination", args->dst);
     json_object_object_add(json, "size", json_object_new_uint64(result->size));
     json_object_object_add(json, "bytes_total", json_object_new_uint64(result->bytes_total));
     json_object_object_add(json, "bytes_read", json_object_new_uint64(result->bytes_read));

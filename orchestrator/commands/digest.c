@@ -28,7 +28,8 @@ static const char usage[] =
 
 struct arguments {
     struct copy_options copy;
-    char *disks[2]; /* the caller frees them */
+    char *disks[2]; /* the caller frees them, and… */
+    char *shown[2]; /* …how they are shown */
     const char *leaves;
     enum bar_style progress;
     bool compare;
@@ -38,6 +39,7 @@ struct arguments {
 /* A disk, or a leaves file that stands for one. */
 struct side {
     const char *name;
+    const char *shown; /* without a lease */
     const struct copy_options *options;
     struct watch watch;
     int leaves_fd;
@@ -124,8 +126,11 @@ static int parse_arguments(int argc, char *argv[], struct arguments *args, struc
         if (count == 2)
             return error_set_kind(err, ERROR_USAGE, "'%s' is too much", argv[optind]);
         args->disks[count] = ends_take(argc, argv, err);
-        if (!args->disks[count++])
+        if (!args->disks[count])
             return -1;
+        args->shown[count] = copy_shown_name(args->disks[count]);
+        if (!args->shown[count++])
+            return error_set_errno(err, ENOMEM, "digest");
     }
     if (count != (args->compare ? 2 : 1))
         return error_set_kind(err, ERROR_USAGE,
@@ -248,7 +253,7 @@ static struct json_object *describe(const struct side *side)
     struct json_object *json = json_object_new_object();
     char text[DIGEST_TEXT];
 
-    json_object_object_add(json, "disk", json_object_new_string(side->name));
+    json_object_object_add(json, "disk", json_object_new_string(side->shown));
     json_object_object_add(json, "size", json_object_new_uint64(side->size));
     if (side->is_disk) {
         digest_to_text(&side->result.digest, text);
@@ -274,7 +279,7 @@ static void print_side_text(const struct side *side)
     if (side->is_disk)
         digest_to_text(&side->result.digest, text);
     printf("# %s %" PRIu64 " ", text, side->size);
-    for (const char *p = side->name; *p; p++) /* a new line would begin a range */
+    for (const char *p = side->shown; *p; p++) /* a new line would begin a range */
         putchar(*p == '\n' || *p == '\r' ? '?' : *p);
     putchar('\n');
 }
@@ -300,22 +305,28 @@ static int print_difference(struct side sides[2], bool json, struct error **err)
                report.ranges, report.bytes, report.ranges ? "false" : "true");
     if (r == 0 && report.ranges)
         r = error_set(err, "%s and %s differ in %" PRIu64 " range%s, %" PRIu64 " bytes",
-                      sides[0].name, sides[1].name, report.ranges, report.ranges == 1 ? "" : "s",
+                      sides[0].shown, sides[1].shown, report.ranges, report.ranges == 1 ? "" : "s",
                       report.bytes);
     return r;
 }
 
-static int compare_disks(char *names[2], const struct arguments *args, struct error **err)
+static int compare_disks(const struct arguments *args, struct error **err)
 {
     struct side sides[2] = {
-        { .name = names[0], .options = &args->copy, .leaves_fd = -1 },
-        { .name = names[1], .options = &args->copy, .leaves_fd = -1 },
+        { .name = args->disks[0],
+          .shown = args->shown[0],
+          .options = &args->copy,
+          .leaves_fd = -1 },
+        { .name = args->disks[1],
+          .shown = args->shown[1],
+          .options = &args->copy,
+          .leaves_fd = -1 },
     };
     struct bar *bar = bar_open(stderr, args->progress);
     int r;
 
     for (unsigned i = 0; i < 2; i++)
-        watch_init(&sides[i].watch, bar, i, names[i], "");
+        watch_init(&sides[i].watch, bar, i, sides[i].shown, "");
     r = digest_both(sides, err);
     bar_close(bar);
     signal(SIGPIPE, SIG_DFL); /* many lines, of which somebody may want the first */
@@ -329,17 +340,17 @@ static int compare_disks(char *names[2], const struct arguments *args, struct er
     return r;
 }
 
-static int digest_disk(const char *name, const struct arguments *args, struct error **err)
+static int digest_disk(const struct arguments *args, struct error **err)
 {
     struct copy_options options = args->copy;
-    struct side side = { .name = name, .is_disk = true };
+    struct side side = { .name = args->disks[0], .shown = args->shown[0], .is_disk = true };
     struct bar *bar = bar_open(stderr, args->progress);
     int r;
 
-    watch_init(&side.watch, bar, 0, name, "");
+    watch_init(&side.watch, bar, 0, side.shown, "");
     options.progress = watch_progress;
     options.opaque = &side.watch;
-    r = copy_digest(name, args->leaves, &options, &side.result, err);
+    r = copy_digest(side.name, args->leaves, &options, &side.result, err);
     watch_finish(&side.watch, r < 0 ? PROGRESS_FAILED : PROGRESS_COMPLETED);
     bar_close(bar);
     if (r < 0)
@@ -354,7 +365,7 @@ static int digest_disk(const char *name, const struct arguments *args, struct er
         char text[DIGEST_TEXT];
 
         digest_to_text(&side.result.digest, text);
-        printf("%s  %s\n", text, name);
+        printf("%s  %s\n", text, side.shown);
     }
     return 0;
 }
@@ -367,11 +378,12 @@ int command_digest(int argc, char *argv[], struct error **err)
     if (r == 0) {
         args.copy.cancel = cancel_on_signals();
         signal(SIGPIPE, SIG_IGN); /* as in copy.c */
-        r = args.compare ? compare_disks(args.disks, &args, err)
-                         : digest_disk(args.disks[0], &args, err);
+        r = args.compare ? compare_disks(&args, err) : digest_disk(&args, err);
     }
-    free(args.disks[0]);
-    free(args.disks[1]);
+    for (size_t i = 0; i < 2; i++) {
+        free(args.disks[i]);
+        free(args.shown[i]);
+    }
     if (r > 0)
         return 0;
     if (fflush(stdout) == EOF && r == 0)

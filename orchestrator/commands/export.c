@@ -134,12 +134,23 @@ static int describe(const struct options *options, const char *disk, struct expo
     return 0;
 }
 
+/* Before anything is written: no server would take a directory that others may write to. */
+static int check_directory(const char *dir, struct error **err)
+{
+    struct stat st;
+
+    if (stat(dir, &st) < 0)
+        return error_set_errno(err, errno, "%s", dir);
+    return exportmap_mode_check(&st, err) < 0 ? error_prefix(err, "%s", dir) : 0;
+}
+
 static int put(const struct options *options, const char *name, const char *disk,
                struct error **err)
 {
     CLEANUP(exportmap_file_free) struct exportmap_file map = { 0 };
 
-    if (check_name(name, err) < 0 || describe(options, disk, &map, err) < 0)
+    if (check_name(name, err) < 0 || describe(options, disk, &map, err) < 0 ||
+        check_directory(options->dir, err) < 0)
         return -1;
     if (exportmap_file_write(options->dir, name, &map, err) < 0)
         return -1;

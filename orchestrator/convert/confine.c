@@ -108,6 +108,7 @@ static void __attribute__((noreturn)) become(const char *root, const char *const
     syscall(SYS_close_range, 3, ~0U, 0);
     signal(SIGTERM, SIG_DFL);
     signal(SIGPIPE, SIG_DFL);
+    signal(SIGXFSZ, SIG_DFL);
     umask(022);
     if (enter(root) < 0 || drop_capabilities() < 0)
         dprintf(2, "entering the guest's root: %s\n", strerror(errno));

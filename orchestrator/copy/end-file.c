@@ -270,6 +270,20 @@ static int sync_directory(const char *path)
     return fd < 0 ? -1 : fsync(fd);
 }
 
+/* Making the file would follow no link, and to write to who knows where is not asked for. */
+static int refuse_dangling(const char *path, struct error **err)
+{
+    char to[PATH_MAX];
+    ssize_t length = readlink(path, to, sizeof to - 1);
+
+    if (length < 0)
+        return 0;
+    return error_set(err,
+                     "%s is a symbolic link to %.*s, which is not there: make that file first "
+                     "(truncate -s 0), or remove the link",
+                     path, (int)length, to);
+}
+
 static int open_path(struct end_file *file, const char *path, const struct end_wants *wants,
                      struct error **err)
 {
@@ -294,6 +308,8 @@ static int open_path(struct end_file *file, const char *path, const struct end_w
     if (errno != ENOENT || !wants->create)
         return error_set_errno(err, errno, "opening %s", path);
 
+    if (refuse_dangling(path, err) < 0)
+        return -1;
     file->fd = open(path, flags | O_CREAT | O_EXCL, 0666);
     if (file->fd < 0)
         return error_set_errno(err, errno, "creating %s", path);
@@ -391,6 +407,8 @@ struct end *end_file_open(const char *path, const struct end_wants *wants, struc
                               .is_local = true };
     file->fd = -1;
     if (open_path(file, path, wants, err) < 0 || find_size(file, path, wants, err) < 0) {
+        if (file->created)
+            unlink(path);
         if (file->fd >= 0)
             close(file->fd);
         free(file);

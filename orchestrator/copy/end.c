@@ -4,6 +4,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "copy.h"
+
 int64_t monotonic_ns(void)
 {
     struct timespec ts;
@@ -24,9 +26,19 @@ bool end_is_remote(const char *name)
     return false;
 }
 
+/* Where the last "@" in [from, to) is, which may be written as "%40". */
+static const char *last_at(const char *from, const char *to)
+{
+    for (const char *p = to; p-- > from;) {
+        if (*p == '@' || (to - p >= 3 && memcmp(p, "%40", 3) == 0))
+            return p;
+    }
+    return NULL;
+}
+
 /* An export may be named "NAME@LEASE" (nbdkit-exportmap-plugin(1)): who knows the lease may write.
  */
-static char *display_name(const char *name)
+char *copy_shown_name(const char *name)
 {
     const char *path = end_is_remote(name) ? strstr(name, "://") : NULL;
     const char *lease, *rest;
@@ -36,7 +48,7 @@ static char *display_name(const char *name)
     if (!path)
         return strdup(name);
     rest = path + strcspn(path, "?#");
-    lease = memrchr(path, '@', (size_t)(rest - path));
+    lease = last_at(path, rest);
     if (!lease)
         return strdup(name);
     return asprintf(&shown, "%.*s%s", (int)(lease - name), name, rest) < 0 ? NULL : shown;
@@ -44,7 +56,7 @@ static char *display_name(const char *name)
 
 struct end *end_open(const char *name, const struct end_wants *wants, struct error **err)
 {
-    CLEANUP_FREE char *shown = display_name(name);
+    CLEANUP_FREE char *shown = copy_shown_name(name);
     struct end *end;
 
     if (!shown) {

@@ -17,10 +17,7 @@ static int check_owner(int fd, struct error **err)
     if (st.st_uid != 0 && st.st_uid != geteuid())
         return error_set(err, "is owned by user %u, not by root or the server's own user",
                          st.st_uid);
-    if (st.st_mode & (S_IWGRP | S_IWOTH))
-        return error_set(err, "may be written by others (mode %03o); chmod go-w it",
-                         st.st_mode & 0777);
-    return 0;
+    return exportmap_mode_check(&st, err);
 }
 
 static int open_state(int dirfd, struct error **err)

@@ -43,5 +43,8 @@ is "$(status export_put e "$tmp/missing")" 1 "a disk that is not there fails"
 like "$(<"$tmp/errors")" "$tmp/missing: No such file" "... by its name"
 is "$(status export_put e /dev/zero)" 1 "what is no disk fails"
 is "$(status export_put --format=qcow2 e "$tmp/disk")" 1 "a raw disk as qcow2 fails"
+chmod 777 "$map"
+is "$(status export_put e "$tmp/disk")" 1 "a map that others may write to fails"
+like "$(<"$tmp/errors")" "$map: may be written by others \(mode 777\); chmod go-w it" "... as at the server"
 is "$(ls -A "$map")" "" "none of them left a file"
 done_testing

@@ -96,6 +96,9 @@ is "$(copy --digest "$src" "$tmp/h")" "$digest" "the same over NBD"
 is "$(copy --digest --request-size=64K --connections=1 "$src" null:)" "$digest" "in small requests"
 is "$(vmferry digest --progress=none "$tmp/h" | cut -d' ' -f1)" "$digest" "the same as vmferry digest"
 is "$(copy --json --digest "$disk" null: | jq -r .digest)" "$digest" "in --json"
+leased="nbd+unix:///vda%40job-1?socket=$tmp/src"
+is "$(copy --json "$leased" null: | jq -r .source) $(vmferry digest --progress=none "${leased/\%40/@}")" \
+    "nbd+unix:///vda?socket=$tmp/src $digest  nbd+unix:///vda?socket=$tmp/src" "and a lease is not shown"
 ok copy --leaves="$tmp/leaves" "$disk" "$tmp/i" -- "--leaves"
 is "$(stat -c %s "$tmp/leaves" | awk '{print ($1 % 16 == 0 && $1 <= 153 * 16)}')" 1 "16 bytes a block"
 
@@ -173,6 +176,17 @@ is "$(stat -c %s "$tmp/shorter")" 1000 "nor one made longer"
 is "$(status_of copy "$tmp/missing" "$tmp/k")" 1 "no such source"
 [ ! -e "$tmp/k" ]
 result $? "and the destination was not created"
+ln -s "$tmp/nowhere" "$tmp/dangling"
+like "$(message_of copy "$disk" "$tmp/dangling")" \
+    "dangling is a symbolic link to $tmp/nowhere, which is not there: make that file" "a link to nothing"
+limited() { (ulimit -f 4000; message_of copy "$@"); } # KiB
+like "$(limited "$disk" "$tmp/k")" "k: making it 10000001 bytes long: File too large" "beyond ulimit -f"
+[ ! -e "$tmp/k" ]
+result $? "nothing is made"
+truncate -s 10000001 "$tmp/limited"
+like "$(limited --resume="$tmp/limited.journal" "$disk" "$tmp/limited")" "writing.*File too large" \
+    "nor is a file written beyond it"
+ok copy --resume="$tmp/limited.journal" --verify "$disk" "$tmp/limited" -- "and that is resumed without the limit"
 mkfifo "$tmp/fifo"
 is "$(status_of copy "$tmp/fifo" "$tmp/k") $(status_of copy "$disk" "$tmp/fifo")" "2 2" \
     "a FIFO at either end, and nobody waits for its other end"
