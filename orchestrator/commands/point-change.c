@@ -212,7 +212,7 @@ static int prune_all(struct context *context, bool dry_run, struct pruning *prun
                      struct error **err)
 {
     CLEANUP_FREE struct store_vm *vms = NULL;
-    size_t count, failed = 0;
+    size_t count, failed = 0, paused = 0;
 
     if (store_vms(context->store, &vms, &count, err) < 0)
         return -1;
@@ -221,10 +221,14 @@ static int prune_all(struct context *context, bool dry_run, struct pruning *prun
 
         if (prune_one(context, &vms[i], dry_run, pruning, &problem) == 0)
             continue;
-        failed++;
+        *(problem->kind == ERROR_PAUSED ? &paused : &failed) += 1;
         log_problem(LEVEL_ERROR, "replica", problem, "%s", vms[i].name);
     }
-    return failed ? error_set(err, "%zu of %zu VMs could not be pruned", failed, count) : 0;
+    if (failed)
+        return error_set(err, "%zu of %zu VMs could not be pruned", failed, count);
+    return paused ? error_set_kind(err, ERROR_PAUSED, "of %zu VMs, the pruning of %zu is paused",
+                                   count, paused)
+                  : 0;
 }
 
 int point_prune(struct context *context, const struct store_vm *vm, bool dry_run, bool json,

@@ -57,7 +57,7 @@ static int repair(struct verification *v, struct claim *claim, struct bar *bar, 
     size_t finished;
     int r;
 
-    merging_start(&merging, claim, v->context->store);
+    merging_start(&merging, claim, v->context->store, v->context->state_dir);
     if (images_lock(v->context->state_dir, &v->vm, IMAGES_REWRITE, &v->reading, err) < 0 ||
         retire_unfinished(&merging, v->context->state_dir, &v->vm, &finished, err) < 0 ||
         load_again(v, err) < 0)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "job/beat.h"
+#include "job/full.h"
 #include "job/moved.h"
 #include "job/options.h"
 
@@ -276,11 +277,12 @@ static bool is_abandoned(const struct store_job *job)
     return strcmp(job->status, "queued") == 0 && strcmp(job->type, JOB_REPLICATION) != 0;
 }
 
-/* A merge that a signal stopped: the sync that comes now finishes it when it prunes. */
+/* A merge that a signal or a full target stopped: the sync that comes now finishes it when it
+ * prunes. */
 static bool gives_way(const struct store_job *job)
 {
     return strcmp(job->type, JOB_MERGE) == 0 && strcmp(job->status, "paused") == 0 &&
-           strcmp(job->paused_by, "signal") == 0;
+           strcmp(job->paused_by, "operator") != 0;
 }
 
 /* An open job of another type is in the way. */
@@ -364,7 +366,10 @@ int claim_let_go(struct claim *claim, struct store *store, int r, struct error *
     CLEANUP_ERROR struct error *unwritten = NULL;
     const char *status = r < 0 ? "failed" : "completed";
     enum claim_wish wish = claim_wish(claim);
-    bool paused = r < 0 && wish == CLAIM_PAUSE && strcmp(claim->job.type, JOB_MERGE) == 0;
+    bool merge = strcmp(claim->job.type, JOB_MERGE) == 0;
+    bool full = r < 0 && merge && (*err)->kind == ERROR_PAUSED && wish == CLAIM_GO_ON;
+    bool paused = full || (r < 0 && merge && wish == CLAIM_PAUSE);
+    const char *by = full ? full_paused_by(*err) : claim_paused_by(claim);
 
     if (r < 0 && wish == CLAIM_LOST) {
         error_clear(err);
@@ -379,8 +384,8 @@ int claim_let_go(struct claim *claim, struct store *store, int r, struct error *
         error_prefix(err, "job %" PRId64 " was cancelled", claim->job.id);
         status = "cancelled";
     }
-    if (claim_end(claim, store, status, paused ? claim_paused_by(claim) : NULL,
-                  r < 0 ? error_message(*err) : NULL, &unwritten) == 0)
+    if (claim_end(claim, store, status, paused ? by : NULL, r < 0 ? error_message(*err) : NULL,
+                  &unwritten) == 0)
         return r;
     return r < 0 ? -1 : error_move(err, &unwritten);
 }

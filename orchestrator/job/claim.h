@@ -66,7 +66,8 @@ int claim_vm(struct store *store, const struct store_vm *vm, const char *type, c
 int claim_hold(struct store *store, const struct store_vm *vm, const char *type, atomic_int *cancel,
                struct claim **claim, struct error **err);
 /* The end of that: `r` of what was done, and returned; *err is why. What was stopped is
- * cancelled; a merge, which can be gone on with, is paused (ERROR_PAUSED) if that was wished. */
+ * cancelled; a merge, which can be gone on with, is paused (ERROR_PAUSED) if that was wished, or
+ * if *err is of that kind. */
 int claim_let_go(struct claim *claim, struct store *store, int r, struct error **err);
 
 /* `flag`, too, is set when the work has to end; until this is called with NULL. For threads that

@@ -3,11 +3,16 @@
 
 #include <string.h>
 
+#include "job/full.h"
+#include "replica/pool.h"
+
 #define WRITE_NS (INT64_C(400) * 1000000)
 
-void merging_start(struct merging *merging, struct claim *claim, struct store *store)
+void merging_start(struct merging *merging, struct claim *claim, struct store *store,
+                   const char *state_dir)
 {
-    *merging = (struct merging){ .claim = claim, .store = store };
+    *merging = (struct merging){ .claim = claim, .store = store, .state_dir = state_dir };
+    ballast_hold(&merging->ballast, state_dir);
     progress_meter_init(&merging->meter, NULL, NULL);
     progress_meter_update(&merging->meter, 0, 0, progress_now_ns());
 }
@@ -15,6 +20,7 @@ void merging_start(struct merging *merging, struct claim *claim, struct store *s
 void merging_free(struct merging *merging)
 {
     free(merging->disks);
+    ballast_drop(&merging->ballast);
 }
 
 /* NULL: no memory, and then it is merged without being shown. */
@@ -163,6 +169,22 @@ void merging_finish(struct merging *merging)
         progress_meter_finish(&merging->disks[i].meter, PROGRESS_COMPLETED, now);
     progress_meter_finish(&merging->meter, PROGRESS_COMPLETED, now);
     show(merging, true);
+}
+
+void merging_explain_space(struct merging *merging, struct error **err)
+{
+    struct pool pool = { 0 };
+    const struct full_place place = { &pool, merging->state_dir, merging->more };
+    CLEANUP_ERROR struct error *ignored = NULL;
+    int64_t pool_id;
+
+    if (!full_is_cause(*err))
+        return;
+    ballast_drop(&merging->ballast); /* to read of the pool may take room, too */
+    if (store_vm_pool(merging->store, merging->claim->job.vm_id, &pool_id, &ignored) < 0 ||
+        pool_open(merging->store, merging->state_dir, pool_id, &pool, &ignored) < 0)
+        pool.state_dir[0] = '\0';
+    full_explain(&place, &merging->ballast, err);
 }
 
 int merging_check(const struct merging *merging, struct error **err)

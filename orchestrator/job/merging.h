@@ -28,9 +28,13 @@ struct merging {
     char operation[64];
     struct progress_meter meter;
     int64_t written_ns;
+    const char *state_dir;
+    FILE *ballast; /* see full.h; NULL: none */
+    uint64_t more; /* bytes that the target can still grow by in what has failed; 0: unknown */
 };
 
-void merging_start(struct merging *merging, struct claim *claim, struct store *store);
+void merging_start(struct merging *merging, struct claim *claim, struct store *store,
+                   const char *state_dir);
 void merging_free(struct merging *merging);
 #define CLEANUP_MERGING CLEANUP(merging_free)
 
@@ -44,6 +48,9 @@ struct volume_watch merging_watch(struct merging *merging);
 void merging_end(struct merging *merging);
 /* All is done. */
 void merging_finish(struct merging *merging);
+
+/* An error that came of a full target means: paused. */
+void merging_explain_space(struct merging *merging, struct error **err);
 
 /* An error, errnum ECANCELED, when it has to stop: pause, cancel, or the claim is lost. */
 int merging_check(const struct merging *merging, struct error **err);

@@ -126,10 +126,12 @@ int job_prune(struct store *store, const char *state_dir, const struct store_vm 
     if (claim_hold(store, vm, JOB_MERGE, options->cancel, &claim, err) < 0)
         return -1;
     prune_result_free(result);
-    merging_start(&merging, claim, store);
+    merging_start(&merging, claim, store, state_dir);
     r = prune(&merging, state_dir, vm, options, result, err);
     if (r == 0)
         merging_finish(&merging);
+    else
+        merging_explain_space(&merging, err);
     return claim_let_go(claim, store, r, err);
 }
 
@@ -167,8 +169,10 @@ void prune_after_sync(struct claim *claim, struct store *store, const char *stat
     bool failed;
 
     claim_step(claim, store, 0, "prune", "running", NULL, &ignored);
-    merging_start(&merging, claim, store);
+    merging_start(&merging, claim, store, state_dir);
     failed = prune(&merging, state_dir, vm, &options, &result, &err) < 0;
+    if (failed)
+        merging_explain_space(&merging, &err);
     if (failed)
         snprintf(text, sizeof text, "old restore points could not be deleted: %s",
                  error_message(err));

@@ -7,6 +7,7 @@
 #include "copy/end.h"
 #include "job/again.h"
 #include "job/discover.h"
+#include "job/full.h"
 #include "job/identity.h"
 #include "job/options.h"
 #include "job/prune.h"
@@ -23,8 +24,7 @@ static void sync_free(struct sync *sync)
     free(sync->disks);
     free(sync->leftovers);
     spec_free(&sync->spec);
-    if (sync->ballast)
-        fclose(sync->ballast);
+    ballast_drop(&sync->ballast);
     connection_close(&sync->from);
 }
 
@@ -278,10 +278,8 @@ static const char *paused_by(const struct sync *sync, const struct error *reason
         return part_of && getppid() != part_of ? "worker" : claim_paused_by(sync->claim);
     if (claim_wish(sync->claim) == CLAIM_WINDOW)
         return "window";
-    if (reason->errnum == ENOSPC)
-        return "space";
-    if (reason->errnum == EROFS)
-        return "target";
+    if (reason->errnum == ENOSPC || reason->errnum == EROFS)
+        return full_paused_by(reason);
     return strstr(error_message(reason), "destination") ? "target" : "source";
 }
 

@@ -222,6 +222,29 @@ static int trade(struct store *store, void *opaque, struct error **err)
     return tell_disks(store, pairs->vm, err);
 }
 
+/* What merging these disks can still make the lower images grow by; which of their holes the
+ * upper ones fill, nobody has counted. */
+static uint64_t growth(const char *state_dir, const struct pairs *pairs, size_t first)
+{
+    CLEANUP_ERROR struct error *ignored = NULL;
+    char lower[PATH_MAX], upper[PATH_MAX];
+    uint64_t sum = 0;
+
+    for (size_t i = first; i < pairs->count; i++) {
+        uint64_t data, have, holes;
+
+        if (!pairs->upper[i].id ||
+            volume_path(state_dir, pairs->lower[i].image, lower, &ignored) < 0 ||
+            volume_path(state_dir, pairs->upper[i].image, upper, &ignored) < 0)
+            continue;
+        data = volume_allocated(upper);
+        have = volume_allocated(lower);
+        holes = pairs->upper[i].capacity > have ? pairs->upper[i].capacity - have : 0;
+        sum += data < holes ? data : holes;
+    }
+    return sum;
+}
+
 static int merge_all(struct merging *merging, const char *state_dir, const struct store_vm *vm,
                      const struct store_point *point, struct error **err)
 {
@@ -234,8 +257,10 @@ static int merge_all(struct merging *merging, const char *state_dir, const struc
         return -1;
     for (size_t i = 0; i < pairs.count; i++) {
         if (pairs.upper[i].id &&
-            merge(merging, &pool, vm, point->number, &pairs.lower[i], &pairs.upper[i], err) < 0)
+            merge(merging, &pool, vm, point->number, &pairs.lower[i], &pairs.upper[i], err) < 0) {
+            merging->more = growth(state_dir, &pairs, i);
             return -1;
+        }
     }
     return pairs.any ? claim_transaction(merging->claim, store, trade, &pairs, err) : 0;
 }

@@ -214,6 +214,8 @@ static int end(struct claim *claim, struct merging *merging, int r, struct error
     }
     if (r == 0)
         merging_finish(merging);
+    else
+        merging_explain_space(merging, err);
     return claim_let_go(claim, merging->store, r, err);
 }
 
@@ -225,7 +227,7 @@ int job_retire(struct store *store, const char *state_dir, const struct store_vm
 
     if (claim_hold(store, vm, JOB_MERGE, options->cancel, &claim, err) < 0)
         return -1;
-    merging_start(&merging, claim, store);
+    merging_start(&merging, claim, store, state_dir);
     return end(claim, &merging, retire_point(&merging, state_dir, vm, number, options, err), err);
 }
 
@@ -237,7 +239,7 @@ int job_retire_finish(struct store *store, const char *state_dir, const struct s
 
     if (claim_hold(store, vm, JOB_MERGE, cancel, &claim, err) < 0)
         return -1;
-    merging_start(&merging, claim, store);
+    merging_start(&merging, claim, store, state_dir);
     return end(claim, &merging, retire_finish(&merging, state_dir, vm, count, err), err);
 }
 
@@ -252,7 +254,7 @@ int job_retire_resume(struct store *store, const char *state_dir, int64_t job_id
 
     if (claim_take(store, job_id, &wants, &claim, err) < 0)
         return -1;
-    merging_start(&merging, claim, store);
+    merging_start(&merging, claim, store, state_dir);
     return end(claim, &merging,
                store_vm_get(store, claim->job.vm_id, &vm, err) < 0
                    ? -1
@@ -312,6 +314,6 @@ int job_retire_all(struct store *store, const char *state_dir, const struct stor
 
     if (claim_hold(store, vm, JOB_MERGE, cancel, &claim, err) < 0)
         return -1;
-    merging_start(&merging, claim, store);
+    merging_start(&merging, claim, store, state_dir);
     return end(claim, &merging, retire_all(&merging, state_dir, vm, err), err);
 }

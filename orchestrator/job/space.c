@@ -5,13 +5,13 @@
  * and stops while there is still room to end cleanly. */
 #include "job/space.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "changemap.h"
 #include "copy/used.h"
+#include "job/full.h"
 #include "job/sync.h"
 #include "replica/volume.h"
 #include "size.h"
@@ -21,7 +21,6 @@
 #define HEADERS     (8 * CLUSTER) /* header, L1, refcounts, and the first table of each kind */
 #define MiB         (1024.0 * 1024.0)
 #define RESERVE_MAX (UINT64_C(1) << 30)
-#define BALLAST     (1 << 20)
 #define LEAF        16 /* bytes of a leaf, for each block of the digest */
 
 int space_reserve_parse(const char *text, struct space_reserve *reserve, struct error **err)
@@ -245,26 +244,6 @@ static uint64_t pool_need(const struct sync *sync, uint64_t counted)
     return need;
 }
 
-/* Room in the state directory that is given back when it is full, so that the database can
- * take the last word of the job. The file has no name and goes with us. */
-static void hold_ballast(struct sync *sync)
-{
-    CLEANUP_CLOSE int fd = open(sync->state_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-    if (sync->ballast || fd < 0 || posix_fallocate(fd, 0, BALLAST) != 0)
-        return;
-    sync->ballast = fdopen(fd, "r+");
-    if (sync->ballast)
-        (void)steal_fd(fd);
-}
-
-static void drop_ballast(struct sync *sync)
-{
-    if (sync->ballast)
-        fclose(sync->ballast);
-    sync->ballast = NULL;
-}
-
 int sync_check_space(struct sync *sync, struct error **err)
 {
     struct need need = count_need(sync);
@@ -287,7 +266,7 @@ int sync_check_space(struct sync *sync, struct error **err)
     if (check_place(sync, pool_title(same_file_system(sync) ? &sync->pool : &state, title), &space,
                     need.state, err) < 0)
         return -1;
-    hold_ballast(sync);
+    ballast_hold(&sync->ballast, sync->state_dir);
     return 0;
 }
 
@@ -322,67 +301,9 @@ int sync_watch_space(const struct sync *sync, struct error **err)
     return watch(sync, sync->state_dir, &state, err);
 }
 
-static bool says(const struct error *err, const char *const words[], size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (strstr(error_message(err), words[i]))
-            return true;
-    }
-    return false;
-}
-
-static bool is_full(const struct error *err)
-{
-    static const char *const words[] = { "No space left on device", "Disk quota exceeded",
-                                         "disk is full" };
-
-    return err->errnum == ENOSPC || err->errnum == EDQUOT ||
-           says(err, words, sizeof words / sizeof words[0]);
-}
-
-static bool is_read_only(const struct error *err)
-{
-    static const char *const words[] = { "Read-only file system", "readonly database" };
-
-    return err->errnum == EROFS || says(err, words, sizeof words / sizeof words[0]);
-}
-
-/* An error names the file that it is about, as a rule; else it is the pool's. */
-static const char *title_of(const struct sync *sync, const struct error *err,
-                            char title[POOL_TITLE])
-{
-    struct pool state = { 0 };
-    struct pool_space space;
-    CLEANUP_ERROR struct error *ignored = NULL;
-    bool in_state;
-
-    snprintf(state.state_dir, sizeof state.state_dir, "%s", sync->state_dir);
-    in_state = strstr(error_message(err), "vmferry.db") ||
-               (folder_space(sync->state_dir, &space, &ignored) == 0 && space.free < BALLAST);
-    return pool_title(in_state ? &state : &sync->pool, title);
-}
-
-static void explain(const struct sync *sync, struct error **err, const char *what)
-{
-    CLEANUP_FREE char *cause = strdup(error_message(*err));
-    char title[POOL_TITLE];
-
-    title_of(sync, *err, title);
-    error_clear(err);
-    error_set(err, "%s %s, and it goes on (%s)", title, what, cause ? cause : "no memory");
-}
-
 void sync_explain_space(struct sync *sync, struct error **err)
 {
-    bool full = is_full(*err);
+    const struct full_place place = { .pool = &sync->pool, .state_dir = sync->state_dir };
 
-    if (!full && !is_read_only(*err))
-        return;
-    drop_ballast(sync);
-    if (!full)
-        explain(sync, err, "can only be read now: make it writable");
-    else if (!strstr(error_message(*err), "make room"))
-        explain(sync, err, "is full: make room");
-    (*err)->kind = ERROR_PAUSED;
-    (*err)->errnum = full ? ENOSPC : EROFS;
+    full_explain(&place, &sync->ballast, err);
 }

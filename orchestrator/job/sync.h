@@ -109,7 +109,7 @@ struct sync {
     bool planned;         /* the disks' types are known */
     struct leftover *leftovers; /* snapshots of this job's workers before, and of other jobs */
     size_t leftover_count;
-    FILE *ballast;    /* see space.c; NULL: none */
+    FILE *ballast;    /* see full.h; NULL: none */
     bool freezing;    /* the source makes its snapshot now */
     char heard[1024]; /* what the source had to say about it */
     bool adopted;     /* one of the leftovers is gone on with */

@@ -33,7 +33,11 @@ sync_vm() {
               changes: { since: $since, map: "map" } } ] }' >vm.json
     echo "$((4 * moment * mib)) $((8 * mib))" >map
     [ "$moment" != 1 ] || vmferry source add nbd lab --file vm.json >/dev/null
-    vmferry replicate app01 --progress=none >/dev/null
+    if [ "$moment" = 1 ]; then
+        vmferry replicate app01 --progress=none ${pool:+"$pool"} >/dev/null
+    else
+        vmferry replicate app01 --progress=none >/dev/null
+    fi
     cp vm.json "vm-$moment.json"
 }
 
@@ -206,4 +210,96 @@ ok vmferry replicate app01 --progress=none -- "by its name it goes on"
 is "$(numbers)" "8 9" "... and the merge was finished"
 sound "every other point shows what it showed"
 
+# A full target pauses it: that of the state directory's own pool, where the database has no room
+# either, and that of a pool beside it.
+
+if [ "$(id -u)" != 0 ] || { mkdir full && ! mount -t tmpfs -o size=200M tmpfs full 2>/dev/null; }; then
+    skip "tmpfs can't be mounted" "a full target"
+    done_testing
+fi
+at_exit "umount '$tmp/full'"
+
+all_but() { # MIB: so much of the room stays free
+    local free
+    rm -f full/filler
+    free=$(df --output=avail -k full | tail -1)
+    head -c $((free - $1 * 1024))K /dev/zero >full/filler
+}
+
+runs() { # COMMAND…
+    status=0
+    out=$(vmferry "$@" 2>&1) || status=$?
+}
+
+full() { # TITLE
+    moment=0
+    truncate -s 0 disk-2000 disk-2001
+    truncate -s 64M disk-2000 disk-2001
+    for _ in 1 2 3 4; do sync_vm; done
+
+    all_but 6
+    runs point delete app01 1
+    is "$status" 3 "$1: the base has no room for what is merged: paused"
+    like "$out" "is paused, .vmferry job resume [0-9]+. goes on.*$1 .*is full: make room \(it needs up to [0-9.]+ MiB\)" \
+        "... with the reason, and how much"
+    is "$(job '[.status, .paused_by, .replication_type] | join(" ")')" "paused space merge" "... so says the job"
+    like "$(job .error)" "make room" "... with the reason"
+    runs point delete app01 1
+    is "$status $(job .status)" "3 paused" "... again without room, too"
+    runs recover app01
+    is "$status $(job .status)" "0 paused" "... so says recover"
+    like "$out" "make room" "... with the reason"
+    sound "every other point shows what it showed"
+    rm full/filler
+    ok vmferry job resume "$(job .job)" -- "with room job resume goes on"
+    is "$(numbers) $(job .status)" "2 3 4 completed" "... to its end"
+    sound "every other point shows what it showed"
+
+    all_but 5
+    runs point delete app01 3
+    is "$status" 3 "$1: an overlay has no room for what is merged: paused"
+    sound "every other point shows what it showed"
+    sync_vm 2>/dev/null
+    is "$(job '[.status, .paused_by, .replication_type] | join(" ")')" "paused space manual" "... so is the next sync"
+    rm full/filler
+    runs replicate app01
+    is "$status $(numbers)" "0 2 4 5" "with room it goes on, and finishes the merge"
+    sound "every other point shows what it showed"
+
+    vmferry point keep app01 last:1 >/dev/null
+    all_but 4
+    runs point prune --all
+    is "$status $(job '[.status, .paused_by] | join(" ")')" "3 paused space" "$1: retention is paused"
+    runs recover
+    is "$status $(job .status)" "0 paused" "... so says recover"
+    rm full/filler
+    runs recover
+    is "$status $(numbers)" "0 4 5" "with room recover goes on"
+    is "$(sqlite3 "$VMFERRY_STATE/vmferry.db" 'SELECT group_concat(number) FROM restore_points')" "4,5" "... to its end"
+    sound "every other point shows what it showed"
+
+    moment=5
+    for disk in 2000 2001; do # a small sync, and then no room for its retention
+        dd if=/dev/urandom of=disk-$disk bs=64K count=1 seek=600 conv=notrunc status=none
+    done
+    sed 's/u\/5/u\/6/; s/"u\/4"/"u\/5"/' vm-5.json >vm.json
+    echo "$((600 * 65536)) 65536" >map
+    all_but 4
+    runs replicate app01
+    is "$status $(numbers) $(job .status)" "0 5 6 completed" "$1: a sync that can't prune is complete"
+    like "$out" "could not be deleted: .*is full: make room" "... and says what is left"
+    rm full/filler
+    ok vmferry recover app01 -- "with room recover goes on"
+    is "$(sqlite3 "$VMFERRY_STATE/vmferry.db" 'SELECT group_concat(number) FROM restore_points')" "5,6" "... to its end"
+    sound "every other point shows what it showed"
+}
+
+printf '[replicate]\nreserve = 0\n' >vmferry.conf
+export VMFERRY_STATE=$tmp/full/state
+full "the state directory"
+rm -rf full/* && mkdir full/pool
+export VMFERRY_STATE=$tmp/state-2
+vmferry pool add dir p full/pool >/dev/null
+pool=--pool=p
+full "pool 'p'"
 done_testing
