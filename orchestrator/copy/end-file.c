@@ -356,6 +356,7 @@ static int find_size(struct end_file *file, const char *path, const struct end_w
             return error_set_errno(err, wants->size > INT64_MAX ? EFBIG : errno,
                                    "%s: making it %" PRIu64 " bytes long", path, wants->size);
         end->reads_zero = end->size == 0;
+        end->grown = wants->size - end->size;
         file->lengthened = true;
         file->former_size = st.st_size;
         end->size = wants->size;

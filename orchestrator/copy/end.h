@@ -101,6 +101,7 @@ struct end {
     bool is_tls;
     bool reads_zero; /* just created by us: all zeroes */
     bool is_null;
+    uint64_t grown;           /* bytes just added at its end, by us: zeroes */
     bool must_fit;            /* a regular file: a disk of another size is not its copy */
     uint64_t identity[2];     /* local: of the file or device; 0, 0: nothing to compare */
     uint64_t birth_ns;        /* regular file: another one under the same name has another; or 0 */

@@ -165,6 +165,15 @@ static struct digest fingerprint(const struct run *run)
     return digest;
 }
 
+/* The destination has become shorter than what was durable. */
+static bool was_cut(const struct run *run)
+{
+    const struct changemap *durable = &run->durable;
+
+    return durable->count &&
+           range_end(durable->ranges[durable->count - 1]) > run->dst->size - run->dst->grown;
+}
+
 int run_open_journal(struct run *run, struct error **err)
 {
     struct digest of = fingerprint(run);
@@ -176,8 +185,7 @@ int run_open_journal(struct run *run, struct error **err)
     run->journal = journal_open(run->options->journal, &of, &run->durable, err);
     if (!run->journal)
         return -1;
-    /* What was durable has been emptied since. */
-    if (run->dst->reads_zero && run->durable.count) {
+    if (was_cut(run)) {
         changemap_free(&run->durable);
         if (journal_forget(run->journal, err) < 0)
             return error_prefix(err, "journal %s", run->options->journal);

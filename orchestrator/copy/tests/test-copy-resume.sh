@@ -124,6 +124,10 @@ start_over
 ok copy --resume="$journal" --verify "$disk" "$tmp/gone" -- "a destination that was emptied"
 ok cmp "$disk" "$tmp/gone" -- "is copied as a whole"
 start_over
+truncate -s 500000 "$tmp/gone"
+ok copy --resume="$journal" "$disk" "$tmp/gone" -- "a destination that was cut off within what was durable"
+ok cmp "$disk" "$tmp/gone" -- "is copied as a whole, too"
+start_over
 rm "$journal.leaves"
 like "$(message_of copy --resume="$journal" --digest "$disk" "$tmp/gone")" \
     "leaves file .* is missing" "no digest without the leaves of what was copied before"
