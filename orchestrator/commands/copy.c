@@ -279,14 +279,15 @@ struct show {
     struct rate *rate;
 };
 
-/* A file that has vanished or makes no sense leaves the rate as it is. */
+/* A file that has vanished or makes no sense leaves the rate as it is. What is no regular one
+ * could make the copy wait for somebody at its other end. */
 static void reread_rate(struct show *show)
 {
     CLEANUP_ERROR struct error *err = NULL;
     struct rate *rate = show->rate;
     struct stat st;
 
-    if (!rate->path || stat(rate->path, &st) < 0 ||
+    if (!rate->path || stat(rate->path, &st) < 0 || !S_ISREG(st.st_mode) ||
         (st.st_mtim.tv_sec == rate->read_at.tv_sec && st.st_mtim.tv_nsec == rate->read_at.tv_nsec))
         return;
     rate->read_at = st.st_mtim;

@@ -41,7 +41,9 @@ printf '\n 1M\tfor now\n' >"$tmp/rate"
 copy --rate=@"$tmp/rate" --json "$src" null: >"$tmp/result" &
 sleep 0.5
 echo nonsense >"$tmp/rate.new" && mv "$tmp/rate.new" "$tmp/rate"
-sleep 0.5
+sleep 0.3
+mkfifo "$tmp/rate.new" && mv "$tmp/rate.new" "$tmp/rate" # nobody writes to it
+sleep 0.3
 echo 0 >"$tmp/rate.new" && mv "$tmp/rate.new" "$tmp/rate"
 wait $! && less "$(jq .seconds "$tmp/result")" 6
 result $? "at 1M a second, unlimited after one second"
