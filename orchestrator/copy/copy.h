@@ -79,6 +79,9 @@ int copy_disk(const char *src, const char *dst, const struct copy_options *optio
 int copy_digest(const char *disk, const char *leaves, const struct copy_options *options,
                 struct copy_result *result, struct error **err);
 
+/* That the destination lets us in, an NBD URI; waits for it as a copy does that is `resumable`. */
+int copy_reach(const char *dst, const struct copy_options *options, struct error **err);
+
 /* The name of a disk as people and programs may see it: without the lease that an export's name
  * can end in. The caller frees it; NULL: out of memory. */
 char *copy_shown_name(const char *name);

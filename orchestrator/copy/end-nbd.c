@@ -66,6 +66,16 @@ static int libnbd_error(struct error **err, const char *doing)
     return -1;
 }
 
+/* libnbd has no errno for a server that closes the connection in mid-handshake, which one that
+ * refuses does not: it says so. */
+static int handshake_error(struct error **err)
+{
+    libnbd_error(err, "connecting");
+    if (*err && !(*err)->errnum && strstr(error_message(*err), "server disconnected unexpectedly"))
+        (*err)->errnum = ECONNRESET;
+    return -1;
+}
+
 /* Wait until the handshake is over. */
 static int wait_ready(struct end_nbd *nbd, struct nbd_handle *h, struct error **err)
 {
@@ -80,10 +90,10 @@ static int wait_ready(struct end_nbd *nbd, struct nbd_handle *h, struct error **
             return error_set_errno(err, ETIMEDOUT, "connecting (no answer in %d s)",
                                    nbd->timeout_s);
         if (nbd_poll(h, 100) < 0)
-            return libnbd_error(err, "connecting");
+            return handshake_error(err);
     }
     if (nbd_aio_is_ready(h) != 1)
-        return libnbd_error(err, "connecting");
+        return handshake_error(err);
     return 0;
 }
 

@@ -117,6 +117,15 @@ static struct end *open_patiently(struct run *run, enum end_role role, uint64_t 
     return end;
 }
 
+int copy_reach(const char *dst, const struct copy_options *options, struct error **err)
+{
+    struct run run = { .dst_name = dst, .options = options };
+    struct end *end = open_patiently(&run, END_DESTINATION, 0, err);
+
+    end_close(end);
+    return end ? 0 : -1;
+}
+
 static struct end *open_source(struct run *run, struct error **err)
 {
     if (run->options->resumable && end_is_remote(run->src_name))

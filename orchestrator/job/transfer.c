@@ -6,7 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "copy/end.h"
 #include "job/keeper.h"
 #include "job/sync.h"
 #include "log/log.h"
@@ -14,7 +13,6 @@
 
 #define TICK_MS         200
 #define ROW_INTERVAL_MS 600
-#define CONNECT_SECONDS 60
 #define SPACE_MS        1000
 
 /* What a disk's copy does, in its order; each is a step of the job. */
@@ -495,16 +493,6 @@ static int copy_all(struct transfer *transfer, struct error **err)
     return transfer->error ? error_move(err, &transfer->error) : 0;
 }
 
-/* Once we are let in to write, no writer of an earlier lease is left. */
-static int wait_for_fence(const struct disk_sync *disk, struct error **err)
-{
-    struct end_wants wants = { .role = END_DESTINATION, .timeout_s = CONNECT_SECONDS };
-    struct end *end = end_open(disk->uri, &wants, err);
-
-    end_close(end);
-    return end ? 0 : -1;
-}
-
 /* The leaves of what the image really holds, for a comparison to start from. */
 static int read_image(struct transfer *transfer, size_t index, struct error **err)
 {
@@ -513,13 +501,16 @@ static int read_image(struct transfer *transfer, size_t index, struct error **er
     CLEANUP_VIEW struct replica_view view = REPLICA_VIEW_INIT;
     struct copy_result result;
     struct watcher watcher;
-    struct copy_options options = {
-        .resumable = true, .cancel = &sync->claim->stop, .progress = on_progress, .opaque = &watcher
-    };
+    struct copy_options options = { .patience_s = sync->options->patience_s,
+                                    .resumable = true,
+                                    .cancel = &sync->claim->stop,
+                                    .progress = on_progress,
+                                    .opaque = &watcher };
 
     watcher_init(&watcher, transfer, index);
     watcher.reading = true;
-    if (wait_for_fence(disk, err) < 0 ||
+    /* Once we are let in to write, no writer of an earlier lease is left. */
+    if (copy_reach(disk->uri, &options, err) < 0 ||
         replica_view_open(sync->state_dir, disk->image, disk->row.format, disk->capacity, &view,
                           err) < 0)
         return -1;

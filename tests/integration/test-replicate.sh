@@ -434,6 +434,29 @@ describe '.disks[0] += {change_id: "z/3", changes: {since: "u/2", map: "system.m
 ok vmferry replicate app01 --progress=none --state "$deep" -- "overlays too"
 ok vmferry verify app01 --progress=none --state "$deep" -- "and can be verified"
 
+# A destination whose server drops connections in mid-handshake, as one that is killed there
+
+mkdir dropping
+cat >dropping/nbdkit <<END
+#!/bin/bash
+# Of the export map's servers, one for each connection, the first is its own trial.
+if [[ " \$* " == *" -s "* ]]; then
+    echo >>'$tmp/served'
+    n=\$(wc -l <'$tmp/served')
+    [ "\$n" = 1 ] || [ "\$n" -gt "\$DROP" ] || exit 1
+fi
+exec '$(command -v nbdkit)' "\$@"
+END
+chmod +x dropping/nbdkit
+describe '.disks[0] += {change_id: "z/4", changes: {since: "u/2", map: "system.map"}}'
+DROP=99 PATH=$tmp/dropping:$PATH run replicate app01 --progress=none --patience=1 --state "$deep"
+is "$status" 3 "a server that drops every connection: the job is paused"
+like "$out" "server disconnected unexpectedly" "with the reason"
+rm -f served
+DROP=3 PATH=$tmp/dropping:$PATH run replicate app01 --progress=none --state "$deep"
+is "$status" 0 "one that drops the first connections: tried again" || diag "$out"
+ok vmferry verify app01 --progress=none --state "$deep" -- "and can be verified"
+
 # Nothing is left
 
 is "$(pgrep -af -- "$tmp" | grep -v "test-replicate.sh" | grep -v pgrep || true)" "" "no process is left"
