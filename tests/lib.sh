@@ -117,6 +117,12 @@ loop_device() { # FILE
     at_exit "losetup --associated $(realpath "$1") --noheadings --output NAME | xargs -r -n 1 losetup -d"
 }
 
+# What is unmounted below $tmp is so everywhere, also in the mount namespace that libvirt has made
+# for a guest meanwhile: else the file system and its loop device live as long as that guest.
+share_mounts() {
+    mount --bind "$tmp" "$tmp" && at_exit "umount -l '$tmp'" && mount --make-shared "$tmp"
+}
+
 finish() {
     local status=$?
     for hook in "${cleanup_hooks[@]}"; do

@@ -20,6 +20,7 @@ can_mount() { # FILE-SYSTEM
     grep -qw "$1" /proc/filesystems
 }
 
+share_mounts
 mkdir "$tmp/mnt"
 at_exit "umount $tmp/mnt"
 mount_volume() { # VOLUME [OPTIONS]
@@ -250,6 +251,6 @@ before=$(sha256sum <"$tmp/asleep.raw")
 out=$(inject "$tmp/asleep.raw") && status=0 || status=$?
 is "$status $(sha256sum <"$tmp/asleep.raw")" "2 $before" "a Linux that is hibernated is refused, and not touched"
 like "$out" "hibernated" "with its reason"
-is "$(find "$tmp" -name '*convert.*' -o -name '*.vmferry-*'; losetup --noheadings --output BACK-FILE | grep "$tmp"; grep " $tmp" /proc/mounts)" "" \
+is "$(find "$tmp" -name '*convert.*' -o -name '*.vmferry-*'; losetup --noheadings --output BACK-FILE | grep "$tmp"; grep " $tmp/" /proc/mounts)" "" \
     "nothing is left of all this"
 done_testing
