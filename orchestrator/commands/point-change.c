@@ -70,10 +70,11 @@ int point_pin(struct context *context, const struct store_vm *vm, unsigned numbe
     return 0;
 }
 
-int point_delete_all(struct context *context, const struct store_vm *vm, bool json,
+int point_delete_all(struct context *context, const struct store_vm *vm, bool lost_pool, bool json,
                      struct error **err)
 {
-    if (job_retire_all(context->store, context->state_dir, vm, cancel_on_signals(), err) < 0)
+    if (job_retire_all(context->store, context->state_dir, vm, lost_pool, cancel_on_signals(),
+                       err) < 0)
         return -1;
     if (json)
         return print_done("vm", vm->name, "deleted", err);

@@ -11,7 +11,7 @@ static const char help[] =
     "       vmferry point show VM [N] [--json]\n"
     "       vmferry point verify VM [N] [--json]\n"
     "       vmferry point delete VM N [--newest]\n"
-    "       vmferry point delete VM --all\n"
+    "       vmferry point delete VM --all [--lost-pool]\n"
     "       vmferry point pin VM [N]\n"
     "       vmferry point unpin VM [N]\n"
     "       vmferry point keep VM [RULES ...|all|default]\n"
@@ -22,6 +22,7 @@ static const char help[] =
     "\n"
     "  --newest      delete it even if it is the newest one\n"
     "  --all         delete: every point, the whole replica; prune: of all VMs\n"
+    "  --lost-pool   its pool is lost for good: what lies in it is left there\n"
     "  --dry-run     say what would be deleted\n"
     "  --json        for programs\n"
     "  --state=DIR   state directory\n";
@@ -31,6 +32,7 @@ struct arguments {
     bool newest;
     bool all;
     bool dry_run;
+    bool lost_pool;
     const char *verb;
     const char *vm;   /* NULL: not given */
     const char *rest; /* the number or the rules; NULL: not given */
@@ -57,6 +59,7 @@ static int parse_options(int argc, char *argv[], struct arguments *arguments, st
     static const struct option options[] = { { "newest", no_argument, NULL, 'n' },
                                              { "all", no_argument, NULL, 'a' },
                                              { "dry-run", no_argument, NULL, 'd' },
+                                             { "lost-pool", no_argument, NULL, 'l' },
                                              COMMON_OPTIONS };
     int c;
 
@@ -66,6 +69,8 @@ static int parse_options(int argc, char *argv[], struct arguments *arguments, st
             arguments->newest = true;
         else if (c == 'a')
             arguments->all = true;
+        else if (c == 'l')
+            arguments->lost_pool = true;
         else if (c == 'd')
             arguments->dry_run = true;
         else if (common_option(c, argv, &arguments->common, err) < 0)
@@ -87,6 +92,9 @@ static int check_options(const struct arguments *arguments, struct error **err)
         return error_set_kind(err, ERROR_USAGE, "usage: vmferry point delete VM N|--all");
     if (arguments->newest && !delete)
         return error_set_kind(err, ERROR_USAGE, "--newest is for `vmferry point delete`");
+    if (arguments->lost_pool && (!delete || !arguments->all))
+        return error_set_kind(err, ERROR_USAGE,
+                              "--lost-pool is for `vmferry point delete VM --all`");
     if (prune && arguments->all == (arguments->vm != NULL))
         return error_set_kind(err, ERROR_USAGE, "usage: vmferry point prune VM|--all [--dry-run]");
     return 0;
@@ -172,7 +180,7 @@ static int run(struct context *context, const struct store_vm *vm,
     if (strcmp(verb, "show") == 0)
         return point_show(context, vm, number, json, err);
     if (strcmp(verb, "delete") == 0 && arguments->all)
-        return point_delete_all(context, vm, json, err);
+        return point_delete_all(context, vm, arguments->lost_pool, json, err);
     if (strcmp(verb, "delete") == 0)
         return point_delete(context, vm, number, arguments->newest, json, err);
     if (strcmp(verb, "prune") == 0)

@@ -13,7 +13,7 @@ int point_show(struct context *context, const struct store_vm *vm, unsigned numb
 int point_delete(struct context *context, const struct store_vm *vm, unsigned number, bool newest,
                  bool json, struct error **err);
 /* Every point: the replica is given up. */
-int point_delete_all(struct context *context, const struct store_vm *vm, bool json,
+int point_delete_all(struct context *context, const struct store_vm *vm, bool lost_pool, bool json,
                      struct error **err);
 int point_pin(struct context *context, const struct store_vm *vm, unsigned number, bool pinned,
               bool json, struct error **err);

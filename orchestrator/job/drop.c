@@ -40,7 +40,7 @@ static int remove_image(const struct pool *pool, const char *state_dir, const st
 }
 
 static int remove_files(const struct pool *pool, const char *state_dir, const struct store_vm *vm,
-                        const struct store_point_disk *disk, struct error **err)
+                        const struct store_point_disk *disk, bool lost_pool, struct error **err)
 {
     static const char *const working[] = { "journal", "resend", "changes" };
 
@@ -51,13 +51,15 @@ static int remove_files(const struct pool *pool, const char *state_dir, const st
         if (remove_file(state_dir, name, err) < 0)
             return -1;
     }
-    return remove_file(state_dir, disk->leaves, err) < 0
-               ? -1
+    if (remove_file(state_dir, disk->leaves, err) < 0)
+        return -1;
+    return lost_pool && (!disk->parent_id || pool_keeps_overlays(pool))
+               ? 0
                : remove_image(pool, state_dir, vm, disk, err);
 }
 
 int drop_unfinished(struct store *store, const char *state_dir, const struct store_vm *vm,
-                    struct claim *claim, bool *dropped, struct error **err)
+                    struct claim *claim, bool lost_pool, bool *dropped, struct error **err)
 {
     CLEANUP_FREE struct store_point_disk *disks = NULL;
     struct store_point point;
@@ -70,16 +72,19 @@ int drop_unfinished(struct store *store, const char *state_dir, const struct sto
     if (!*dropped)
         return 0;
     if (store_point_disks(store, point.id, &disks, &count, err) < 0 ||
-        store_vm_pool(store, vm->id, &pool_id, err) < 0 ||
-        pool_open(store, state_dir, pool_id, &pool, err) < 0 ||
-        claim_transaction(claim, store, forget, &point.id, err) < 0 ||
+        store_vm_pool(store, vm->id, &pool_id, err) < 0)
+        return -1;
+    if ((lost_pool ? pool_open_lost : pool_open)(store, state_dir, pool_id, &pool, err) < 0)
+        return retire_pool_away(vm, err);
+    if (claim_transaction(claim, store, forget, &point.id, err) < 0 ||
         retire_map_anew(store, state_dir, vm, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
-        if (remove_files(&pool, state_dir, vm, &disks[i], err) < 0)
+        if (remove_files(&pool, state_dir, vm, &disks[i], lost_pool, err) < 0)
             return error_prefix(err, "disk-%d", disks[i].key);
     }
-    pool_changed(&pool);
+    if (!lost_pool)
+        pool_changed(&pool);
     return claim_transaction(claim, store, leave, &point.vm_id, err);
 }
 
@@ -90,6 +95,6 @@ int job_drop(struct store *store, const char *state_dir, const struct store_vm *
 
     if (claim_hold(store, vm, "drop", NULL, &claim, err) < 0)
         return -1;
-    return claim_let_go(claim, store, drop_unfinished(store, state_dir, vm, claim, dropped, err),
-                        err);
+    return claim_let_go(claim, store,
+                        drop_unfinished(store, state_dir, vm, claim, false, dropped, err), err);
 }

@@ -4,8 +4,9 @@
 
 #include "job/claim.h"
 
-/* For who holds the VM: its unfinished point's rows, then its files. *dropped: it had one. */
+/* For who holds the VM: its unfinished point's rows, then its files, without those in its pool
+ * when that is lost. *dropped: it had one. */
 int drop_unfinished(struct store *store, const char *state_dir, const struct store_vm *vm,
-                    struct claim *claim, bool *dropped, struct error **err);
+                    struct claim *claim, bool lost_pool, bool *dropped, struct error **err);
 
 #endif

@@ -29,8 +29,9 @@ struct merging {
     struct progress_meter meter;
     int64_t written_ns;
     const char *state_dir;
-    FILE *ballast; /* see full.h; NULL: none */
-    uint64_t more; /* bytes that the target can still grow by in what has failed; 0: unknown */
+    bool lost_pool; /* the VM's pool is, for good: what lies in it is left */
+    FILE *ballast;  /* see full.h; NULL: none */
+    uint64_t more;  /* bytes that the target can still grow by in what has failed; 0: unknown */
 };
 
 void merging_start(struct merging *merging, struct claim *claim, struct store *store,

@@ -45,32 +45,53 @@ static int locate(const struct pool *pool, const struct store_point_disk *row, s
     return volume_path(pool->state_dir, row->image, image->path, err);
 }
 
-static int open_pool(struct store *store, const char *state_dir, int64_t vm_id, struct pool *pool,
-                     struct error **err)
+static int open_pool(const struct merging *merging, const char *state_dir, int64_t vm_id,
+                     struct pool *pool, struct error **err)
 {
     int64_t pool_id;
 
-    return store_vm_pool(store, vm_id, &pool_id, err) < 0
-               ? -1
-               : pool_open(store, state_dir, pool_id, pool, err);
+    if (store_vm_pool(merging->store, vm_id, &pool_id, err) < 0)
+        return -1;
+    return (merging->lost_pool ? pool_open_lost : pool_open)(merging->store, state_dir, pool_id,
+                                                             pool, err);
 }
 
-int retire_check_pool(struct store *store, const char *state_dir, const struct store_vm *vm,
-                      struct error **err)
+int retire_pool_away(const struct store_vm *vm, struct error **err)
 {
-    struct pool pool;
-
-    return open_pool(store, state_dir, vm->id, &pool, err);
+    return error_append(err,
+                        "if it is lost for good, `vmferry point delete %s --all --lost-pool` gives "
+                        "the replica up, and touches nothing in it",
+                        vm->name);
 }
 
-int retire_check_images(struct store *store, const char *state_dir, const struct store_point *point,
-                        struct error **err)
+int retire_check_pool(const struct merging *merging, const char *state_dir,
+                      const struct store_vm *vm, struct error **err)
+{
+    const struct merging looking = { .store = merging->store };
+    CLEANUP_ERROR struct error *away = NULL;
+    struct pool pool;
+    char title[POOL_TITLE];
+
+    if (open_pool(&looking, state_dir, vm->id, &pool, &away) == 0)
+        return !merging->lost_pool
+                   ? 0
+                   : error_set(err, "%s of '%s' is there, it is not lost: leave --lost-pool away",
+                               pool_title(&pool, title), vm->name);
+    if (merging->lost_pool)
+        return 0;
+    error_move(err, &away);
+    return retire_pool_away(vm, err);
+}
+
+int retire_check_images(const struct merging *merging, const char *state_dir,
+                        const struct store_point *point, struct error **err)
 {
     CLEANUP_FREE struct store_point_disk *rows = NULL;
+    struct store *store = merging->store;
     struct pool pool;
     size_t count;
 
-    if (open_pool(store, state_dir, point->vm_id, &pool, err) < 0 ||
+    if (open_pool(merging, state_dir, point->vm_id, &pool, err) < 0 ||
         store_point_disks(store, point->id, &rows, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
@@ -252,7 +273,7 @@ static int merge_all(struct merging *merging, const char *state_dir, const struc
     struct store *store = merging->store;
     struct pool pool;
 
-    if (open_pool(store, state_dir, vm->id, &pool, err) < 0 ||
+    if (open_pool(merging, state_dir, vm->id, &pool, err) < 0 ||
         load_pairs(store, point, &pairs, err) < 0)
         return -1;
     for (size_t i = 0; i < pairs.count; i++) {
@@ -332,27 +353,32 @@ static int remove_file(const char *state_dir, const char *relative, struct error
 }
 
 /* Overlays are files; a base goes only with the whole replica. */
-static int remove_image(const struct pool *pool, const struct store_vm *vm,
-                        const struct store_point_disk *row, struct error **err)
+static int remove_image(const struct merging *merging, const struct pool *pool,
+                        const struct store_vm *vm, const struct store_point_disk *row,
+                        struct error **err)
 {
     const struct pool_disk disk = {
         .vm_uuid = vm->uuid, .key = row->key, .capacity = row->capacity, .format = row->format
     };
 
+    if (merging->lost_pool && (row->parent_id == 0 || pool_keeps_overlays(pool)))
+        return 0;
     if (row->parent_id == 0)
         return pool_remove_base(pool, &disk, row->image, err);
     return remove_file(pool->state_dir, row->image, err);
 }
 
 /* Read again from the store: after step 3 they name other images than before. */
-static int remove_files(struct store *store, const char *state_dir, const struct store_vm *vm,
-                        const struct store_point *point, struct error **err)
+static int remove_files(const struct merging *merging, const char *state_dir,
+                        const struct store_vm *vm, const struct store_point *point,
+                        struct error **err)
 {
     CLEANUP_FREE struct store_point_disk *rows = NULL;
+    struct store *store = merging->store;
     struct pool pool;
     size_t count;
 
-    if (open_pool(store, state_dir, vm->id, &pool, err) < 0 ||
+    if (open_pool(merging, state_dir, vm->id, &pool, err) < 0 ||
         store_point_disks(store, point->id, &rows, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
@@ -365,11 +391,12 @@ static int remove_files(struct store *store, const char *state_dir, const struct
         if (stands || used)
             return error_set(err, "%s is still needed by another restore point: it stays",
                              rows[i].image);
-        if (remove_image(&pool, vm, &rows[i], err) < 0 ||
+        if (remove_image(merging, &pool, vm, &rows[i], err) < 0 ||
             remove_file(state_dir, rows[i].leaves, err) < 0)
             return -1;
     }
-    pool_changed(&pool);
+    if (!merging->lost_pool)
+        pool_changed(&pool);
     return 0;
 }
 
@@ -403,9 +430,10 @@ int retire_steps(struct merging *merging, const char *state_dir, const struct st
     struct store_point gone = *point;
     struct store *store = merging->store;
 
-    if (merge_all(merging, state_dir, vm, point, err) < 0 ||
+    /* With the pool all points of the VM go: there is nothing to merge. */
+    if ((!merging->lost_pool && merge_all(merging, state_dir, vm, point, err) < 0) ||
         retire_map_anew(store, state_dir, vm, err) < 0 ||
-        remove_files(store, state_dir, vm, point, err) < 0)
+        remove_files(merging, state_dir, vm, point, err) < 0)
         return -1;
     return claim_transaction(merging->claim, store, drop, &gone, err);
 }

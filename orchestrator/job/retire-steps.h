@@ -5,13 +5,16 @@
 
 #include "job/merging.h"
 
-/* That the VM's pool is there. */
-int retire_check_pool(struct store *store, const char *state_dir, const struct store_vm *vm,
-                      struct error **err);
+/* That the VM's pool is there; or, when it is said to be lost, that it is not. */
+int retire_check_pool(const struct merging *merging, const char *state_dir,
+                      const struct store_vm *vm, struct error **err);
+
+/* What to do about the pool that *err says is not there. */
+int retire_pool_away(const struct store_vm *vm, struct error **err);
 
 /* That the images which going would change can be changed now. */
-int retire_check_images(struct store *store, const char *state_dir, const struct store_point *point,
-                        struct error **err);
+int retire_check_images(const struct merging *merging, const char *state_dir,
+                        const struct store_point *point, struct error **err);
 
 /* From wherever it stands to its end. */
 int retire_steps(struct merging *merging, const char *state_dir, const struct store_vm *vm,

@@ -7,6 +7,7 @@
 
 #include "failover/failover.h"
 #include "job/claim.h"
+#include "job/drop.h"
 #include "job/retire-steps.h"
 #include "json-writer.h"
 #include "replica/images-lock.h"
@@ -134,16 +135,17 @@ static int begin(struct store *store, void *opaque, struct error **err)
 }
 
 /* Nothing of it can be done while somebody has the images open: seen before it begins. */
-static int check(struct store *store, const char *state_dir, const struct store_vm *vm,
+static int check(const struct merging *merging, const char *state_dir, const struct store_vm *vm,
                  unsigned number, const struct retire_options *options, struct error **err)
 {
+    struct store *store = merging->store;
     struct store_point point;
     bool is_newest;
 
     if (store_point_find(store, vm->id, number, &point, err) < 0 ||
         refuse(store, vm, &point, options->newest, &is_newest, err) < 0)
         return -1;
-    return retire_check_images(store, state_dir, &point, err);
+    return retire_check_images(merging, state_dir, &point, err);
 }
 
 /* One that another run began to delete. */
@@ -176,7 +178,8 @@ int retire_point(struct merging *merging, const char *state_dir, const struct st
         return -1;
     if (going)
         return 0;
-    if (check(store, state_dir, vm, number, options, err) < 0 || merging_check(merging, err) < 0 ||
+    if (check(merging, state_dir, vm, number, options, err) < 0 ||
+        merging_check(merging, err) < 0 ||
         claim_transaction(merging->claim, store, begin, &beginning, err) < 0)
         return -1;
     merging->begun = true;
@@ -262,22 +265,40 @@ int job_retire_resume(struct store *store, const char *state_dir, int64_t job_id
                err);
 }
 
-/* The VM is as if it had never been replicated; what its jobs said of it stays. */
-static int begin_all(struct store *store, void *opaque, struct error **err)
+static int refuse_all(struct store *store, const struct store_vm *vm, struct error **err)
 {
-    const struct store_vm *vm = opaque;
     CLEANUP_FREE struct store_point *points = NULL;
-    CLEANUP_FREE struct store_disk *disks = NULL;
-    size_t count, disk_count;
+    size_t count;
 
-    if (store_vm_touch(store, vm->id, err) < 0 ||
-        store_points(store, vm->id, &points, &count, err) < 0 ||
-        refuse_failover(store, vm, 0, err) < 0 || refuse_unfinished(store, vm, err) < 0 ||
-        store_disks(store, vm->id, &disks, &disk_count, err) < 0)
+    if (store_points(store, vm->id, &points, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
         if (points[i].pinned)
             return refuse_pinned(vm, &points[i], err);
+    }
+    return refuse_failover(store, vm, 0, err);
+}
+
+struct beginning_all {
+    const struct store_vm *vm;
+    bool lost_pool;
+};
+
+/* The VM is as if it had never been replicated; what its jobs said of it stays. */
+static int begin_all(struct store *store, void *opaque, struct error **err)
+{
+    const struct beginning_all *b = opaque;
+    const struct store_vm *vm = b->vm;
+    CLEANUP_FREE struct store_point *points = NULL;
+    CLEANUP_FREE struct store_disk *disks = NULL;
+    size_t count, disk_count;
+
+    if (store_vm_touch(store, vm->id, err) < 0 || refuse_all(store, vm, err) < 0 ||
+        refuse_unfinished(store, vm, err) < 0 ||
+        store_points(store, vm->id, &points, &count, err) < 0 ||
+        store_disks(store, vm->id, &disks, &disk_count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
         if (store_point_go(store, points[i].id, err) < 0)
             return -1;
     }
@@ -287,27 +308,41 @@ static int begin_all(struct store *store, void *opaque, struct error **err)
     }
     if (store_vm_change_state(store, vm->id, "ready_for_failover", "discovered", err) < 0)
         return -1;
-    return store_audit_vm(store, vm->id, "point delete", "all restore points", NULL, NULL, err);
+    return store_audit_vm(store, vm->id, "point delete", "all restore points", NULL,
+                          b->lost_pool ? "the pool is lost" : NULL, err);
+}
+
+/* What was begun can't be finished without the pool; it goes with the rest. */
+static int leave_pool(struct merging *merging, const char *state_dir, const struct store_vm *vm,
+                      struct error **err)
+{
+    bool dropped;
+
+    return refuse_all(merging->store, vm, err) < 0
+               ? -1
+               : drop_unfinished(merging->store, state_dir, vm, merging->claim, true, &dropped,
+                                 err);
 }
 
 static int retire_all(struct merging *merging, const char *state_dir, const struct store_vm *vm,
                       struct error **err)
 {
+    struct beginning_all beginning = { vm, merging->lost_pool };
     CLEANUP_CLOSE int images = -1;
-    struct store_vm copy = *vm;
     size_t count;
 
     if (images_lock(state_dir, vm, IMAGES_REWRITE, &images, err) < 0 ||
-        retire_unfinished(merging, state_dir, vm, &count, err) < 0 ||
-        retire_check_pool(merging->store, state_dir, vm, err) < 0 ||
-        claim_transaction(merging->claim, merging->store, begin_all, &copy, err) < 0)
+        retire_check_pool(merging, state_dir, vm, err) < 0 ||
+        (merging->lost_pool ? leave_pool(merging, state_dir, vm, err)
+                            : retire_unfinished(merging, state_dir, vm, &count, err)) < 0 ||
+        claim_transaction(merging->claim, merging->store, begin_all, &beginning, err) < 0)
         return -1;
     merging->begun = true;
     return retire_unfinished(merging, state_dir, vm, &count, err);
 }
 
 int job_retire_all(struct store *store, const char *state_dir, const struct store_vm *vm,
-                   atomic_int *cancel, struct error **err)
+                   bool lost_pool, atomic_int *cancel, struct error **err)
 {
     CLEANUP_CLAIM struct claim *claim = NULL;
     CLEANUP_MERGING struct merging merging = { 0 };
@@ -315,5 +350,6 @@ int job_retire_all(struct store *store, const char *state_dir, const struct stor
     if (claim_hold(store, vm, JOB_MERGE, cancel, &claim, err) < 0)
         return -1;
     merging_start(&merging, claim, store, state_dir);
+    merging.lost_pool = lost_pool;
     return end(claim, &merging, retire_all(&merging, state_dir, vm, err), err);
 }

@@ -32,9 +32,10 @@ struct retire_options {
 int job_retire(struct store *store, const char *state_dir, const struct store_vm *vm,
                unsigned number, const struct retire_options *options, struct error **err);
 
-/* Every point of the VM, which has none afterwards: `vmferry point delete VM --all`. */
+/* Every point of the VM, which has none afterwards: `vmferry point delete VM --all`. With
+ * `lost_pool` its pool need not be there, nor what lies in it: it is not looked at again. */
 int job_retire_all(struct store *store, const char *state_dir, const struct store_vm *vm,
-                   atomic_int *cancel, struct error **err);
+                   bool lost_pool, atomic_int *cancel, struct error **err);
 
 /* What another one began is finished; *count points are gone. */
 int job_retire_finish(struct store *store, const char *state_dir, const struct store_vm *vm,

@@ -66,18 +66,36 @@ static int set_state_dir(const char *state_dir, struct pool *pool, struct error 
     return 0;
 }
 
-int pool_open_row(const struct store_pool *row, const char *state_dir, struct pool *pool,
-                  struct error **err)
+static int find_ops(const struct store_pool *row, const char *state_dir, struct pool *pool,
+                    struct error **err)
 {
     *pool = (struct pool){ .row = *row, .ops = find_kind(row->kind) };
     if (set_state_dir(state_dir, pool, err) < 0)
         return -1;
-    if (!pool->ops)
-        return error_set(err, "pool '%s' is of a kind that this vmferry does not know: %s",
-                         row->name, row->kind);
+    return pool->ops ? 0
+                     : error_set(err, "pool '%s' is of a kind that this vmferry does not know: %s",
+                                 row->name, row->kind);
+}
+
+int pool_open_row(const struct store_pool *row, const char *state_dir, struct pool *pool,
+                  struct error **err)
+{
+    if (find_ops(row, state_dir, pool, err) < 0)
+        return -1;
     if (pool->ops->open && pool->ops->open(pool, err) < 0)
         return error_prefix(err, "pool '%s'", row->name);
     return 0;
+}
+
+int pool_open_lost(struct store *store, const char *state_dir, int64_t pool_id, struct pool *pool,
+                   struct error **err)
+{
+    struct store_pool row;
+
+    if (!pool_id)
+        return pool_open(store, state_dir, pool_id, pool, err);
+    return store_pool_get(store, pool_id, &row, err) < 0 ? -1
+                                                         : find_ops(&row, state_dir, pool, err);
 }
 
 int pool_open(struct store *store, const char *state_dir, int64_t pool_id, struct pool *pool,

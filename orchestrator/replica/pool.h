@@ -50,6 +50,9 @@ struct pool_space {
  * added and no other, libvirt's pool running, the volume group or cluster answering. */
 int pool_open(struct store *store, const char *state_dir, int64_t pool_id, struct pool *pool,
               struct error **err);
+/* One that is lost for good: nothing of it is looked at. For what is elsewhere. */
+int pool_open_lost(struct store *store, const char *state_dir, int64_t pool_id, struct pool *pool,
+                   struct error **err);
 int pool_open_row(const struct store_pool *row, const char *state_dir, struct pool *pool,
                   struct error **err);
 

@@ -72,6 +72,55 @@ is "$status" 1 "a replica lies in it"
 ok vmferry point delete guest --all -- "which is given up"
 ok vmferry pool remove brief -- "then the pool can be removed"
 
+# A directory that is lost for good: its replicas are given up without it, once that is said.
+lost() { # VM WHAT FOLDER: the folder is gone
+    run point delete "$1" --all
+    like "$status $out" "^1 .*$3.*; if it is lost for good, .vmferry point delete $1 --all --lost-pool. gives" \
+        "$2: refused, and what to do"
+    run point delete "$1" --all --lost-pool
+    is "$status" 0 "... --lost-pool gives it up" || diag "$out"
+    is "$(vmferry point list "$1" --json | jq -c)" "[]" "... all points"
+    is "$(sqlite3 state/vmferry.db "SELECT count(*) FROM restore_points JOIN vms ON vms.id = vm_id WHERE name = '$1'")" 0 \
+        "... and their rows"
+    is "$(vmferry vm show "$1" --json | jq -r '.pool, .state' | xargs)" "null discovered" "... it lies nowhere"
+    is "$(find "state/replicas/$uuid" -type f; find state/exports -maxdepth 1 -name "*$uuid*")" "" "... no file is left"
+}
+mkdir dying
+ok vmferry pool add dir dying dying -- "a pool that will be lost"
+new_vm mourned
+vmferry replicate mourned --pool=dying >/dev/null
+run point delete mourned --all --lost-pool
+like "$status $out" "^1 .*pool 'dying' .* is there, it is not lost" "while it is there it is not lost"
+run point delete mourned 1 --lost-pool
+is "$status" 2 "only all points go without their pool"
+describe u/2
+vmferry replicate mourned >/dev/null
+vmferry point pin mourned 1 >/dev/null
+mv dying dead
+run point delete mourned --all --lost-pool
+like "$status $out" "^1 .*is pinned" "a pinned point stands against it"
+vmferry point unpin mourned 1 >/dev/null
+lost mourned "a directory that is gone" "$tmp/dying"
+new_vm unfinished
+mv dead dying
+timeout -s INT 1.5 vmferry replicate unfinished --pool=dying --rate=2M >/dev/null 2>&1
+is $? 124 "a first copy is interrupted"
+mv dying dead && mkdir dying
+run job cancel "$(vmferry job list --json | jq '.[0].job')" --drop
+like "$status $out" "^1 .*--lost-pool" "it can't be dropped without the pool, which says what to do"
+lost unfinished "another directory in its place, an unfinished sync" "$tmp/dying"
+rmdir dying && mv dead dying
+new_vm begun
+vmferry replicate begun --pool=dying >/dev/null
+describe u/2
+vmferry replicate begun >/dev/null
+sqlite3 state/vmferry.db "UPDATE restore_points SET going = 1 WHERE number = 1 AND vm_id = (SELECT id FROM vms WHERE name = 'begun')"
+mv dying dead
+lost begun "a merge that was begun" "$tmp/dying"
+is "$(find dead -name '*.raw' | wc -l)" 6 "what lies there stays there"
+ok vmferry pool remove dying -- "the pool can be removed"
+ok vmferry replicate begun -- "a new replica"
+
 printf '[replicate]\npool = files\nbase = qcow2\n' >vmferry.conf
 new_vm configured
 VMFERRY_CONFIG=$tmp/vmferry.conf run replicate configured
