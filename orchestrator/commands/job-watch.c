@@ -55,18 +55,24 @@ static int choose_job(struct store *store, int64_t vm_id, struct store_job *job,
     return 0;
 }
 
+/* As virsh does: an id, then a name. A VM with a job's number for its name has its uuid, too. */
 static int find_job(struct store *store, const char *name, struct store_job *job,
                     struct error **err)
 {
-    CLEANUP_ERROR struct error *no_number = NULL;
+    CLEANUP_ERROR struct error *no_job = NULL;
+    CLEANUP_ERROR struct error *no_vm = NULL;
     struct store_vm vm;
     int64_t id;
 
     if (!name)
         return choose_job(store, 0, job, err);
-    if (parse_job(name, &id, &no_number) == 0)
-        return store_job_get(store, id, job, err);
-    return store_vm_find(store, name, &vm, err) < 0 ? -1 : choose_job(store, vm.id, job, err);
+    if (parse_job(name, &id, &no_job) == 0 && store_job_get(store, id, job, &no_job) == 0)
+        return 0;
+    if (store_vm_find(store, name, &vm, &no_vm) == 0)
+        return choose_job(store, vm.id, job, err);
+    /* A number that nobody has is a job's; a database that fails says so either way. */
+    return error_move(err,
+                      no_job->kind == ERROR_USAGE || no_vm->errnum != ENOENT ? &no_vm : &no_job);
 }
 
 static enum progress_state state_of(const struct store_job *job, const struct store_job_disk *disk)

@@ -457,6 +457,19 @@ DROP=3 PATH=$tmp/dropping:$PATH run replicate app01 --progress=none --state "$de
 is "$status" 0 "one that drops the first connections: tried again" || diag "$out"
 ok vmferry verify app01 --progress=none --state "$deep" -- "and can be verified"
 
+# A VM whose name is a number: a job's number comes first, as an id does with virsh
+
+describe '.name = "4711"'
+ok vmferry replicate app01 --progress=none --state "$deep" -- "a VM whose name is a number"
+newest=$(vmferry job list --all --json --state "$deep" | jq 'max_by(.job).job')
+is "$(vmferry job watch 4711 --json --state "$deep" | jq -c '[.vm, .job]')" "[\"4711\",$newest]" "job watch finds it by its name"
+run job watch 4712 --state "$deep"
+like "$status $out" "1 .*there is no job 4712" "a number that nobody has is a job's"
+describe '.name = "1"'
+ok vmferry replicate 4711 --progress=none --state "$deep" -- "and now that of a job, too"
+is "$(vmferry job watch 1 --json --state "$deep" | jq -c .job)" 1 "which is the job then"
+is "$(vmferry job watch "$(jq -r .uuid vm.json)" --json --state "$deep" | jq .job)" "$((newest + 1))" "the uuid is the VM"
+
 # Nothing is left
 
 is "$(pgrep -af -- "$tmp" | grep -v "test-replicate.sh" | grep -v pgrep || true)" "" "no process is left"
