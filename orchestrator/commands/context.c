@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "job/claim.h"
 #include "log/keep.h"
 #include "log/log.h"
 
@@ -117,8 +118,11 @@ static void end_on_bus_errors(void)
 
 static int start(const char *state_option, struct context *context, struct error **err)
 {
+    unsigned ignored;
+
     *context = (struct context){ 0 };
-    if (config_load(NULL, &context->config, err) < 0)
+    if (config_load(NULL, &context->config, err) < 0 ||
+        claim_lease_of_environment(&ignored, err) < 0)
         return -1;
     end_on_bus_errors();
     if (context->config.log_level[0] &&

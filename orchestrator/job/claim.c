@@ -12,18 +12,34 @@
 
 #define LEASE_SECONDS     30
 #define LEASE_SECONDS_MIN 3
+#define LEASE_SECONDS_MAX 86400
 #define TAKE_TRIES        20
 
+int claim_lease_of_environment(unsigned *seconds, struct error **err)
+{
+    const char *text = getenv("VMFERRY_LEASE_SECONDS");
+    size_t digits = text ? strspn(text, "0123456789") : 0;
+    long value = digits && digits < 9 && !text[digits] ? atol(text) : 0;
+
+    *seconds = (unsigned)value;
+    if (!text || !*text || (value >= LEASE_SECONDS_MIN && value <= LEASE_SECONDS_MAX))
+        return 0;
+    return error_set_kind(err, ERROR_USAGE,
+                          "VMFERRY_LEASE_SECONDS: '%.40s' is no number from %d to %d", text,
+                          LEASE_SECONDS_MIN, LEASE_SECONDS_MAX);
+}
+
+/* A wrong one was refused when the command began. */
 static int64_t lease_ms(const struct claim_wants *wants)
 {
-    const char *environment = getenv("VMFERRY_LEASE_SECONDS");
-    int64_t seconds = environment ? atoi(environment) : 0;
+    CLEANUP_ERROR struct error *refused = NULL;
+    unsigned seconds;
 
-    if (seconds < LEASE_SECONDS_MIN)
+    if (claim_lease_of_environment(&seconds, &refused) < 0 || !seconds)
         seconds = wants->lease_seconds;
     if (seconds < LEASE_SECONDS_MIN)
         seconds = LEASE_SECONDS;
-    return seconds * 1000;
+    return (int64_t)seconds * 1000;
 }
 
 bool claim_is_dead(const struct store_job *job, int64_t now_ms)

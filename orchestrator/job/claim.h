@@ -87,6 +87,9 @@ bool claim_is_alive(const struct store_job *job, int64_t now_ms);
 /* Its owner has ended, or its lease has run out. */
 bool claim_is_dead(const struct store_job *job, int64_t now_ms);
 
+/* VMFERRY_LEASE_SECONDS, 0 when it is not set; ERROR_USAGE when it is wrong. */
+int claim_lease_of_environment(unsigned *seconds, struct error **err);
+
 enum claim_wish claim_wish(struct claim *claim);
 /* Of a CLAIM_PAUSE: "operator", who has to resume it; or "signal", and then anything may. */
 const char *claim_paused_by(const struct claim *claim);

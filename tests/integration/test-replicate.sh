@@ -414,6 +414,12 @@ like "$out" "bad.conf: line 2: rate: 'fast'" "is named with its line"
 printf '[replicate]\nspeed = 1\n' >bad.conf
 VMFERRY_CONFIG=$tmp/bad.conf run vm list
 like "$out" "line 2: there is no key 'speed' in section \[replicate\]" "so is an unknown key"
+for wrong in 0 2 86401 ten 30s -5 1e3; do
+    VMFERRY_LEASE_SECONDS=$wrong run vm list
+    like "$status $out" "^2 .*VMFERRY_LEASE_SECONDS: '$wrong' is no number from 3 to 86400" "VMFERRY_LEASE_SECONDS=$wrong"
+done
+VMFERRY_LEASE_SECONDS='' run vm list
+is "$status" 0 "an empty one is none"
 printf '[general]\nstate = %s\n' "$tmp/elsewhere" >good.conf
 (unset VMFERRY_STATE && VMFERRY_CONFIG=$tmp/good.conf vmferry vm list) >/dev/null
 ok test -f elsewhere/vmferry.db -- "the state directory from vmferry.conf"
