@@ -50,6 +50,11 @@ int disk_check_identity(int fd, const struct exportmap_file *map, bool writable,
                         struct error **err);
 int disk_check_size(uint64_t found, const struct exportmap_file *map, struct error **err);
 
+/* One writer job a disk, whatever names the map has for it, and one format. Returns the lock's
+ * descriptor, to be kept for as long as it is written; -1: somebody else writes to it. */
+int disk_lock(int fd, const struct exportmap_file *map, const struct mapdir *dir, const char *name,
+              struct error **err);
+
 /* Open the disk of the map and make sure that it is the one that was mapped. NULL: *err
  * says why not. lease_fd is the writers' lock, or -1 to read; it stays the caller's. */
 struct disk *raw_open(const struct exportmap_file *map, const struct mapdir *dir, const char *name,

@@ -30,6 +30,7 @@ struct link {
 struct qcow2 {
     struct disk disk;
     int state_fd;
+    int lock_fd; /* see disk_lock(); -1: reading only, or RBD */
     char key[QEMU_KEY_MAX];
     uint64_t size;
     char instance[DESCRIPTION_MAX]; /* of the qemu-nbd; "" until the first link has it */
@@ -314,6 +315,8 @@ static void qcow2_close(struct disk *disk)
     }
     pthread_mutex_destroy(&q->lock);
     pthread_cond_destroy(&q->freed);
+    if (q->lock_fd >= 0)
+        close(q->lock_fd);
     free(q);
 }
 
@@ -369,8 +372,17 @@ static int check_disk(const struct exportmap_file *map, int fd, bool writable, s
     return check_image(map, fd, writable, err);
 }
 
-static int connect_first(struct qcow2 *q, const struct exportmap_file *map, const char *name,
-                         int lease_fd, struct error **err)
+/* QEMU's own locks keep other QEMUs out, not who writes to the image as if it were raw. */
+static int lock_image(struct qcow2 *q, int fd, const struct exportmap_file *map,
+                      const struct mapdir *dir, const char *name, struct error **err)
+{
+    q->lock_fd = disk_lock(fd, map, dir, name, err);
+    return q->lock_fd < 0 ? error_prefix(err, "%s", map->path) : 0;
+}
+
+static int connect_first(struct qcow2 *q, const struct exportmap_file *map,
+                         const struct mapdir *dir, const char *name, int lease_fd,
+                         struct error **err)
 {
     bool rbd = rbd_is_place(map->path);
     CLEANUP_CLOSE int fd = rbd ? -1 : open(map->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -379,11 +391,15 @@ static int connect_first(struct qcow2 *q, const struct exportmap_file *map, cons
                                 .path = map->path,
                                 .fd = fd,
                                 .id = map->identity.value[EXPORTMAP_WWID],
+                                .lock_fd = -1,
                                 .lease_fd = lease_fd };
     int64_t size;
 
-    if (check_disk(map, fd, lease_fd >= 0, err) < 0 || qemu_make_key(&image, err) < 0)
+    if (check_disk(map, fd, lease_fd >= 0, err) < 0 ||
+        (lease_fd >= 0 && fd >= 0 && lock_image(q, fd, map, dir, name, err) < 0) ||
+        qemu_make_key(&image, err) < 0)
         return -1;
+    image.lock_fd = q->lock_fd;
     strcpy(q->key, image.key);
     if (qemu_connect(&image, greet_first, q, err) < 0) {
         if (q->links[0].nbd) /* something failed after the handshake */
@@ -419,9 +435,10 @@ struct disk *qcow2_open(const struct exportmap_file *map, const struct mapdir *d
     }
     q->disk.ops = &qcow2_ops;
     q->state_fd = dir->state_fd;
+    q->lock_fd = -1;
     pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->freed, NULL);
-    if (connect_first(q, map, name, lease_fd, err) < 0) {
+    if (connect_first(q, map, dir, name, lease_fd, err) < 0) {
         qcow2_close(&q->disk);
         return NULL;
     }

@@ -330,7 +330,8 @@ static pid_t spawn(const struct qemu_image *image, int listen_fd, int lock_fd, i
     struct process_options options = PROCESS_OPTIONS_INIT;
     CLEANUP_CLOSE int lock = lift(lock_fd);
     CLEANUP_CLOSE int lease = lift(image->lease_fd);
-    const int keep[] = { lock, lease, -1 };
+    CLEANUP_CLOSE int disk = lift(image->lock_fd);
+    const int keep[] = { lock, lease, disk, -1 }; /* no lease, no lock of the disk */
     char description[64];
     /* Written data is in the host's page cache until a flush; formats are those that the
      * image names, and qcow2_chain_check has seen that it names them. */
@@ -346,7 +347,7 @@ static pid_t spawn(const struct qemu_image *image, int listen_fd, int lock_fd, i
                            image->lease_fd < 0 ? "--read-only" : NULL,
                            NULL };
 
-    if (lock < 0 || (image->lease_fd >= 0 && lease < 0))
+    if (lock < 0 || (image->lease_fd >= 0 && lease < 0) || (image->lock_fd >= 0 && disk < 0))
         return error_set_errno(err, errno, "starting qemu-nbd");
     snprintf(description, sizeof description, "%d-%lld", (int)getpid(), (long long)now_ms());
     options.stderr_fd = stderr_fd;

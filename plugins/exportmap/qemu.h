@@ -6,8 +6,8 @@
  * KEY is made of inode numbers, those of the export's lock file and of the image, since
  * a socket's address has room for little more. It is started by socket
  * activation with a first client already waiting, and not persistent: it ends with its
- * last client. A writer's qemu-nbd inherits the lease too, so the lease is held until
- * the image is closed.
+ * last client. A writer's qemu-nbd inherits the lease and the disk's lock too, so they are held
+ * until the image is closed.
  *
  * While it starts its socket is KEY.new. If the starter is killed then, qemu-nbd stays: it
  * ends only after a client that finished its handshake. Whoever has to wait for
@@ -28,6 +28,7 @@ struct qemu_image {
     int fd;         /* the file whose identity was checked; -1: an RBD image, which is raw… */
     const char *id; /* …and this one */
     int lease_fd;   /* -1: read-only */
+    int lock_fd;    /* see disk_lock(); -1: none */
     char key[QEMU_KEY_MAX];
 };
 

@@ -14,16 +14,13 @@
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 
-#include "lease.h"
-
-#define SMALL_ZERO   ((uint32_t)64 << 10) /* writing so few zeroes is fast anyway */
-#define EXTENTS_MAX  16384                /* a reply; the client asks on from there */
-#define LOCK_WAIT_MS 2000                 /* for a writer that is being fenced off */
+#define SMALL_ZERO  ((uint32_t)64 << 10) /* writing so few zeroes is fast anyway */
+#define EXTENTS_MAX 16384                /* a reply; the client asks on from there */
 
 struct raw {
     struct disk disk;
     int fd;
-    int lock_fd; /* see lock_disk(); -1: reading only */
+    int lock_fd; /* see disk_lock(); -1: reading only */
     bool block;
     uint32_t sector;        /* of a block device; 1 for a file: what fallocate must be aligned to */
     bool zero_offload;      /* fast ZERO_RANGE; always for files */
@@ -298,31 +295,6 @@ static int set_up_block(struct raw *raw, struct error **err)
     return 0;
 }
 
-/* One writer job a disk, whatever names the map has for it: a lock like an export's, but
- * named after the disk itself. No export's name has an '@'. */
-static int lock_disk(struct raw *raw, const struct exportmap_file *map, const struct mapdir *dir,
-                     const char *name, struct error **err)
-{
-    char lock[64], terms[EXPORTMAP_NAME_MAX + 16];
-    struct stat st;
-
-    if (fstat(raw->fd, &st) < 0)
-        return error_set_errno(err, errno, "looking at it");
-    if (raw->block)
-        snprintf(lock, sizeof lock, "@block-%ju", (uintmax_t)st.st_rdev);
-    else
-        snprintf(lock, sizeof lock, "@file-%ju-%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
-    snprintf(terms, sizeof terms, "%s %s", map->lease ? "lease" : "export",
-             map->lease ? map->lease : name);
-    raw->lock_fd = lease_acquire(dir->state_fd, lock, terms, LOCK_WAIT_MS, err);
-    if (raw->lock_fd >= 0)
-        return 0;
-    if ((*err)->errnum != EBUSY)
-        return -1;
-    error_clear(err);
-    return error_set(err, "it is being written as another export");
-}
-
 struct disk *raw_open(const struct exportmap_file *map, const struct mapdir *dir, const char *name,
                       int lease_fd, struct error **err)
 {
@@ -346,7 +318,7 @@ struct disk *raw_open(const struct exportmap_file *map, const struct mapdir *dir
     }
     if (disk_check_identity(raw->fd, map, writable, &raw->block, err) < 0 ||
         (raw->block && set_up_block(raw, err) < 0) ||
-        (writable && lock_disk(raw, map, dir, name, err) < 0)) {
+        (writable && (raw->lock_fd = disk_lock(raw->fd, map, dir, name, err)) < 0)) {
         error_prefix(err, "%s", map->path);
         raw_close(&raw->disk);
         return NULL;

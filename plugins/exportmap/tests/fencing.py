@@ -126,6 +126,25 @@ def two_names(fmt):
         other.shutdown()
 
 
+def two_formats():
+    """Who writes to an image as if it were raw would spoil it for who writes to the disk in it."""
+    with Map() as m:
+        disk = m.qcow2("a", SIZE)
+        m.put("e", disk, "qcow2", lease="one")
+        h = m.connect("e@one", alone=True)
+        h.pwrite(b"1" * 4096, 0)
+        m.put("f", disk, "raw", lease="one")
+        why = m.refused("f@one", alone=True)
+        ok("written as another export" in (why or ""), "a qcow2 image that is written is not written as raw", why)
+        h.shutdown()
+        m.put("f", disk, "raw", lease="one")
+        raw = m.connect("f@one", alone=True)
+        why = m.refused("e@one", alone=True)
+        ok("written as another export" in (why or ""), "... and the other way round", why)
+        raw.shutdown()
+        equal(m.refused("e@one", alone=True), None, "... and let in when that has left")
+
+
 def stopped_process(fmt):
     """A process of the old lease that can't let go keeps the new lease out, until it dies."""
     with Map() as m:
@@ -234,6 +253,7 @@ for fmt_ in ("raw", "qcow2"):
     same_lease_together(fmt_)
     stopped_process(fmt_)
     two_names(fmt_)
+two_formats()
 readers(alone=False)
 readers(alone=True)
 require_lease()
