@@ -59,6 +59,10 @@ static void post(struct sink_url *url, const char *json, size_t length)
     url->reason[0] = '\0';
     code = curl_easy_perform(url->curl);
     curl_easy_getinfo(url->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (code == CURLE_OK && status >= 300) { /* moved: nobody has read it */
+        code = CURLE_HTTP_RETURNED_ERROR;
+        snprintf(url->reason, sizeof url->reason, "it answers with HTTP status %ld", status);
+    }
     if (code == CURLE_OK) {
         if (url->failing)
             nbdkit_debug("progress: progress-url=%s: receives again", url->url);

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""An HTTP receiver for tests: receiver.py good|hang PORTFILE OUTPUT
+"""An HTTP receiver for tests: receiver.py good|moved|hang PORTFILE OUTPUT
 
 good appends each JSON body to OUTPUT as a line, "bad request" for anything else;
-hang accepts connections and never answers."""
+moved does the same and says that it is elsewhere now; hang accepts connections and never answers."""
 import http.server
 import json
 import os
@@ -30,7 +30,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 f.write(json.dumps(json.loads(body)) + "\n")
             except (AssertionError, ValueError):
                 f.write("bad request\n")
-        self.send_response(200)
+        self.send_response(200 if mode == "good" else 302)
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"ok")
@@ -44,7 +44,7 @@ class Server(http.server.ThreadingHTTPServer):
         pass  # a client that goes away is no news
 
 
-if mode == "good":
+if mode != "hang":
     server = Server(("127.0.0.1", 0), Handler)
     tell_port(server.server_port)
     server.serve_forever()

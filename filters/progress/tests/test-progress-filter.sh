@@ -208,6 +208,9 @@ progress pattern 2M "${slow[@]:2}" progress-url="http://127.0.0.1:$port/p" \
 is "$(tail -n 1 "$tmp/posted" | jq -c .)" "$(jq -c . "$file")" 'the receiver gets the last record'
 ok test "$(wc -l <"$tmp/posted")" -ge 5 -- 'and some before it'
 is "$(grep -c bad "$tmp/posted")" 0 'as JSON'
+receiver moved
+like "$(progress null 1M progress-url="http://127.0.0.1:$port/" --run true 2>&1)" \
+    'HTTP status 302; the copy goes on' 'a receiver that has moved is said to fail'
 
 # Milliseconds that a client's reads take with this URL; the same reads as above, undelayed.
 milliseconds() {
