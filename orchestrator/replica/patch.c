@@ -5,7 +5,9 @@
 #include <inttypes.h>
 #include <libnbd.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "qcow2-header.h"
 #include "replica/view.h"
 #include "replica/volume.h"
 
@@ -107,6 +109,43 @@ static int write_nbd(const char *uri, const struct patch_block *blocks, size_t c
     return 0;
 }
 
+/* More than all that an image of this disk can refer to. */
+static uint64_t longest(uint64_t capacity)
+{
+    return capacity + capacity / 512 + (UINT64_C(16) << 20);
+}
+
+/* One whose end is cut off gets a hole for it, so that it can be written again. Refused when its
+ * tables were there, too. */
+static int mend_end(const char *path, struct error **err)
+{
+    CLEANUP(qcow2_header_free) struct qcow2_header header = { 0 };
+    CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CLOEXEC);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return error_set_errno(err, errno, "opening");
+    if (qcow2_header_read(fd, &header, err) < 0)
+        return -1;
+    if (ftruncate(fd, (off_t)longest(header.size)) < 0)
+        return error_set_errno(err, errno, "making it longer");
+    if (volume_check_overlay(path, err) == 0)
+        return 0;
+    if (ftruncate(fd, st.st_size) < 0)
+        return error_append(err, "making it shorter again: %s", strerror(errno));
+    return -1;
+}
+
+static int check_overlay(const char *path, struct error **err)
+{
+    if (volume_check_overlay(path, err) == 0)
+        return 0;
+    if (!strstr(error_message(*err), "exceeding the end of the file"))
+        return -1;
+    error_clear(err);
+    return mend_end(path, err);
+}
+
 static int write_image(const char *state_dir, const struct replica_image *image,
                        const struct patch_block *blocks, size_t count, int data_fd,
                        struct error **err)
@@ -115,7 +154,7 @@ static int write_image(const char *state_dir, const struct replica_image *image,
 
     if (strcmp(image->format, "raw") == 0 && !volume_is_rbd(image->path))
         return write_file(image->path, blocks, count, data_fd, err);
-    if (strcmp(image->format, "qcow2") == 0 && volume_check_overlay(image->path, err) < 0)
+    if (strcmp(image->format, "qcow2") == 0 && check_overlay(image->path, err) < 0)
         return -1;
     if (replica_view_open_writable(state_dir, image->path, image->format, &view, err) < 0)
         return -1;

@@ -207,6 +207,23 @@ class Repairs:
         self.repair(newest, before)
         self.points.check_points()
 
+    def cut_overlay(self):
+        """An overlay without its end: what is missing is written again."""
+        disk = self.points.vm.disks[0]
+        disk.write(0, self.rng.randbytes(BLOCK * 4))
+        self.points.vm.describe()
+        self.sync()
+        newest = max(self.right)
+        stored = [p for p in self.points.stored_points() if p["point"] == newest][0]["disks"][0]
+        path = os.path.join(self.points.state, stored["image"])
+        os.chmod(path, 0o600)
+        os.truncate(path, max(allocated(path).values()) - BLOCK + 1000)
+        before = self.contents()
+        assert before[newest][disk.key] != self.right[newest][disk.key]
+        self.repair(newest, before)
+        assert self.contents()[newest] == self.right[newest]
+        self.points.check_points()
+
     def adopted_damage(self):
         """A later point took damaged data for its own, as the source held the same by then."""
         disk = self.points.vm.disks[1]
@@ -290,6 +307,7 @@ class Repairs:
             self.killed_repair(rounds)  # killer.so and a sanitizer can't both be first
         self.damaged_leaves()
         self.lost_entry()
+        self.cut_overlay()
         self.adopted_damage()
         self.points.check_files()
         assert self.counts["repaired"] > 0, self.counts
