@@ -95,14 +95,41 @@ static void sweep_working(const char *state_dir, const char *folder, const char 
     closedir(dir);
 }
 
-/* Locks of disks, "@file-DEVICE-INODE.lock", outlive them. One that nobody holds is of no use:
- * who wants it makes it anew (plugins/exportmap/lease.c). */
+/* Nobody else has it, and nobody has put another one in its place. */
+static bool take_lock(int folder, const char *name, int fd)
+{
+    struct stat ours, there;
+
+    return flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &ours) == 0 &&
+           fstatat(folder, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && ours.st_ino == there.st_ino;
+}
+
+/* Locks of disks, "@file-DEVICE-INODE.lock", outlive them, and those of qemu-nbds, "qemu-KEY.lock",
+ * with their sockets. One that nobody holds is of no use: who wants it makes it anew
+ * (plugins/exportmap/lease.c, qemu.c). */
 static void sweep_lock(int folder, const char *name)
 {
+    static const char *const beside[] = { "sock", "new" };
     CLEANUP_CLOSE int fd = openat(folder, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    int length = (int)strcspn(name, ".");
 
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-        unlinkat(folder, name, 0);
+    if (fd < 0 || !take_lock(folder, name, fd))
+        return;
+    for (size_t i = 0; name[0] != '@' && i < sizeof beside / sizeof beside[0]; i++) {
+        char socket[NAME_MAX + 1];
+
+        if (snprintf(socket, sizeof socket, "%.*s.%s", length, name, beside[i]) <
+            (int)sizeof socket)
+            unlinkat(folder, socket, 0);
+    }
+    unlinkat(folder, name, 0);
+}
+
+static bool may_be_swept(const char *name)
+{
+    const char *end = strchr(name, '.');
+
+    return name[0] == '@' || (strncmp(name, "qemu-", 5) == 0 && end && strcmp(end, ".lock") == 0);
 }
 
 static void sweep_locks(const char *state_dir)
@@ -116,7 +143,7 @@ static void sweep_locks(const char *state_dir)
         !(dir = opendir(path)))
         return;
     while ((entry = readdir(dir))) {
-        if (entry->d_name[0] == '@')
+        if (may_be_swept(entry->d_name))
             sweep_lock(dirfd(dir), entry->d_name);
     }
     closedir(dir);

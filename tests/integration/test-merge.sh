@@ -48,6 +48,14 @@ vmferry recover >/dev/null
 is "$(find state/exports/.exportmap -name '@*')" "" "... which the next command sweeps"
 for _ in 2 3 4 5 6; do sync_vm; done
 
+# shellcheck disable=SC2317 # by wait_for
+nothing_of_servers() {
+    vmferry recover >/dev/null
+    [ -z "$(find state/exports/.exportmap -name 'qemu-*')" ]
+}
+ok test -n "$(find state/exports/.exportmap -name 'qemu-*.sock')" -- "overlays' servers leave sockets"
+ok wait_for 10 nothing_of_servers -- "... which are swept, too"
+
 numbers() {
     vmferry point list app01 --json | jq -r 'map(.point) | join(" ")'
 }
