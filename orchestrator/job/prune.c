@@ -74,7 +74,7 @@ static int delete_one(struct merging *merging, const char *state_dir, const stru
         result->deleted++;
         return 0;
     }
-    if ((*err)->errnum != EBUSY)
+    if ((*err)->errnum != EBUSY && (*err)->errnum != EAGAIN)
         return -1;
     point->outcome = PRUNE_WAITS;
     result->waiting++;

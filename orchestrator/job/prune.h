@@ -12,7 +12,7 @@ enum prune_outcome {
     PRUNE_STAYS,
     PRUNE_GOES, /* in a dry run */
     PRUNE_DELETED,
-    PRUNE_WAITS, /* a failover stands on it: a later run deletes it */
+    PRUNE_WAITS, /* a failover stands on it, or it is being read: a later run deletes it */
 };
 
 struct prune_point {

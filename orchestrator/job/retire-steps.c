@@ -273,8 +273,9 @@ static int merge_all(struct merging *merging, const char *state_dir, const struc
     struct store *store = merging->store;
     struct pool pool;
 
-    if (open_pool(merging, state_dir, vm->id, &pool, err) < 0 ||
-        load_pairs(store, point, &pairs, err) < 0)
+    if (open_pool(merging, state_dir, vm->id, &pool, err) < 0)
+        return retire_pool_away(vm, err);
+    if (load_pairs(store, point, &pairs, err) < 0)
         return -1;
     for (size_t i = 0; i < pairs.count; i++) {
         if (pairs.upper[i].id &&

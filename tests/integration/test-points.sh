@@ -115,6 +115,11 @@ exec 9>"$VMFERRY_STATE/locks/$uuid.images"
 flock -s 9
 run point delete app01 2
 like "$status $out" "1 .*being read by .vmferry verify" "nothing is merged under a reader"
+run point keep app01 last:1
+run point prune app01 --json
+is "$status $(jq -r '.[0].points | map(.outcome) | join(" ")' <<<"$out")" "0 waits waits waits stays" "prune waits for it"
+like "$(jq -r '.[0].points[0].why' <<<"$out")" "being read by .vmferry verify" "... and says so"
+run point keep app01 default
 flock -x 9
 run verify app01
 like "$status $out" "1 .*being merged or repaired" "nothing is verified under a merge"
