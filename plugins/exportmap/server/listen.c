@@ -13,6 +13,8 @@
 #include "server.h"
 
 #define FIRST_INHERITED_FD 3 /* SD_LISTEN_FDS_START */
+#define PORT_MAX           65535
+#define PORT_DIGITS        5
 
 /* A peer that has gone without a word is noticed after IDLE + COUNT × INTERVAL seconds. No
  * TCP_USER_TIMEOUT: it would also cut a living client that has stopped reading. */
@@ -67,6 +69,7 @@ static struct listener *add(struct listeners *listeners, int fd, struct error **
  * every address. */
 static int split(const char *spec, char **host, char **port, struct error **err)
 {
+    const char *whole = spec;
     const char *colon = strrchr(spec, ':');
     const char *end = colon;
 
@@ -81,7 +84,11 @@ static int split(const char *spec, char **host, char **port, struct error **err)
     }
     if (!*port || (*port)[0] == '\0' || strspn(*port, "0123456789") != strlen(*port))
         return error_set_kind(err, ERROR_USAGE, "--listen=%s: there is no port number at its end",
-                              colon ? colon : spec);
+                              whole);
+    /* getaddrinfo() would take another port for one that is too large. */
+    if (strlen(*port) > PORT_DIGITS || atoi(*port) > PORT_MAX)
+        return error_set_kind(err, ERROR_USAGE, "--listen=%s: a port is at most %d", whole,
+                              PORT_MAX);
     return 0;
 }
 

@@ -98,7 +98,9 @@ static int parse_number(const char *option, const char *text, int base, long min
     errno = 0;
     *value = strtol(text, &end, base);
     if (errno != 0 || end == text || *end != '\0' || *value < min || *value > max)
-        return error_set_kind(err, ERROR_USAGE, "--%s=%s: a number from %ld to %ld is needed",
+        return error_set_kind(err, ERROR_USAGE,
+                              base == 8 ? "--%s=%s: an octal number from %lo to %lo is needed"
+                                        : "--%s=%s: a number from %ld to %ld is needed",
                               option, text, min, max);
     return 0;
 }

@@ -13,7 +13,10 @@ refused() {
 }
 refused 2 'nothing to serve' "no map" --listen=127.0.0.1:0
 refused 2 'nowhere to listen' "no address" -- memory 1M
-refused 2 'no port number' "no port" --listen=localhost -- memory 1M
+refused 2 'listen=localhost: there is no port number' "no port" --listen=localhost -- memory 1M
+refused 2 'listen=127\.0\.0\.1:: there is no port number' "an empty one" --listen=127.0.0.1: -- memory 1M
+refused 2 'listen=:65536: a port is at most 65535' "a port that is too large" --listen=:65536 -- memory 1M
+refused 2 'octal number from 0 to 777' "a mode that is not octal" --unix="$tmp/s" --unix-mode=888 -- memory 1M
 refused 2 'max-connections=0: a number from 1' "no connections" --max-connections=0 -- memory 1M
 refused 2 'works only with --map' "a limit that can't be kept" --handshake-timeout=3 -- memory 1M
 refused 1 'trying nbdkit: .*no-such-plugin' "no plugin" --listen=127.0.0.1:0 -- no-such-plugin
