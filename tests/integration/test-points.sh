@@ -181,7 +181,7 @@ exec 9>"$VMFERRY_STATE/locks/$uuid.images"
 flock -s 9
 sync
 is "$status" 0 "a sync whose retention fails is as good as it is"
-like "$out" "could not be deleted: .*being read" "but it is said"
+like "$out" "1 wait: .*being read" "but it is said"
 is "$(numbers)" "2 6 7 8 9" "the next one makes up for it"
 exec 9>&-
 run point prune --all --dry-run --json
