@@ -46,8 +46,10 @@ static void finish_points(struct recovery *recovery, const struct store_vm *vm)
 
     if (job_retire_finish(recovery->store, recovery->state_dir, vm, recovery->options->cancel,
                           &count, &problem) < 0) {
-        *(problem->kind == ERROR_PAUSED ? &recovery->result->paused : &recovery->result->going) +=
-            1;
+        /* A paused job of the VM comes first, and finishes it. */
+        bool waits = problem->kind == ERROR_PAUSED || problem->errnum == EBUSY;
+
+        *(waits ? &recovery->result->paused : &recovery->result->going) += 1;
         say_with(recovery->options, "'%s': %s", vm->name, error_message(problem));
         return;
     }

@@ -269,6 +269,8 @@ full() { # TITLE
     sound "every other point shows what it showed"
     sync_vm 2>/dev/null
     is "$(job '[.status, .paused_by, .replication_type] | join(" ")')" "paused space manual" "... so is the next sync"
+    runs recover
+    like "$status $out" "^0 .*job resume $(job .job)" "... which recover says, and fails nothing"
     rm full/filler
     runs replicate app01
     is "$status $(numbers)" "0 2 4 5" "with room it goes on, and finishes the merge"
