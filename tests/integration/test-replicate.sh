@@ -35,7 +35,7 @@ content() { # IMAGE
 # Everything below the state directory but the record of jobs: must not change when something
 # is refused.
 snapshot() {
-    find "$VMFERRY_STATE/replicas" "$VMFERRY_STATE/exports" -type f -printf '%p %s %T@ %i\n' | sort
+    find "$VMFERRY_STATE/replicas" "$VMFERRY_STATE/exports" -type f ! -path "*/.exportmap/*" -printf '%p %s %T@ %i\n' | sort
     sqlite3 "$VMFERRY_STATE/vmferry.db" .dump |
         grep -Ev '^INSERT INTO (replication_jobs|job_steps|job_disks|job_log|audit_log)' |
         sed -E "/^INSERT INTO vms /s/(}',[0-9]+),[0-9]+,/\\1,/" | sha # vms.updated_at apart
