@@ -74,6 +74,22 @@ static int check_is_no_disk(const struct run *run, const char *path, struct erro
     return error_set_kind(err, ERROR_USAGE, "%s is one of the disks; name another file", path);
 }
 
+/* Each durable range has its leaves: they were synced before the journal named it. */
+static int check_leaves_resumed(const struct run *run, const char *path, struct error **err)
+{
+    const struct changemap *durable = &run->durable;
+    struct stat st;
+
+    if (fstat(run->leaves_fd, &st) < 0)
+        return error_set_errno(err, errno, "the leaves file %s", path);
+    if ((uint64_t)st.st_size >= digest_leaves_size(range_end(durable->ranges[durable->count - 1])))
+        return 0;
+    return error_set_kind(err, ERROR_USAGE,
+                          "the leaves file %s is cut off: leaves of what the journal %s calls "
+                          "durable are not there; remove the journal to start afresh",
+                          path, run->options->journal);
+}
+
 /* Until the last leaf is there the file is a byte too long: see check_leaves_size(). */
 static int start_leaves(const struct run *run, const char *path, struct error **err)
 {
@@ -113,6 +129,8 @@ int run_open_leaves(struct run *run, struct error **err)
     if (run->leaves_fd < 0)
         return error_set_errno(err, errno, "opening the leaves file %s", path);
     if (describes_destination && check_leaves_size(run, path, err) < 0)
+        return -1;
+    if (run->durable.count && check_leaves_resumed(run, path, err) < 0)
         return -1;
     return must_exist ? 0 : start_leaves(run, path, err);
 }

@@ -132,6 +132,11 @@ rm "$journal.leaves"
 like "$(message_of copy --resume="$journal" --digest "$disk" "$tmp/gone")" \
     "leaves file .* is missing" "no digest without the leaves of what was copied before"
 rm "$journal"
+start_over
+truncate -s 0 "$journal.leaves"
+like "$(message_of copy --resume="$journal" --digest "$disk" "$tmp/gone")" \
+    "leaves file .* is cut off: .*remove the journal to start afresh" "nor with what is left of them"
+rm "$journal"
 
 # Signals
 vmferry copy --progress=none --rate=1M --resume="$journal" "$disk" "$tmp/out" 2>/dev/null &
