@@ -67,12 +67,17 @@ static int libnbd_error(struct error **err, const char *doing)
 }
 
 /* libnbd has no errno for a server that closes the connection in mid-handshake, which one that
- * refuses does not: it says so. */
+ * refuses does not: it says so. Where it was closed before libnbd had looked at it once, libnbd
+ * takes what poll() says for a fault of its own. */
 static int handshake_error(struct error **err)
 {
     libnbd_error(err, "connecting");
-    if (*err && !(*err)->errnum && strstr(error_message(*err), "server disconnected unexpectedly"))
+    if (*err && (strstr(error_message(*err), "server disconnected unexpectedly") ||
+                 strstr(error_message(*err), "is invalid in state CONNECT.START"))) {
+        error_clear(err);
+        error_set(err, "connecting: the server closed the connection in mid-handshake");
         (*err)->errnum = ECONNRESET;
+    }
     return -1;
 }
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "copy/end.h"
+#include "copy/retry.h"
 #include "job/again.h"
 #include "job/discover.h"
 #include "job/full.h"
@@ -16,6 +17,8 @@
 #include "log/log.h"
 
 #define CONNECT_SECONDS 30
+#define PATIENCE_S      90U
+#define TICK_US         100000
 
 static void sync_free(struct sync *sync)
 {
@@ -121,6 +124,46 @@ static int check_size(const struct disk_sync *disk, bool *answered, struct error
                      (unsigned long long)disk->capacity);
 }
 
+static bool is_cancelled(const struct sync *sync)
+{
+    return atomic_load(&sync->claim->stop) != 0;
+}
+
+/* Somebody answered, and dropped the connection. */
+static bool was_dropped(const struct error *err)
+{
+    return err->errnum == ECONNRESET || err->errnum == EPIPE || err->errnum == ETIMEDOUT;
+}
+
+/* A server that is not of our making. One that drops us is asked again for a while; one that is
+ * not there at all is no source, unless an earlier run has read from it: that one goes on later. */
+static int check_foreign_size(const struct sync *sync, const struct disk_sync *disk,
+                              struct error **err)
+{
+    unsigned patience_s = sync->options->patience_s ? sync->options->patience_s : PATIENCE_S;
+    int64_t until_ms = store_now_ms() + (int64_t)patience_s * 1000;
+    bool answered;
+
+    for (unsigned tries = 1; check_size(disk, &answered, err) < 0; tries++) {
+        int64_t next_ms = store_now_ms() + retry_delay_ns(tries) / 1000000;
+
+        if (answered || !end_is_remote(disk->offered->place) || (*err)->kind != ERROR_FAILED)
+            return -1;
+        if (!was_dropped(*err) || tries > RETRIES_DEFAULT || next_ms > until_ms ||
+            is_cancelled(sync)) {
+            if (was_dropped(*err) || sync->left.id)
+                (*err)->kind = ERROR_PAUSED;
+            return -1;
+        }
+        log_warning("job", "%s: trying again (%u of %d)", error_message(*err), tries,
+                    RETRIES_DEFAULT);
+        error_clear(err);
+        while (store_now_ms() < next_ms && !is_cancelled(sync))
+            usleep(TICK_US);
+    }
+    return 0;
+}
+
 /* A session that ended since the disk was served is made again, and those who serve it hear
  * of that after a while. */
 static int check_size_patiently(const struct sync *sync, const struct disk_sync *disk,
@@ -135,7 +178,7 @@ static int check_size_patiently(const struct sync *sync, const struct disk_sync 
     while (check_size(disk, &answered, err) < 0) {
         CLEANUP_ERROR struct error *ignored = NULL;
 
-        if (answered || !sync_is_live(sync) || !kind->keep)
+        if (answered || !kind->keep)
             return -1;
         if (store_now_ms() > until_ms || (cancel && atomic_load(cancel))) {
             (*err)->kind = ERROR_PAUSED;
@@ -156,7 +199,7 @@ static int check_sizes(const struct sync *sync, struct error **err)
 
         /* Of a live source only those are served that are to be copied. */
         if ((!sync_is_live(sync) || sync_needs_copy(disk)) &&
-            check_size_patiently(sync, disk, err) < 0)
+            (sync_is_live(sync) ? check_size_patiently : check_foreign_size)(sync, disk, err) < 0)
             return -1;
     }
     return 0;

@@ -125,14 +125,8 @@ static void sweep_lock(int folder, const char *name)
     unlinkat(folder, name, 0);
 }
 
-static bool may_be_swept(const char *name)
-{
-    const char *end = strchr(name, '.');
-
-    return name[0] == '@' || (strncmp(name, "qemu-", 5) == 0 && end && strcmp(end, ".lock") == 0);
-}
-
-static void sweep_locks(const char *state_dir)
+/* `kind`: how their names begin. */
+static void sweep_locks(const char *state_dir, const char *kind)
 {
     char path[PATH_MAX];
     struct dirent *entry;
@@ -143,7 +137,9 @@ static void sweep_locks(const char *state_dir)
         !(dir = opendir(path)))
         return;
     while ((entry = readdir(dir))) {
-        if (may_be_swept(entry->d_name))
+        const char *end = strrchr(entry->d_name, '.');
+
+        if (strncmp(entry->d_name, kind, strlen(kind)) == 0 && end && strcmp(end, ".lock") == 0)
             sweep_lock(dirfd(dir), entry->d_name);
     }
     closedir(dir);
@@ -159,7 +155,7 @@ unsigned sweep_at_start(struct store *store, const char *state_dir)
     for (size_t i = 0; i < sizeof working / sizeof working[0]; i++)
         sweep_working(state_dir, "run", working[i]);
     sweep_working(state_dir, "exports", ".tmp"); /* files of the map that got no name */
-    sweep_locks(state_dir);
+    sweep_locks(state_dir, "@");
     return paused;
 }
 
@@ -409,5 +405,6 @@ unsigned sweep_servers(const char *state_dir)
     }
     if (dir)
         closedir(dir);
+    sweep_locks(state_dir, "qemu-");
     return ended;
 }

@@ -18,7 +18,7 @@ unsigned sweep_at_start(struct store *store, const char *state_dir);
 void sweep_files(struct store *store, const char *state_dir, const struct store_vm *vm);
 
 /* Servers of this state directory whose process has died, and which have not ended by themselves:
- * they are ended. Returns how many. */
+ * they are ended. Returns how many. Locks and sockets of those that have ended go, too. */
 unsigned sweep_servers(const char *state_dir);
 
 #endif

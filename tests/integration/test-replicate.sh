@@ -457,7 +457,7 @@ chmod +x dropping/nbdkit
 describe '.disks[0] += {change_id: "z/4", changes: {since: "u/2", map: "system.map"}}'
 DROP=99 PATH=$tmp/dropping:$PATH run replicate app01 --progress=none --patience=1 --state "$deep"
 is "$status" 3 "a server that drops every connection: the job is paused"
-like "$out" "server disconnected unexpectedly" "with the reason"
+like "$out" "closed the connection in mid-handshake" "with the reason"
 rm -f served
 DROP=3 PATH=$tmp/dropping:$PATH run replicate app01 --progress=none --state "$deep"
 is "$status" 0 "one that drops the first connections: tried again" || diag "$out"
@@ -475,6 +475,33 @@ describe '.name = "1"'
 ok vmferry replicate 4711 --progress=none --state "$deep" -- "and now that of a job, too"
 is "$(vmferry job watch 1 --json --state "$deep" | jq -c .job)" 1 "which is the job then"
 is "$(vmferry job watch "$(jq -r .uuid vm.json)" --json --state "$deep" | jq .job)" "$((newest + 1))" "the uuid is the VM"
+
+# The same of a source's server; and one that is not there when an interrupted job is gone on with
+
+describe ".disks[0] |= (del(.file, .changes) + {uri: \"nbd+unix:///?socket=$tmp/drops.sock\", change_id: \"z/5\"})"
+run replicate "$(jq -r .uuid vm.json)" --progress=none --state "$deep"
+is "$status" 1 "no source at all: failed"
+background /usr/bin/python3 "$top/orchestrator/copy/tests/nbd-dropper.py" drops.sock behind.sock 1000000000 1
+wait_for 10 test -S drops.sock
+run replicate "$(jq -r .uuid vm.json)" --progress=none --patience=1 --state "$deep"
+is "$status" 3 "a source that drops every connection: the job is paused"
+like "$out" "in mid-handshake: trying again .*in mid-handshake" "with the reason"
+is "$(vmferry job list --json --state "$deep" | jq -r '.[0] | .status + " " + .paused_by')" "paused source" "as its row says"
+(sleep 1 && exec nbdkit -f -U behind.sock --filter=rate file system rate=20M) &
+source=$!
+background_pids+=("$source")
+timeout -s INT 5 vmferry replicate "$(jq -r .uuid vm.json)" --progress=none --patience=60 --rate=2M --state "$deep" >going.log 2>&1
+is $? 124 "when it lets us in, the copy goes on"
+like "$(<going.log)" "in mid-handshake: trying again" "... after a while"
+kill "$source" "${background_pids[-2]}"
+rm -f drops.sock
+run replicate "$(jq -r .uuid vm.json)" --progress=none --state "$deep"
+is "$status" 3 "a source that is away then: paused again"
+background nbdkit -f -U drops.sock file system
+wait_for 10 test -S drops.sock
+run replicate "$(jq -r .uuid vm.json)" --progress=none --state "$deep"
+is "$status" 0 "back again it goes on to its end" || diag "$out"
+describe ".disks[0] |= (del(.uri) + {file: \"system\"})"
 
 # Nothing is left
 
