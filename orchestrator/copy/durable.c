@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define PENDING_MAX ((size_t)32768)     /* ranges or leaves: a flush is due, whatever the bytes */
 #define FLUSH_LEAST (UINT64_C(1) << 20) /* bytes, when connections are lost often */
@@ -202,14 +203,19 @@ static void batch_clear(struct batch *batch)
     batch->bytes = 0;
 }
 
+/* The file is made as long as it has to be to have them: run_open_leaves() looks at that. */
 static int punch_leaves(int fd, const struct journal_range *range)
 {
+    struct stat st;
     uint64_t first = range->offset / DIGEST_BLOCK * sizeof(struct digest);
     uint64_t end =
         (range->offset + range->length + DIGEST_BLOCK - 1) / DIGEST_BLOCK * sizeof(struct digest);
 
-    return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)first,
-                     (off_t)(end - first));
+    if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)first,
+                  (off_t)(end - first)) < 0 ||
+        fstat(fd, &st) < 0)
+        return -1;
+    return (uint64_t)st.st_size < end ? ftruncate(fd, (off_t)end) : 0;
 }
 
 static int by_block(const void *a, const void *b)
