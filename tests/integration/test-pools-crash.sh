@@ -12,9 +12,17 @@ export VMFERRY_STATE=$tmp/state
 . "$here/ceph.sh"
 ROUNDS=${ROUNDS:-2}
 
+# It is dead when this returns: timeout(1) with KILL kills itself, too, and waits for nobody.
+kill_after() { # SECONDS COMMAND…
+    "${@:2}" &
+    sleep "$1"
+    kill -KILL $!
+    wait $!
+}
+
 kill_some() { # COMMAND…
     for _ in $(seq "$ROUNDS"); do
-        timeout -s KILL "0.$((RANDOM % 90 + 10))" "$@" --progress=none
+        kill_after "0.$((RANDOM % 90 + 10))" "$@" --progress=none
     done >killed.log 2>&1
 }
 
@@ -36,7 +44,7 @@ survive() { # POOL FORMAT
     run verify "$vm" --point 1 --progress=none
     is "$status" 0 "$vm: the point below is what it was" || diag "$out"
     for limit in 0.05 0.1 0.2; do
-        timeout -s KILL $limit vmferry point delete "$vm" 1
+        kill_after $limit vmferry point delete "$vm" 1
     done >killed.log 2>&1
     run point delete "$vm" 1
     is "$(vmferry point list "$vm" --json | jq length)" 1 "$vm: a merge, killed three times" ||
