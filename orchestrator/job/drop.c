@@ -40,7 +40,7 @@ static int remove_image(const struct pool *pool, const char *state_dir, const st
 }
 
 static int remove_files(const struct pool *pool, const char *state_dir, const struct store_vm *vm,
-                        const struct store_point_disk *disk, bool lost_pool, struct error **err)
+                        const struct store_point_disk *disk, struct error **err)
 {
     static const char *const working[] = { "journal", "resend", "changes" };
 
@@ -53,9 +53,7 @@ static int remove_files(const struct pool *pool, const char *state_dir, const st
     }
     if (remove_file(state_dir, disk->leaves, err) < 0)
         return -1;
-    return lost_pool && (!disk->parent_id || pool_keeps_overlays(pool))
-               ? 0
-               : remove_image(pool, state_dir, vm, disk, err);
+    return pool_has_lost(pool, !disk->parent_id) ? 0 : remove_image(pool, state_dir, vm, disk, err);
 }
 
 int drop_unfinished(struct store *store, const char *state_dir, const struct store_vm *vm,
@@ -80,11 +78,10 @@ int drop_unfinished(struct store *store, const char *state_dir, const struct sto
         retire_map_anew(store, state_dir, vm, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
-        if (remove_files(&pool, state_dir, vm, &disks[i], lost_pool, err) < 0)
+        if (remove_files(&pool, state_dir, vm, &disks[i], err) < 0)
             return error_prefix(err, "disk-%d", disks[i].key);
     }
-    if (!lost_pool)
-        pool_changed(&pool);
+    pool_changed(&pool);
     return claim_transaction(claim, store, leave, &point.vm_id, err);
 }
 

@@ -354,15 +354,14 @@ static int remove_file(const char *state_dir, const char *relative, struct error
 }
 
 /* Overlays are files; a base goes only with the whole replica. */
-static int remove_image(const struct merging *merging, const struct pool *pool,
-                        const struct store_vm *vm, const struct store_point_disk *row,
-                        struct error **err)
+static int remove_image(const struct pool *pool, const struct store_vm *vm,
+                        const struct store_point_disk *row, struct error **err)
 {
     const struct pool_disk disk = {
         .vm_uuid = vm->uuid, .key = row->key, .capacity = row->capacity, .format = row->format
     };
 
-    if (merging->lost_pool && (row->parent_id == 0 || pool_keeps_overlays(pool)))
+    if (pool_has_lost(pool, row->parent_id == 0))
         return 0;
     if (row->parent_id == 0)
         return pool_remove_base(pool, &disk, row->image, err);
@@ -392,12 +391,11 @@ static int remove_files(const struct merging *merging, const char *state_dir,
         if (stands || used)
             return error_set(err, "%s is still needed by another restore point: it stays",
                              rows[i].image);
-        if (remove_image(merging, &pool, vm, &rows[i], err) < 0 ||
+        if (remove_image(&pool, vm, &rows[i], err) < 0 ||
             remove_file(state_dir, rows[i].leaves, err) < 0)
             return -1;
     }
-    if (!merging->lost_pool)
-        pool_changed(&pool);
+    pool_changed(&pool);
     return 0;
 }
 

@@ -94,8 +94,15 @@ int pool_open_lost(struct store *store, const char *state_dir, int64_t pool_id, 
 
     if (!pool_id)
         return pool_open(store, state_dir, pool_id, pool, err);
-    return store_pool_get(store, pool_id, &row, err) < 0 ? -1
-                                                         : find_ops(&row, state_dir, pool, err);
+    if (store_pool_get(store, pool_id, &row, err) < 0 || find_ops(&row, state_dir, pool, err) < 0)
+        return -1;
+    pool->lost = true;
+    return 0;
+}
+
+bool pool_has_lost(const struct pool *pool, bool base)
+{
+    return pool->lost && (base || pool_keeps_overlays(pool));
 }
 
 int pool_open(struct store *store, const char *state_dir, int64_t pool_id, struct pool *pool,
@@ -237,7 +244,7 @@ int pool_remove_base(const struct pool *pool, const struct pool_disk *disk, cons
 
 void pool_changed(const struct pool *pool)
 {
-    if (pool->ops->changed)
+    if (pool->ops->changed && !pool->lost)
         pool->ops->changed(pool);
 }
 

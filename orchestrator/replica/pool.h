@@ -30,6 +30,7 @@ struct pool {
     char state_dir[PATH_MAX];
     char folder[PATH_MAX]; /* absolute, where its files lie; "" when it has none of its own */
     const struct pool_ops *ops;
+    bool lost; /* see pool_open_lost() */
 };
 
 /* One disk's base, to be named, made or removed. */
@@ -53,6 +54,8 @@ int pool_open(struct store *store, const char *state_dir, int64_t pool_id, struc
 /* One that is lost for good: nothing of it is looked at. For what is elsewhere. */
 int pool_open_lost(struct store *store, const char *state_dir, int64_t pool_id, struct pool *pool,
                    struct error **err);
+/* It is such a one, and a base, or an overlay, was in it. */
+bool pool_has_lost(const struct pool *pool, bool base);
 int pool_open_row(const struct store_pool *row, const char *state_dir, struct pool *pool,
                   struct error **err);
 

@@ -105,11 +105,12 @@ new_vm unfinished
 mv dead dying
 timeout -s INT 1.5 vmferry replicate unfinished --pool=dying --rate=2M >/dev/null 2>&1
 is $? 124 "a first copy is interrupted"
-mv dying dead && mkdir dying
+mv dying dead && mkdir dying && (cd dead && cp --parents "$uuid"/disk-*/base.* ../dying)
 run job cancel "$(vmferry job list --json | jq '.[0].job')" --drop
 like "$status $out" "^1 .*--lost-pool" "it can't be dropped without the pool, which says what to do"
 lost unfinished "another directory in its place, an unfinished sync" "$tmp/dying"
-rmdir dying && mv dead dying
+ok diff -r "dead/$uuid" "dying/$uuid" -- "... what lies there stays"
+rm -r dying && mv dead dying
 new_vm begun
 vmferry replicate begun --pool=dying >/dev/null
 describe u/2
